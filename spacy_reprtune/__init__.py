@@ -1,0 +1,6 @@
+"""Fine-tuned transformer encoders as spaCy components.
+
+Importing this package costs nothing: spaCy finds the components through entry points.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,184 @@
+"""What the components share: annotating a stream, updating, and saving without pickle."""
+
+import warnings
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+
+import numpy
+import srsly
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy.util import SimpleFrozenList
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+
+# How far `pipe` reads ahead to sort by length: this many times the batch size, as long as the
+# texts together have fewer characters than the second.
+LOOK_AHEAD = 16
+LOOK_AHEAD_CHARS = 1_000_000
+
+
+class EncoderPipe(TrainablePipe):
+    """Base class of the components: a pipe whose model runs a torch encoder and a head.
+
+    Subclasses have `vocab`, `model`, `name` and `cfg` as in any `TrainablePipe`, and define
+    `predict`, `set_annotations`, `get_loss` and `initialize`.
+    """
+
+    model: Model
+    name: str
+    cfg: Dict[str, Any]
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream of docs.
+
+        Docs are read some batches ahead, because texts of like length are cheapest together,
+        and while the model computes, the next ones are already being read (so that the
+        tokenizer and the pipes before this one have a core to run on). With a batch size of 1
+        each doc is annotated as soon as it comes.
+
+        stream (Iterable[Doc]): The docs.
+        batch_size (int): Docs in a batch.
+        YIELDS (Doc): The docs in order.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        error_handler = self.get_error_handler()
+        blocks = _blocks(iter(stream), batch_size)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=self.name) as executor:
+            ahead = None
+            while True:
+                docs = next(blocks, None)
+                ready = ahead
+                ahead = (docs, executor.submit(self.predict, docs)) if docs else None
+                if ready is not None:
+                    done, future = ready
+                    try:
+                        self.set_annotations(done, future.result())
+                    except Exception as error:
+                        error_handler(self.name, self, done, error)
+                    else:
+                        yield from done
+                if ahead is None:
+                    return
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch of examples.
+
+        examples (Iterable[Example]): The examples. Those without annotation for this component
+            are left out; a batch of such alone changes nothing.
+        drop (float): Dropout rate of the head, unless its own setting fixes another.
+        sgd (Optional[Optimizer]): The optimizer, or None to accumulate gradients only.
+        losses (Optional[Dict[str, float]]): Losses by component name, updated.
+        RETURNS (Dict[str, float]): The losses.
+        RAISES (ValueError): The loss or the gradient is not finite. The weights are as before.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        examples = self.annotated(examples)
+        if not examples:
+            return losses
+        set_dropout_rate(self.model, drop)
+        logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, d_logits = self.get_loss(examples, logits)
+        if not numpy.isfinite(loss):
+            raise ValueError(
+                f"The loss of '{self.name}' is {loss}, so training stops here; the weights are "
+                "those before this batch. Lower [training.optimizer] learn_rate, or set the "
+                f"encoder's precision to 'fp32'. The batch: {_excerpts(examples)}"
+            )
+        backprop(d_logits)
+        if sgd:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def annotated(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples that have something for this component to learn."""
+        return examples
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Apply the accumulated gradients.
+
+        sgd (Optimizer): The optimizer.
+        """
+        if sgd.averages is not None:
+            warnings.warn(
+                "[training.optimizer] use_averages is true, but averages of an encoder's weights "
+                f"are not kept: '{self.name}' is evaluated and saved as trained. Set it to false.",
+                stacklevel=2,
+            )
+            sgd.averages = None
+        self.model.finish_update(sgd)
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Save to a directory: settings, the encoder as a Hugging Face directory, the head.
+
+        The directory is written beside an earlier one and takes its place at the end, so that a
+        full disk or an interrupt leaves the earlier one as it was.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        """
+        from ..encoder.atomic import replaced_directory
+
+        with replaced_directory(Path(path)) as folder:
+            if "cfg" not in exclude:
+                srsly.write_json(folder / "cfg", self.cfg)
+            if "vocab" not in exclude:
+                self.vocab.to_disk(folder / "vocab", exclude=exclude)
+            if "model" not in exclude and self._shim.n_labels is not None:
+                self._shim.to_directory(folder / "model")
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_disk` wrote.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EncoderPipe): Itself.
+        """
+        path = Path(path)
+        if "cfg" not in exclude:
+            self.cfg.update(srsly.read_json(path / "cfg"))
+        if "vocab" not in exclude and (path / "vocab").exists():
+            self.vocab.from_disk(path / "vocab", exclude=exclude)
+        if "model" not in exclude and (path / "model").exists():
+            self._shim.from_directory(path / "model")
+            self.model.set_dim("nO", self._shim.n_labels, force=True)
+        return self
+
+    @property
+    def _shim(self):
+        return self.model.shims[0]
+
+
+def _blocks(stream: Iterator[Doc], batch_size: int) -> Iterator[List[Doc]]:
+    limit = batch_size * LOOK_AHEAD if batch_size > 1 else 1
+    block: List[Doc] = []
+    chars = 0
+    for doc in stream:
+        block.append(doc)
+        # The end of the last token: doc.text would build the string.
+        chars += doc[-1].idx + len(doc[-1]) if len(doc) else 0
+        if len(block) >= limit or chars >= LOOK_AHEAD_CHARS:
+            yield block
+            block, chars = [], 0
+    if block:
+        yield block
+
+
+def _excerpts(examples: List[Example], n: int = 5) -> str:
+    texts = [repr(eg.reference.text[:60]) for eg in islice(examples, n)]
+    more = f" and {len(examples) - n} more" if len(examples) > n else ""
+    return ", ".join(texts) + more

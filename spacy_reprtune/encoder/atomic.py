@@ -1,0 +1,42 @@
+"""Directories that are written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+
+@contextmanager
+def replaced_directory(path: Path) -> Iterator[Path]:
+    """Write a directory beside the one that it replaces, and exchange them at the end.
+
+    path (Path): The directory to write or replace.
+    YIELDS (Path): An empty directory to write into. If writing fails or is interrupted, it is
+        removed and what was at `path` is as before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A leading dot: `spacy package` leaves such names out, should one survive a lost machine.
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    old = fresh.with_name(fresh.name + ".old")
+    try:
+        yield fresh
+        os.chmod(fresh, 0o777 & ~_umask())
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    finally:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

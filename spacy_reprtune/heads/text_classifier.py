@@ -1,0 +1,99 @@
+"""`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
+
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from thinc.types import Floats2d
+
+if TYPE_CHECKING:
+    from ..encoder.module import Encoder
+
+DocsToLogits = Model[List[Doc], Floats2d]
+
+
+@registry.architectures("spacy_reprtune.TextClassifier.v1")
+def TextClassifier_v1(
+    encoder: Model[List[Doc], List[Floats2d]],
+    *,
+    pooling: str = "mean",
+    hidden_width: Optional[int] = None,
+    dropout: Optional[float] = None,
+) -> DocsToLogits:
+    """Pool an encoder's vectors and classify the result.
+
+    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
+    pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
+        of a text, however many windows it takes.
+    hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
+    dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
+        rate that training is run with (`[training] dropout`).
+    RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
+    RAISES (ValueError): An unknown pooling, or an encoder of another kind.
+    """
+    from ..encoder.architecture import encoder_settings
+    from ..encoder.shim import TorchShim
+
+    settings = encoder_settings(encoder)
+    _check_head(pooling, hidden_width, dropout)
+
+    def build(encoder: "Encoder", n_labels: int):
+        from .text_classifier_module import TextClassifier
+
+        return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
+
+    return Model(
+        "reprtune_text_classifier",
+        forward,
+        init=init,
+        dims={"nO": None},
+        shims=[TorchShim(settings, build)],
+        # spaCy sets the rate before each update, but only where the attribute is there.
+        attrs={"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout},
+    )
+
+
+def forward(
+    model: DocsToLogits, docs: List[Doc], is_train: bool
+) -> Tuple[Floats2d, Callable[[Floats2d], List[Doc]]]:
+    """Compute the logits of docs; identical texts are computed once.
+
+    model (Model[List[Doc], Floats2d]): The model.
+    docs (List[Doc]): The docs.
+    is_train (bool): Whether `backprop` will be called.
+    RETURNS (Tuple[Floats2d, Callable]): The logits, and backprop from their gradient.
+    """
+    rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
+    logits, backward = model.shims[0](([doc.text for doc in docs], rate), is_train)
+
+    def backprop(d_logits: Floats2d) -> List[Doc]:
+        backward(d_logits)
+        return docs
+
+    return model.ops.asarray2f(logits), backprop
+
+
+def init(
+    model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None
+) -> None:
+    """Load the pretrained weights and make a new head.
+
+    model (Model[List[Doc], Floats2d]): The model.
+    X (Optional[List[Doc]]): Not used.
+    Y (Optional[Floats2d]): A sample of the gold values, one column a label.
+    """
+    if Y is not None:
+        model.set_dim("nO", Y.shape[1], force=True)
+    model.shims[0].initialize(model.get_dim("nO"))
+
+
+def _check_head(pooling: str, hidden_width: Optional[int], dropout: Optional[float]) -> None:
+    from .pooling import POOLINGS
+
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
+    if hidden_width is not None and hidden_width < 1:
+        raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
+    if dropout is not None and not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout = {dropout}. Use a rate from 0 up to, not including, 1.")

@@ -1,0 +1,59 @@
+"""The torch module behind `spacy_reprtune.TextClassifier.v1`."""
+
+from typing import Optional, Sequence
+
+import torch
+
+from ..encoder.module import Encoder
+from .pooling import Pooling
+
+
+class TextClassifier(torch.nn.Module):
+    """Encoder, pooling, and a linear head or one with a hidden layer."""
+
+    def __init__(
+        self, encoder: Encoder, n_labels: int, *, pooling: str, hidden_width: Optional[int]
+    ) -> None:
+        """Build a new head on an encoder.
+
+        encoder (Encoder): The encoder.
+        n_labels (int): Columns of the logits.
+        pooling (str): See `Pooling`.
+        hidden_width (Optional[int]): Units of the hidden layer, or None for none.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = Pooling(pooling, encoder.width)
+        width = hidden_width or encoder.width
+        self.hidden = torch.nn.Linear(encoder.width, width) if hidden_width else None
+        self.output = torch.nn.Linear(width, n_labels)
+        self.dropout_rate = 0.0
+        self.to(encoder.device)
+        self.eval()
+
+    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute logits.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
+        """
+        unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        pieces = self.encoder.tokenize(list(unique), cached=self.training)
+        logits = self.classify(self.pooling(self.encoder.encode(pieces), len(unique)))
+        if len(unique) == len(texts):
+            return logits
+        return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Apply the head alone.
+
+        pooled (Tensor): Pooled vectors, shape (n_texts, width).
+        RETURNS (Tensor): Logits, shape (n_texts, n_labels).
+        """
+        pooled = self._drop(pooled.to(self.output.weight.device))
+        if self.hidden is not None:
+            pooled = self._drop(torch.nn.functional.gelu(self.hidden(pooled)))
+        return self.output(pooled)
+
+    def _drop(self, vectors: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(vectors, self.dropout_rate, self.training)

@@ -1,0 +1,1 @@
+"""What training needs besides components: the optimizer, batchers."""
