@@ -1,0 +1,154 @@
+"""Tiny encoders that the tests build for themselves: random weights, no download."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path  # noqa: E402
+from typing import Callable, Dict, List  # noqa: E402
+
+import pytest  # noqa: E402
+import spacy  # noqa: E402
+from spacy.language import Language  # noqa: E402
+from spacy.training import Example  # noqa: E402
+
+WORDS = (
+    "the a an of and to in is was it this that film movie plot actor scene music good great fine "
+    "lovely bright warm bad awful dull cold weak boring never always very quite not un ##able "
+    "##ly ##ing ##ed ##s ##ness . , ! ? ' - 1 2 3"
+).split()
+LETTERS = [prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz" for prefix in ("", "##")]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*WORDS, *LETTERS])]
+
+
+def wordpiece_tokenizer(**settings):
+    """A lower-casing WordPiece tokenizer over VOCABULARY, as BERT has it."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    backend = BertWordPieceTokenizer({piece: i for i, piece in enumerate(VOCABULARY)})
+    return BertTokenizerFast(tokenizer_object=backend._tokenizer, **settings)
+
+
+def byte_level_tokenizer():
+    """A byte-level BPE tokenizer whose pieces start with the space before a word, as RoBERTa's."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    backend.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=False, add_prefix_space=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
+
+
+def save_encoder(path: Path, model_type: str = "bert", *, tokenizer=None, **settings) -> Path:
+    """Write a random encoder of a family to a directory."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    torch.manual_seed(0)
+    tokenizer = tokenizer or wordpiece_tokenizer()
+    small = {
+        "vocab_size": max(len(tokenizer), 400),
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = AutoConfig.for_model(model_type, **{**small, **settings})
+    AutoModel.from_config(config).save_pretrained(str(path))
+    tokenizer.save_pretrained(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A BERT with two blocks of width 16 and 64 positions."""
+    return save_encoder(tmp_path_factory.mktemp("tiny") / "bert")
+
+
+@pytest.fixture
+def encoder_config(tiny_encoder) -> Callable[..., Dict]:
+    """Makes the config block of an encoder, in fp32 unless asked otherwise."""
+
+    def config(**settings) -> Dict:
+        return {
+            "@architectures": "spacy_reprtune.Encoder.v1",
+            "name": str(tiny_encoder),
+            "precision": "fp32",
+            **settings,
+        }
+
+    return config
+
+
+@pytest.fixture
+def model_config(encoder_config) -> Callable[..., Dict]:
+    """Makes the config block of a text classifier on the tiny encoder."""
+
+    def config(encoder: Dict = {}, **settings) -> Dict:  # noqa: B006
+        return {
+            "@architectures": "spacy_reprtune.TextClassifier.v1",
+            "encoder": encoder_config(**encoder),
+            **settings,
+        }
+
+    return config
+
+
+GOOD = ["a great film", "lovely and warm", "this movie is great", "quite a bright plot"]
+BAD = ["an awful film", "dull and cold", "this movie is bad", "quite a weak plot"]
+
+
+def make_examples(nlp: Language) -> List[Example]:
+    """Eight short reviews with exclusive labels."""
+    return [
+        Example.from_dict(nlp.make_doc(text), {"cats": {"GOOD": good, "BAD": 1.0 - good}})
+        for texts, good in ((GOOD, 1.0), (BAD, 0.0))
+        for text in texts
+    ]
+
+
+@pytest.fixture
+def nlp() -> Language:
+    """An empty English pipeline; seeded, because heads start at random."""
+    spacy.util.fix_random_seed(0)
+    return spacy.blank("en")
+
+
+@pytest.fixture
+def textcat(nlp, model_config) -> Language:
+    """A pipeline with an initialized classifier, and the examples under `nlp.examples`."""
+    nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config()})
+    nlp.examples = make_examples(nlp)
+    nlp.optimizer = nlp.initialize(lambda: nlp.examples)
+    nlp.optimizer.learn_rate = 0.01
+    return nlp
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the public data sets, or a reason to skip."""
+    folder = Path(os.environ.get("REPRTUNE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no folder with the public data sets: set REPRTUNE_DATA")
+    return folder

@@ -1,0 +1,82 @@
+"""The same claims for every family of encoders that transformers has and people use."""
+
+import numpy
+import pytest
+import spacy
+import torch
+from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
+from thinc.api import Adam
+
+from spacy_reprtune.encoder.architecture import Encoder_v1
+from spacy_reprtune.encoder.freezing import find_blocks
+
+FAMILIES = {
+    "bert": {},
+    "roberta": {"tokenizer": byte_level_tokenizer},
+    "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    "electra": {"embedding_size": 16},
+    "mpnet": {"tokenizer": byte_level_tokenizer},
+    "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
+}
+TEXTS = ["a great film", "", "  ", "this movie is not unfilmable, " * 20]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    settings = dict(FAMILIES[request.param])
+    tokenizer = settings.pop("tokenizer", wordpiece_tokenizer)()
+    if request.param == "modernbert":
+        names = ("cls", "sep", "bos", "eos")
+        settings.update({f"{name}_token_id": 2 for name in names})
+    path = tmp_path_factory.mktemp(request.param)
+    return save_encoder(path, request.param, tokenizer=tokenizer, **settings)
+
+
+def make(path, **settings):
+    model = Encoder_v1(str(path), precision="fp32", **settings)
+    model.initialize()
+    return model
+
+
+def test_blocks_are_found_in_the_module_tree(family):
+    encoder = make(family, unfreeze=1).shims[0].module.encoder
+    blocks = find_blocks(encoder.model)
+    assert len(blocks) == 2
+    trainable = {p for p in encoder.parameters() if p.requires_grad}
+    assert trainable == set(blocks[-1].parameters())
+
+
+def test_each_token_gets_a_finite_vector_that_does_not_depend_on_the_batch(family):
+    nlp = spacy.blank("en")
+    model = make(family, batch_pieces=128)
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    together = model.predict(docs)
+    assert [len(vectors) for vectors in together] == [len(doc) for doc in docs]
+    for doc, vectors in zip(docs, together, strict=True):
+        alone = model.predict([doc])[0]
+        assert numpy.isfinite(vectors).all()
+        numpy.testing.assert_allclose(vectors, alone, atol=1e-5)
+    assert (together[0] != 0).any(axis=1).all()
+
+
+def test_a_window_is_the_most_that_the_encoder_takes(family):
+    encoder = make(family).shims[0].module.encoder
+    assert encoder.window in (64, 62)
+    ids = torch.full((1, encoder.window), 7)
+    assert torch.isfinite(encoder(ids, torch.ones_like(ids))).all()
+
+
+def test_gradients_reach_only_the_unfrozen_block(family):
+    nlp = spacy.blank("en")
+    model = make(family, unfreeze=1)
+    encoder = model.shims[0].module.encoder
+    before = {name: p.clone() for name, p in encoder.model.named_parameters()}
+    vectors, backprop = model.begin_update([nlp.make_doc("a great film")])
+    # Not the same for all columns: a closing layer normalisation would cancel that out.
+    backprop([numpy.cumsum(numpy.ones_like(v), axis=1) for v in vectors])
+    model.finish_update(Adam(0.01))
+    last = {id(p) for p in find_blocks(encoder.model)[-1].parameters()}
+    changed = {n for n, p in encoder.model.named_parameters() if not torch.equal(p, before[n])}
+    frozen = {n for n, p in encoder.model.named_parameters() if id(p) not in last}
+    assert changed and not changed & frozen

