@@ -5,19 +5,19 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from pathlib import Path  # noqa: E402
-from typing import Callable, Dict, List  # noqa: E402
+from pathlib import Path
+from typing import Callable, Dict, List
 
-import pytest  # noqa: E402
-import spacy  # noqa: E402
-from spacy.language import Language  # noqa: E402
-from spacy.training import Example  # noqa: E402
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.training import Example
 
-WORDS = (
-    "the a an of and to in is was it this that film movie plot actor scene music good great fine "
-    "lovely bright warm bad awful dull cold weak boring never always very quite not un ##able "
-    "##ly ##ing ##ed ##s ##ness . , ! ? ' - 1 2 3"
-).split()
+WORDS = [
+    *"the a an of and to in is was it this that film movie plot actor scene music".split(),
+    *"good great fine lovely bright warm bad awful dull cold weak boring".split(),
+    *"never always very quite not un ##able ##ly ##ing ##ed ##s ##ness . , ! ? ' - 1 2 3".split(),
+]
 LETTERS = [prefix + letter for letter in "abcdefghijklmnopqrstuvwxyz" for prefix in ("", "##")]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*WORDS, *LETTERS])]
 

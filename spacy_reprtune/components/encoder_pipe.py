@@ -3,7 +3,7 @@
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
 
 import numpy
 import srsly
@@ -12,7 +12,6 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
-from thinc.types import Floats2d
 
 # How far `pipe` reads ahead to sort by length: this many times the batch size, as long as the
 # texts together have fewer characters than the second.

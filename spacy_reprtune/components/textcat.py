@@ -176,9 +176,7 @@ class TextClassifier(EncoderPipe):
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.cats.update(zip(labels, row, strict=True))
 
-    def get_loss(
-        self, examples: Iterable[Example], scores: Floats2d
-    ) -> Tuple[float, Floats2d]:
+    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
         """Compute the loss and its gradient.
 
         examples (Iterable[Example]): The examples. Those without annotation count for nothing.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 
-
 # Unicode's last white space character is U+3000; the entry after it stands for all others.
 _SPACES = numpy.array([chr(code).isspace() for code in range(0x3002)])
 
@@ -35,9 +34,7 @@ class Alignment:
         return Alignment(self.tokens[keep], self.pieces[keep], self.n_tokens)
 
 
-def align(
-    token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: str
-) -> Alignment:
+def align(token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: str) -> Alignment:
     """Align tokens and pieces of one text by the characters that they cover.
 
     A piece may reach into several tokens and a token may have many pieces or none (white space,

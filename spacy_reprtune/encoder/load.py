@@ -131,7 +131,9 @@ def load_config(path: Path):
     with (path / "config.json").open(encoding="utf8") as file:
         model_type = json.load(file).get("model_type")
     try:
-        return _eager_to_run(AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False))
+        return _eager_to_run(
+            AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        )
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"The encoder in {path} is of the type {model_type!r}, which the installed "

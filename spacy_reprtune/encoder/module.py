@@ -170,9 +170,7 @@ class Encoder(torch.nn.Module):
         with autocast:
             return self.model(input_ids=ids, attention_mask=mask)[0]
 
-    def _collate(
-        self, pieces: Sequence[Pieces], windows: Windows, group: NDArray
-    ) -> WindowBatch:
+    def _collate(self, pieces: Sequence[Pieces], windows: Windows, group: NDArray) -> WindowBatch:
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
         lead, special = len(prefix), len(prefix) + len(suffix)
         lengths = windows.lengths[group]

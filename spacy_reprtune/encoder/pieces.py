@@ -57,7 +57,7 @@ class PieceTokenizer:
         self._backend.no_truncation()
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self.prefix, self.suffix = self._special_pieces()
-        self._cache: "OrderedDict[str, Pieces]" = OrderedDict()
+        self._cache: OrderedDict[str, Pieces] = OrderedDict()
         self._cached = 0
 
     @property

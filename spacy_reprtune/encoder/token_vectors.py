@@ -1,4 +1,4 @@
-"""A vector for each token: the mean of its pieces, each from the window where it is most central."""
+"""A vector for each token: the mean of its pieces, each read where it is most central."""
 
 from dataclasses import dataclass
 from typing import List, Sequence

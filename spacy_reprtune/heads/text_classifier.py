@@ -74,9 +74,7 @@ def forward(
     return model.ops.asarray2f(logits), backprop
 
 
-def init(
-    model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None
-) -> None:
+def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None) -> None:
     """Load the pretrained weights and make a new head.
 
     model (Model[List[Doc], Floats2d]): The model.

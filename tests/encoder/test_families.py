@@ -14,7 +14,11 @@ FAMILIES = {
     "bert": {},
     "roberta": {"tokenizer": byte_level_tokenizer},
     "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 8,
+    },
     "electra": {"embedding_size": 16},
     "mpnet": {"tokenizer": byte_level_tokenizer},
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},

@@ -3,6 +3,7 @@ import json
 import shutil
 
 import pytest
+
 from spacy_reprtune.encoder.load import load_pretrained, resolve_encoder
 
 

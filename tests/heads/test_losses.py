@@ -36,9 +36,7 @@ def test_binary_cross_entropy_and_its_gradient_are_torch_s(weights, smoothing):
     cell = torch.tensor(known * (numpy.where(gold > 0, weights, 1) if weights is not None else 1))
     expected = (each * cell).sum() / cell.sum()
     expected.backward()
-    loss, gradient = binary_cross_entropy(
-        LOGITS, gold, known, weights=weights, smoothing=smoothing
-    )
+    loss, gradient = binary_cross_entropy(LOGITS, gold, known, weights=weights, smoothing=smoothing)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     numpy.testing.assert_allclose(gradient, logits.grad, atol=1e-6)
     assert (gradient[known == 0] == 0).all()

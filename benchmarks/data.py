@@ -1,0 +1,95 @@
+"""The data sets of the benchmarks, read as published and split in the usual way."""
+
+import argparse
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+from benchmarks.common import fail
+
+DEFAULT_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+LABELS = ("negative", "positive")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts and the label of each."""
+
+    texts: List[str]
+    labels: List[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: List[int]) -> "Texts":
+        """RETURNS (Texts): The rows at the indices, in their order."""
+        return Texts([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+
+
+def folder(args: argparse.Namespace, name: str) -> Path:
+    """Find a data set: `--data`, else `REPRTUNE_DATA`, else a folder beside the repository.
+
+    args (argparse.Namespace): The parsed command line.
+    name (str): The data set.
+    RETURNS (Path): Its folder. Where there is none the process ends with exit code 2.
+    """
+    root = Path(args.data or os.environ.get("REPRTUNE_DATA") or DEFAULT_DATA)
+    if not (root / name).is_dir():
+        fail(
+            f"there is no folder {name!r} under {os.path.relpath(root)}. Name the folder that "
+            "holds the data sets with --data or the variable REPRTUNE_DATA."
+        )
+    return root / name
+
+
+def rotten_tomatoes(args: argparse.Namespace) -> Dict[str, Texts]:
+    """Read the sentence polarity set v1.0 (Pang & Lee 2005), split as on the Hugging Face hub.
+
+    RETURNS (Dict[str, Texts]): "train" (8,530 sentences), "dev" and "test" (1,066 each), the
+        classes one after the other: shuffle before training.
+    """
+    path = folder(args, "rotten_tomatoes")
+    bounds = {"train": (0, 4265), "dev": (4265, 4798), "test": (4798, 5331)}
+    lines = {
+        label: (path / f"rt-polarity.{label[:3]}").read_text(encoding="latin-1").split("\n")
+        for label in LABELS
+    }
+    splits = {}
+    for split, (start, end) in bounds.items():
+        texts = [line.strip() for label in LABELS for line in lines[label][start:end]]
+        labels = [label for label in LABELS for _ in range(end - start)]
+        splits[split] = Texts(texts, labels)
+    return splits
+
+
+def mixed_documents(sentences: List[str], n: int, seed: int) -> List[str]:
+    """Join sentences to documents of 1 to 60 sentences, most of them short.
+
+    sentences (List[str]): What to draw from, without replacement while they last.
+    n (int): How many documents.
+    seed (int): Decides the lengths (log-normal, median 8 sentences) and the sentences.
+    RETURNS (List[str]): The documents.
+    """
+    rng = random.Random(seed)
+    stream = _endless(sentences, rng)
+    counts = [min(60, max(1, round(rng.lognormvariate(2.1, 0.9)))) for _ in range(n)]
+    return [" ".join(next(stream) for _ in range(count)) for count in counts]
+
+
+def long_document(sentences: List[str], words: int, seed: int) -> str:
+    """RETURNS (str): Sentences in a new random order each time round, cut after some words."""
+    stream = _endless(sentences, random.Random(seed))
+    parts: List[str] = []
+    left = words
+    while left > 0:
+        part = next(stream).split()[:left]
+        parts.append(" ".join(part))
+        left -= len(part)
+    return " ".join(parts)
+
+
+def _endless(sentences: List[str], rng: random.Random) -> Iterator[str]:
+    while True:
+        yield from rng.sample(sentences, len(sentences))

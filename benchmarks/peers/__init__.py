@@ -1,0 +1,1 @@
+"""What this project is compared with, a file a peer, each set up as its own documentation does."""

@@ -1,0 +1,24 @@
+"""`python -m spacy reprtune …`: a file a command, each a thin function over a plain one.
+
+spaCy imports this with every `python -m spacy`, so commands import what they need when they run.
+"""
+
+import typer
+from spacy.cli._util import app
+
+from .harvest import harvest_cli
+from .package import package_cli
+from .results import results_cli
+from .smoke import smoke_cli
+
+reprtune_cli = typer.Typer(
+    name="reprtune",
+    help="Data, packages and results for the recipes of spacy-reprtune.",
+    no_args_is_help=True,
+)
+reprtune_cli.command("harvest")(harvest_cli)
+reprtune_cli.command("package")(package_cli)
+reprtune_cli.command("results")(results_cli)
+reprtune_cli.command("smoke")(smoke_cli)
+
+app.add_typer(reprtune_cli, name="reprtune")

@@ -1,0 +1,59 @@
+"""`python -m spacy reprtune smoke`: does the packaged pipeline work elsewhere?"""
+
+from pathlib import Path
+
+import typer
+from wasabi import msg
+
+
+def smoke_cli(
+    wheel_dir: Path = typer.Argument(
+        ...,
+        help="Directory with the wheels of the pipeline and of spacy-reprtune",
+        exists=True,
+        file_okay=False,
+    ),
+    model_dir: Path = typer.Argument(
+        ..., help="Directory of the trained pipeline", exists=True, file_okay=False
+    ),
+    corpus: Path = typer.Argument(
+        ..., help="Texts to predict, as a .spacy file", exists=True, dir_okay=False
+    ),
+    output: Path = typer.Option(..., help="JSON file for the result"),
+    name: str = typer.Option(
+        ..., help="The pipeline's package, with language and version, as en_textcat-0.1.0"
+    ),
+    limit: int = typer.Option(64, help="How many texts to predict", min=1),
+) -> None:
+    """
+    Install the wheels into a fresh environment, offline, and compare predictions.
+
+    Fails if the installed pipeline does not load without a network or does not predict what the
+    trained one does.
+    """
+    import srsly
+    from spacy.tokens import DocBin
+    from spacy.vocab import Vocab
+
+    from .. import __version__
+    from ..packaging.smoke import smoke_test
+
+    stems = (name, f"spacy_reprtune-{__version__}")
+    wheels = [wheel for stem in stems for wheel in wheel_dir.glob(f"{stem}-*.whl")]
+    if len(wheels) != 2:
+        found = ", ".join(path.name for path in sorted(wheel_dir.glob("*.whl"))) or "none"
+        msg.fail(
+            f"Expected wheels of {' and '.join(stems)} in {wheel_dir}", f"Found: {found}", exits=1
+        )
+    docs = DocBin().from_disk(corpus).get_docs(Vocab())
+    texts = [doc.text for _, doc in zip(range(limit), docs)]  # noqa: B905
+    try:
+        result = smoke_test(wheels, model_dir, texts)
+    except RuntimeError as error:
+        msg.fail("The packaged pipeline does not work elsewhere", str(error), exits=1)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    srsly.write_json(output, result)
+    msg.good(
+        f"{result['pipeline']} {result['version']} installed and loaded offline, "
+        f"{result['texts']} texts, largest difference {result['largest_difference']:.2g}"
+    )

@@ -1,0 +1,1 @@
+"""Corpora: harvest one from the installed packages, convert your own, check either."""

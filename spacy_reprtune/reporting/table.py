@@ -1,0 +1,58 @@
+"""The scores of several recipes side by side."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import srsly
+
+# Column title, key in the file that `spacy evaluate --output` writes, and how to print it.
+_COLUMNS: List[Tuple[str, str, str]] = [
+    ("macro F", "cats_macro_f", "{:.3f}"),
+    ("accuracy", "cats_micro_f", "{:.3f}"),
+    ("macro AUC", "cats_macro_auc", "{:.3f}"),
+    ("entity F", "ents_f", "{:.3f}"),
+    ("words/s", "speed", "{:,.0f}"),
+]
+
+
+def read_scores(metrics_dir: Path) -> Tuple[List[str], List[List[str]]]:
+    """Read the scores of all recipes in a directory.
+
+    metrics_dir (Path): Holds a JSON file a recipe, named after it, as `spacy evaluate --output`
+        writes it. Other JSON files are passed over.
+    RETURNS (Tuple[List[str], List[List[str]]]): The header, and a row a recipe. Columns without
+        any value are left out; a value that a recipe lacks is a dash.
+    RAISES (ValueError): No file there has scores.
+    """
+    recipes: Dict[str, Dict[str, Any]] = {}
+    for path in sorted(metrics_dir.glob("*.json")):
+        scores = srsly.read_json(path)
+        if isinstance(scores, dict) and "speed" in scores:
+            recipes[path.stem] = scores
+    if not recipes:
+        raise ValueError(
+            f"{metrics_dir} has no file with scores. Write one with: python -m spacy evaluate "
+            f"MODEL TEST.spacy --output {metrics_dir}/RECIPE.json"
+        )
+    used = [c for c in _COLUMNS if any(s.get(c[1]) is not None for s in recipes.values())]
+    header = ["recipe", *[title for title, _, _ in used]]
+    rows = [
+        [name, *[_format(scores.get(key), pattern) for _, key, pattern in used]]
+        for name, scores in recipes.items()
+    ]
+    return header, rows
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Set a table in Markdown.
+
+    header (Sequence[str]): The column titles.
+    rows (Sequence[Sequence[str]]): The cells.
+    RETURNS (str): The table, with numbers aligned to the right.
+    """
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _format(value: Optional[float], pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
