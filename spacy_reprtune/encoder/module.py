@@ -95,6 +95,9 @@ class Encoder(torch.nn.Module):
         self.width: int = _width(model.config)
         self.window = self._check_window()
         self.trainable = freeze(model, settings.unfreeze)
+        if self.device.type == "cpu":
+            # A gradient for the rows in use instead of one for the vocabulary: see TorchOptimizer.
+            model.get_input_embeddings().sparse = True
         self.to(self.device)
         self.eval()
         self._half: Optional[torch.nn.Module] = None

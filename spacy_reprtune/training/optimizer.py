@@ -20,6 +20,7 @@ class TorchOptimizer:
         self.module = module
         self._optimizer: Optional[torch.optim.Optimizer] = None
         self._source = None
+        self._buffers: Dict[torch.nn.Parameter, torch.Tensor] = {}
 
     def step(self, sgd, *, n_backward: int = 1) -> None:
         """Apply the gradients that have been accumulated, and clear them.
@@ -32,18 +33,22 @@ class TorchOptimizer:
         parameters = [p for p in self.module.parameters() if p.grad is not None]
         if not parameters:
             return
-        gradients = [p.grad for p in parameters]
+        rows = self._spread_rows(parameters)
+        # What is not zero in them: the norm of a table is that of the rows that a batch touched.
+        gradients = [rows[p][1] if p in rows else p.grad for p in parameters]
         if n_backward > 1:
             torch._foreach_mul_(gradients, 1.0 / n_backward)
         norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(norm)):
-            self.module.zero_grad(set_to_none=True)
+            self._clear(rows)
             raise ValueError(
                 f"The norm of the gradient is {float(norm)}. The weights have not been touched. "
                 "Lower [training.optimizer] learn_rate, or set precision to 'fp32'."
             )
-        if sgd.grad_clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, float(sgd.grad_clip), norm)
+        if sgd.grad_clip and float(norm) > float(sgd.grad_clip):
+            torch._foreach_mul_(gradients, float(sgd.grad_clip) / (float(norm) + 1e-6))
+        for parameter, (index, values) in rows.items():
+            parameter.grad[index] = values
         # The moments belong to the spaCy optimizer: another one starts anew.
         if self._optimizer is None or self._source is not sgd:
             self._optimizer, self._source = _build(self.module, sgd), sgd
@@ -54,6 +59,30 @@ class TorchOptimizer:
                 group["betas"] = (float(sgd.b1), float(sgd.b2))
                 group["eps"] = float(sgd.eps)
         self._optimizer.step()
+        self._clear(rows)
+
+    def _spread_rows(self, parameters: List[torch.nn.Parameter]) -> Dict:
+        """Put a dense gradient in the place of each sparse one.
+
+        The gradient of an embedding table has a few hundred rows that are not zero, of some ten
+        thousand. Made dense anew at each step it costs more than the update: these buffers stay,
+        and only those rows are written and cleared. The update is the same, to the bit.
+
+        RETURNS (Dict[Parameter, Tuple[Tensor, Tensor]]): Row numbers and rows of each.
+        """
+        rows = {}
+        for parameter in parameters:
+            if parameter.grad.is_sparse:
+                gradient = parameter.grad.coalesce()
+                rows[parameter] = gradient.indices()[0], gradient.values()
+                if parameter not in self._buffers:
+                    self._buffers[parameter] = torch.zeros_like(parameter)
+                parameter.grad = self._buffers[parameter]
+        return rows
+
+    def _clear(self, rows: Dict) -> None:
+        for parameter, (index, _) in rows.items():
+            self._buffers[parameter][index] = 0.0
         self.module.zero_grad(set_to_none=True)
 
 

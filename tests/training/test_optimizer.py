@@ -107,3 +107,21 @@ def test_spacy_s_other_optimizers_update_too(make):
     backward(module)
     TorchOptimizer(module).step(make(0.01, use_averages=False))
     assert not all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+def test_sparse_gradients_of_a_table_give_the_dense_update():
+    def run(sparse):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Embedding(50, 4, sparse=sparse), torch.nn.Linear(4, 2))
+        optimizer = TorchOptimizer(module)
+        sgd = Adam(0.01, L2=0.1, grad_clip=0.01, use_averages=False)
+        for step in range(4):
+            for part in range(2):
+                index = torch.arange(5) * (step + part + 1)
+                module(index.repeat(2)).square().mean().backward()
+            optimizer.step(sgd, n_backward=2)
+        return module.state_dict()
+
+    dense, sparse = run(False), run(True)
+    for name in dense:
+        torch.testing.assert_close(sparse[name], dense[name], atol=1e-7, rtol=1e-5)
