@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.checkpoint import checkpoint
 
+from .dropout import use_cheap_dropout
 from .freezing import Unfreeze, check_unfreeze, freeze, set_training
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_device, resolve_precision
@@ -98,6 +99,7 @@ class Encoder(torch.nn.Module):
         if self.device.type == "cpu":
             # A gradient for the rows in use instead of one for the vocabulary: see TorchOptimizer.
             model.get_input_embeddings().sparse = True
+            use_cheap_dropout(model)
         self.to(self.device)
         self.eval()
         self._half: Optional[torch.nn.Module] = None
