@@ -33,35 +33,21 @@ class EncoderPipe(TrainablePipe):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs.
 
-        Docs are read some batches ahead, because texts of like length are cheapest together,
-        and while the model computes, the next ones are already being read (so that the
-        tokenizer and the pipes before this one have a core to run on). With a batch size of 1
-        each doc is annotated as soon as it comes.
+        Docs are read some batches ahead, because texts of like length are cheapest together.
+        With a batch size of 1 each doc is annotated as soon as it comes.
 
         stream (Iterable[Doc]): The docs.
         batch_size (int): Docs in a batch.
         YIELDS (Doc): The docs in order.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
         error_handler = self.get_error_handler()
-        blocks = _blocks(iter(stream), batch_size)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=self.name) as executor:
-            ahead = None
-            while True:
-                docs = next(blocks, None)
-                ready = ahead
-                ahead = (docs, executor.submit(self.predict, docs)) if docs else None
-                if ready is not None:
-                    done, future = ready
-                    try:
-                        self.set_annotations(done, future.result())
-                    except Exception as error:
-                        error_handler(self.name, self, done, error)
-                    else:
-                        yield from done
-                if ahead is None:
-                    return
+        for docs in _blocks(iter(stream), batch_size):
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception as error:
+                error_handler(self.name, self, docs, error)
+            else:
+                yield from docs
 
     def update(
         self,

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .dropout import use_cheap_dropout
 from .freezing import Unfreeze, check_unfreeze, freeze, set_training
+from .packed import pack_linear_layers
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_device, resolve_precision
 from .windows import Windows, batch_by_pieces, cut_windows
@@ -214,6 +215,8 @@ class Encoder(torch.nn.Module):
         version = sum(p._version for p in self.model.parameters())
         if self._half is None or self._half_of != version:
             half = copy.deepcopy(self.model).to(self.dtype).eval()
+            if self.device.type == "cpu":
+                pack_linear_layers(half)
             # In a list's stead: a module here would become part of the weights.
             object.__setattr__(self, "_half", half)
             self._half_of = version
