@@ -19,6 +19,9 @@ from .windows import Windows, batch_by_pieces, cut_windows
 
 # Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
 DEFAULT_WINDOW = 512
+# Batches whose activations a training step keeps for the way back. Four of the default size are
+# the 16 texts of 512 pieces that encoders are usually fine-tuned with; more are computed twice.
+KEPT_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -141,16 +144,16 @@ class Encoder(torch.nn.Module):
     def encode(self, pieces: Sequence[Pieces]) -> "Iterator[tuple[WindowBatch, torch.Tensor]]":
         """Run the encoder over texts, batch by batch.
 
-        With gradients on, a step that needs more than one batch keeps only the inputs of each
-        and computes it again on the way back, so memory is that of one batch, however long the
-        texts are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
+        With gradients on, a step of more than `KEPT_BATCHES` batches keeps only the inputs of
+        each and computes it again on the way back, so memory is bounded, however long the texts
+        are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
         pieces (Sequence[Pieces]): The pieces of each text.
         YIELDS (Tuple[WindowBatch, Tensor]): A batch and its vectors, fp32 or bf16, of shape
             (n_windows, length, width). Rows follow the batch, not the texts.
         """
         batches = list(self.batches(pieces)) if torch.is_grad_enabled() else self.batches(pieces)
-        again = torch.is_grad_enabled() and bool(self.trainable) and len(batches) > 1
+        again = torch.is_grad_enabled() and bool(self.trainable) and len(batches) > KEPT_BATCHES
         for batch in batches:
             if again:
                 yield batch, checkpoint(self.forward, batch.ids, batch.mask, use_reentrant=False)
@@ -210,8 +213,13 @@ class Encoder(torch.nn.Module):
             first_piece=put(starts - lead),
         )
 
+    def weights_changed(self) -> None:
+        """Forget what was derived from the weights, after an optimizer has changed them."""
+        object.__setattr__(self, "_half", None)
+
     def _half_copy(self) -> torch.nn.Module:
-        # Every in-place change of a tensor raises its version, the optimizer's included.
+        # Loading weights raises a tensor's version; the fused optimizer does not, so whoever
+        # calls that has to call `weights_changed`.
         version = sum(p._version for p in self.model.parameters())
         if self._half is None or self._half_of != version:
             half = copy.deepcopy(self.model).to(self.dtype).eval()

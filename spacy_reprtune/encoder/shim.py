@@ -1,5 +1,6 @@
 """A torch module of this package behind a thinc model."""
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Tuple
@@ -43,6 +44,7 @@ class TorchShim(Shim):
         self.n_labels: Optional[int] = None
         self._updater: Optional[TorchOptimizer] = None
         self._n_backward = 0
+        self._process = os.getpid()
 
     @property
     def module(self) -> torch.nn.Module:
@@ -75,6 +77,11 @@ class TorchShim(Shim):
         RETURNS (Tuple[ndarray, Callable]): The output as a numpy array, and a function that takes
             the gradient of it and adds to the gradients of the weights.
         """
+        if os.getpid() != self._process:
+            # After a fork (nlp.pipe with n_process), the threads that OpenMP would hand work to
+            # are not there: with more than one it waits for ever. Each process has a core anyway.
+            torch.set_num_threads(1)
+            self._process = os.getpid()
         module = self.module
         argument, module.dropout_rate = inputs
         if not is_train:
@@ -112,6 +119,7 @@ class TorchShim(Shim):
             self._updater = TorchOptimizer(self.module)
         n_backward, self._n_backward = max(self._n_backward, 1), 0
         self._updater.step(optimizer, n_backward=n_backward)
+        self.module.encoder.weights_changed()
 
     @contextmanager
     def use_params(self, params: Any) -> Iterator[None]:

@@ -72,6 +72,23 @@ def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_between_updates_are_those_of_the_current_weights(
+    precision, model_config, tmp_path
+):
+    nlp, examples, optimizer = make_nlp(
+        "reprtune_textcat", model_config(encoder={"precision": precision})
+    )
+    for step in range(3):
+        nlp.update(examples, sgd=False, losses={})
+        before = nlp("a great film").cats
+        nlp.get_pipe("textcat").finish_update(optimizer)
+        after = nlp("a great film").cats
+        nlp.to_disk(tmp_path / str(step))
+        assert after != before
+        assert after == spacy.load(tmp_path / str(step))("a great film").cats
+
+
 def test_exclusive_probabilities_add_up_to_one_and_independent_ones_need_not(model_config):
     exclusive, *_ = make_nlp("reprtune_textcat", model_config())
     independent, *_ = make_nlp("reprtune_textcat_multilabel", model_config())
