@@ -39,7 +39,9 @@ def test_evaluation_and_a_rate_of_zero_change_nothing():
 
 
 def test_only_torch_s_own_dropout_is_replaced():
-    module = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Sequential(torch.nn.Dropout2d(0.3)))
+    module = torch.nn.Sequential(
+        torch.nn.Dropout(0.2), torch.nn.Sequential(torch.nn.Dropout2d(0.3))
+    )
     use_cheap_dropout(module)
     assert isinstance(module[0], CheapDropout) and module[0].p == 0.2
     assert type(module[1][0]) is torch.nn.Dropout2d

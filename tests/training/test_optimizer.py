@@ -112,7 +112,9 @@ def test_spacy_s_other_optimizers_update_too(make):
 def test_sparse_gradients_of_a_table_give_the_dense_update():
     def run(sparse):
         torch.manual_seed(0)
-        module = torch.nn.Sequential(torch.nn.Embedding(50, 4, sparse=sparse), torch.nn.Linear(4, 2))
+        module = torch.nn.Sequential(
+            torch.nn.Embedding(50, 4, sparse=sparse), torch.nn.Linear(4, 2)
+        )
         optimizer = TorchOptimizer(module)
         sgd = Adam(0.01, L2=0.1, grad_clip=0.01, use_averages=False)
         for step in range(4):

