@@ -82,7 +82,7 @@ def test_entry_points_load_and_are_registered_under_their_names():
         "spacy_architectures": registry.architectures,
         "spacy_batchers": registry.batchers,
     }
-    points = [p for p in distribution("spacy-reprtune").entry_points]
+    points = list(distribution("spacy-reprtune").entry_points)
     assert {p.group for p in points} == {*groups, "spacy_factories", "spacy_cli"}
     for point in points:
         loaded = point.load()
