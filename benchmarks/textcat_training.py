@@ -10,6 +10,7 @@ figures `speedup_vs_hf_tuned` (length groups and fused AdamW) and
 """
 
 import argparse
+import itertools
 import statistics
 from typing import Any, Callable, Dict, List, Optional, Protocol
 
@@ -146,8 +147,10 @@ def measure_accuracy(
     }
     accuracy: Dict[str, List[float]] = {suffix: [] for suffix in names}
     epoch: Dict[str, List[float]] = {suffix: [] for suffix in names}
-    for seed in range(seeds):
-        for suffix, name in names.items():
+    # The slowest peer last, so that a run that is cut short has the others whole in its log.
+    for group in (["", "_hf"], ["_spacy_transformers"]):
+        for seed, suffix in itertools.product(range(seeds), group):
+            name = names[suffix]
             common.seed_all(seed)
             fitted: List[System] = []
             epoch[suffix].append(

@@ -29,7 +29,7 @@ sha256 = null
 unfreeze = "all"
 window = null
 overlap = 0
-batch_pieces = 2048
+batch_pieces = 4096
 precision = "auto"
 device = "auto"
 """

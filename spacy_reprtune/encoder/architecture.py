@@ -18,7 +18,7 @@ def Encoder_v1(
     unfreeze: Union[str, int] = "all",
     window: Optional[int] = None,
     overlap: int = 0,
-    batch_pieces: int = 2048,
+    batch_pieces: int = 4096,
     precision: str = "auto",
     device: str = "auto",
 ) -> DocsToTokenVectors:

@@ -19,9 +19,9 @@ from .windows import Windows, batch_by_pieces, cut_windows
 
 # Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
 DEFAULT_WINDOW = 512
-# Batches whose activations a training step keeps for the way back. Four of the default size are
+# Batches whose activations a training step keeps for the way back. Two of the default size are
 # the 16 texts of 512 pieces that encoders are usually fine-tuned with; more are computed twice.
-KEPT_BATCHES = 4
+KEPT_BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class EncoderSettings:
     unfreeze: Unfreeze = "all"
     window: Optional[int] = None
     overlap: int = 0
-    batch_pieces: int = 2048
+    batch_pieces: int = 4096
     precision: str = "auto"
     device: str = "auto"
 

@@ -8,7 +8,7 @@ those that torch.compile emits for a frozen model; without them the layers stay 
 import torch
 
 # Rows of the inputs that the layout is chosen for, about a batch of word pieces.
-_ROWS = 2048
+_ROWS = 4096
 
 
 class PackedLinear(torch.nn.Module):
