@@ -27,12 +27,6 @@ class Alignment:
         """RETURNS (NDArray[int64]): Pieces of each token, 0 for one without, shape (n_tokens,)."""
         return numpy.bincount(self.tokens, minlength=self.n_tokens)
 
-    def first_pieces(self) -> "Alignment":
-        """RETURNS (Alignment): Only the first piece of each token that has any."""
-        keep = numpy.ones(len(self.tokens), dtype=bool)
-        keep[1:] = self.tokens[1:] != self.tokens[:-1]
-        return Alignment(self.tokens[keep], self.pieces[keep], self.n_tokens)
-
 
 def align(token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: str) -> Alignment:
     """Align tokens and pieces of one text by the characters that they cover.

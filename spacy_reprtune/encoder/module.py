@@ -2,8 +2,8 @@
 
 import copy
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence
 
 import numpy
 import torch
@@ -48,10 +48,6 @@ class EncoderSettings:
                 f"overlap = {self.overlap} and batch_pieces = {self.batch_pieces}: the first must "
                 "be 0 or more, the second 1 or more."
             )
-
-    def as_dict(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): The settings as JSON holds them."""
-        return asdict(self)
 
 
 @dataclass

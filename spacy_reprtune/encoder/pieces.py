@@ -92,11 +92,6 @@ class PieceTokenizer:
                 self._remember(text, pieces)
         return [found[text] for text in texts]
 
-    def forget(self) -> None:
-        """Drop the remembered pieces."""
-        self._cache.clear()
-        self._cached = 0
-
     def files(self) -> Dict[str, bytes]:
         """RETURNS (Dict[str, bytes]): The files that `from_files` needs, by name."""
         import tempfile

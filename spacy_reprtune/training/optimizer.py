@@ -66,7 +66,7 @@ class TorchOptimizer:
 
         The gradient of an embedding table has a few hundred rows that are not zero, of some ten
         thousand. Made dense anew at each step it costs more than the update: these buffers stay,
-        and only those rows are written and cleared. The update is the same, to the bit.
+        and only those rows are written and cleared. The update is that of a dense gradient.
 
         RETURNS (Dict[Parameter, Tuple[Tensor, Tensor]]): Row numbers and rows of each.
         """

@@ -62,10 +62,3 @@ def test_a_piece_across_tokens_belongs_to_both():
     alignment = align(numpy.array([0, 2]), numpy.array([2, 4]), numpy.array([[0, 4]]), "abcd")
     assert alignment.tokens.tolist() == [0, 1]
     assert alignment.pieces.tolist() == [0, 0]
-
-
-def test_first_pieces_are_one_a_token():
-    doc, _, alignment = pairs("unfilmable plot", TOKENIZERS["wordpiece"])
-    first = alignment.first_pieces()
-    assert first.tokens.tolist() == list(range(len(doc)))
-    assert first.lengths.tolist() == [1] * len(doc)
