@@ -1,6 +1,6 @@
 """Which blocks of an encoder train, and how the others are held still."""
 
-from typing import TYPE_CHECKING, List, Union
+from typing import TYPE_CHECKING, List, Optional, Union
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +30,16 @@ def find_blocks(model: "PreTrainedModel") -> "List[torch.nn.Module]":
     RETURNS (List[Module]): The blocks, first to last; empty where they share their weights, as
         in ALBERT, and therefore can't be told apart.
     """
+    return list(find_block_list(model) or [])
+
+
+def find_block_list(model: "PreTrainedModel") -> "Optional[torch.nn.ModuleList]":
+    """RETURNS (Optional[ModuleList]): The list that `find_blocks` reads, for replacing blocks."""
     import torch
 
     depth = getattr(model.config, "num_hidden_layers", None)
-    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
-    return list(lists[0]) if lists else []
+    lists = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
+    return next(lists, None)
 
 
 def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Module]":

@@ -1,7 +1,6 @@
 """The encoder itself: texts in, vectors of pieces out, in batches of bounded size."""
 
-import copy
-from contextlib import nullcontext
+import hashlib
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence
 
@@ -10,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.checkpoint import checkpoint
 
+from .cache import shared_cache
 from .dropout import use_cheap_dropout
 from .freezing import Unfreeze, check_unfreeze, freeze, set_training
-from .packed import pack_linear_layers
+from .passes import FixedPooling, Passes
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_device, resolve_precision
 from .windows import Windows, batch_by_pieces, cut_windows
@@ -36,6 +36,8 @@ class EncoderSettings:
     batch_pieces: int = 4096
     precision: str = "auto"
     device: str = "auto"
+    cache_mb: int = 1000
+    cache_dir: Optional[str] = None
 
     def __post_init__(self) -> None:
         check_unfreeze(self.unfreeze)
@@ -48,6 +50,8 @@ class EncoderSettings:
                 f"overlap = {self.overlap} and batch_pieces = {self.batch_pieces}: the first must "
                 "be 0 or more, the second 1 or more."
             )
+        if self.cache_mb < 0:
+            raise ValueError(f"cache_mb = {self.cache_mb}. Use 0 for no cache, or more.")
 
 
 @dataclass
@@ -62,6 +66,9 @@ class WindowBatch:
         window's leading special pieces and the last one's closing special pieces.
     first_piece (Tensor): Index in its text of the piece at each window's position 0, shape
         (n_windows,). Negative by the number of leading special pieces for a first window.
+    lengths (List[int]): Pieces of each window, special pieces included.
+    keys (List[bytes]): Digests of what each window shows and keeps; empty while the encoder is
+        not `caching`.
     """
 
     texts: torch.Tensor
@@ -69,14 +76,14 @@ class WindowBatch:
     mask: torch.Tensor
     keep: torch.Tensor
     first_piece: torch.Tensor
+    lengths: List[int]
+    keys: List[bytes]
 
 
 class Encoder(torch.nn.Module):
     """A pretrained transformer with its tokenizer, windows, batches, freezing and precision.
 
-    `model` holds the weights, always in fp32. With precision bf16, training steps autocast, and
-    passes without gradient use a copy in bf16, remade when the weights have changed: autocast
-    would convert them at each batch.
+    `model` holds the weights, always in fp32; `Passes` computes with them.
     """
 
     def __init__(self, model, tokenizer: PieceTokenizer, settings: EncoderSettings) -> None:
@@ -95,15 +102,28 @@ class Encoder(torch.nn.Module):
         self.dtype = resolve_precision(settings.precision, self.device)
         self.width: int = _width(model.config)
         self.window = self._check_window()
-        self.trainable = freeze(model, settings.unfreeze)
+        # Set once training begins: a pipeline that only predicts sees a text but once.
+        self.caching = False
+        self.trainable: List[torch.nn.Module] = []
         if self.device.type == "cpu":
             # A gradient for the rows in use instead of one for the vocabulary: see TorchOptimizer.
             model.get_input_embeddings().sparse = True
             use_cheap_dropout(model)
         self.to(self.device)
         self.eval()
-        self._half: Optional[torch.nn.Module] = None
-        self._half_of = -1
+        self.cache = None
+        if settings.cache_mb:
+            self.cache = shared_cache(settings.cache_mb, settings.cache_dir)
+        self.passes = Passes(model, self.dtype)
+        self.unfreeze(settings.unfreeze)
+
+    def unfreeze(self, unfreeze: Unfreeze) -> None:
+        """Change which blocks train.
+
+        unfreeze (Union[str, int]): "all", "none" or a number of blocks.
+        """
+        self.trainable = freeze(self.model, unfreeze)
+        self.passes.freeze(self.trainable)
 
     def train(self, mode: bool = True) -> "Encoder":
         super().train(mode)
@@ -137,7 +157,9 @@ class Encoder(torch.nn.Module):
             if lengths[group[-1]]:
                 yield self._collate(pieces, windows, group[lengths[group] > 0])
 
-    def encode(self, pieces: Sequence[Pieces]) -> "Iterator[tuple[WindowBatch, torch.Tensor]]":
+    def encode(
+        self, pieces: Sequence[Pieces], *, pooling: Optional[FixedPooling] = None
+    ) -> "Iterator[tuple[WindowBatch, torch.Tensor]]":
         """Run the encoder over texts, batch by batch.
 
         With gradients on, a step of more than `KEPT_BATCHES` batches keeps only the inputs of
@@ -145,35 +167,39 @@ class Encoder(torch.nn.Module):
         are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
         pieces (Sequence[Pieces]): The pieces of each text.
+        pooling (Optional[FixedPooling]): What reduces each window to one vector, if that has no
+            weights: where nothing trains, it is the pooled windows that are cached.
         YIELDS (Tuple[WindowBatch, Tensor]): A batch and its vectors, fp32 or bf16, of shape
-            (n_windows, length, width). Rows follow the batch, not the texts.
+            (n_windows, length, width), or (n_windows, width) if they are pooled. Rows follow the
+            batch, not the texts.
         """
-        batches = list(self.batches(pieces)) if torch.is_grad_enabled() else self.batches(pieces)
-        again = torch.is_grad_enabled() and bool(self.trainable) and len(batches) > KEPT_BATCHES
+        training = torch.is_grad_enabled() and bool(self.trainable)
+        batches = list(self.batches(pieces)) if training else self.batches(pieces)
+        again = training and len(batches) > KEPT_BATCHES
         for batch in batches:
             if again:
-                yield batch, checkpoint(self.forward, batch.ids, batch.mask, use_reentrant=False)
+                yield batch, checkpoint(self._vectors, batch, None, use_reentrant=False)
             else:
-                yield batch, self.forward(batch.ids, batch.mask)
+                yield batch, self._vectors(batch, pooling)
+
+    def _vectors(self, batch: WindowBatch, pooling: Optional[FixedPooling]) -> torch.Tensor:
+        cached = self.caching and self.cache is not None
+        if self.passes.cut is None or not (cached or torch.is_grad_enabled()):
+            return self.passes.whole(batch.ids, batch.mask)
+        cache = self.cache if cached else None
+        if cached and not self.trainable and pooling is not None:
+            return self.passes.below(batch, cache, pooling)
+        hidden = self.passes.below(batch, cache)
+        return self.passes.above(batch.ids, batch.mask, hidden)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Run the encoder over one batch.
+        """Run all blocks over one batch.
 
         ids (Tensor): Piece ids, shape (n_windows, length).
         mask (Tensor): 1 for pieces, 0 for padding, the same shape.
         RETURNS (Tensor): Vectors, shape (n_windows, length, width).
         """
-        if not (torch.is_grad_enabled() and self.trainable):
-            with torch.no_grad():
-                model = self.model if self.dtype is None else self._half_copy()
-                return model(input_ids=ids, attention_mask=mask)[0]
-        autocast = (
-            nullcontext()
-            if self.dtype is None
-            else torch.autocast(self.device.type, dtype=self.dtype)
-        )
-        with autocast:
-            return self.model(input_ids=ids, attention_mask=mask)[0]
+        return self.passes.whole(ids, mask)
 
     def _collate(self, pieces: Sequence[Pieces], windows: Windows, group: NDArray) -> WindowBatch:
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
@@ -198,6 +224,13 @@ class Encoder(torch.nn.Module):
         high = numpy.where(ends == sizes, lengths + special, high)
         keep = (columns >= low[:, None]) & (columns < high[:, None])
 
+        keys = []
+        for row, n in enumerate(lengths + special) if self.caching else ():
+            digest = hashlib.blake2b(ids[row, :n], digest_size=16)
+            if high[row] - low[row] < n:
+                digest.update(keep[row])
+            keys.append(digest.digest())
+
         def put(array: NDArray) -> torch.Tensor:
             return torch.from_numpy(array).to(self.device, non_blocking=True)
 
@@ -207,24 +240,13 @@ class Encoder(torch.nn.Module):
             mask=put(mask.astype(numpy.int64)),
             keep=put(keep),
             first_piece=put(starts - lead),
+            lengths=(lengths + special).tolist(),
+            keys=keys,
         )
 
     def weights_changed(self) -> None:
-        """Forget what was derived from the weights, after an optimizer has changed them."""
-        object.__setattr__(self, "_half", None)
-
-    def _half_copy(self) -> torch.nn.Module:
-        # Loading weights raises a tensor's version; the fused optimizer does not, so whoever
-        # calls that has to call `weights_changed`.
-        version = sum(p._version for p in self.model.parameters())
-        if self._half is None or self._half_of != version:
-            half = copy.deepcopy(self.model).to(self.dtype).eval()
-            if self.device.type == "cpu":
-                pack_linear_layers(half)
-            # In a list's stead: a module here would become part of the weights.
-            object.__setattr__(self, "_half", half)
-            self._half_of = version
-        return self._half
+        """Note that an optimizer has changed the trainable weights."""
+        self.passes.changed()
 
     def _check_window(self) -> int:
         limit = _position_limit(self.model) or self.tokenizer.max_pieces or DEFAULT_WINDOW

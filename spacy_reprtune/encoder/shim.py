@@ -66,6 +66,7 @@ class TorchShim(Shim):
         """
         path = resolve_encoder(self.settings.name, sha256=self.settings.sha256)
         self._set(load_pretrained(path), PieceTokenizer.from_directory(path), n_labels)
+        self.module.encoder.caching = True
 
     def __call__(
         self, inputs: Tuple[Any, float], is_train: bool
@@ -89,6 +90,7 @@ class TorchShim(Shim):
             with torch.no_grad():
                 return module(argument).cpu().numpy(), _no_backward
         module.train()
+        module.encoder.caching = True
         try:
             with torch.enable_grad():
                 output = module(argument)

@@ -38,7 +38,8 @@ class Pooling(torch.nn.Module):
     ) -> torch.Tensor:
         """Pool the encoder's output.
 
-        encoded (Iterable[Tuple[WindowBatch, Tensor]]): What `Encoder.encode` yields.
+        encoded (Iterable[Tuple[WindowBatch, Tensor]]): What `Encoder.encode` yields, with
+            vectors of pieces or with windows that are pooled already.
         n_texts (int): How many texts there are.
         RETURNS (Tensor): One fp32 row a text, shape (n_texts, width); zeros for a text without
             any position.
@@ -47,21 +48,41 @@ class Pooling(torch.nn.Module):
         states: List[Tuple[torch.Tensor, ...]] = []
         for batch, vectors in encoded:
             texts.append(batch.texts)
-            states.append(self._reduce(vectors.float(), batch.keep))
+            states.append(self._reduce(vectors, batch.keep))
         if not texts:
             device = next(self.parameters()).device if self.query is not None else "cpu"
             return torch.zeros(n_texts, self.width, device=device)
         columns = tuple(torch.cat(column) for column in zip(*states, strict=True))
         return self._combine(columns, torch.cat(texts), n_texts)
 
-    def _reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+    @property
+    def fixed(self) -> bool:
+        """RETURNS (bool): Whether there is nothing in it that training changes."""
+        return self.query is None
+
+    def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Pool each window by itself, for a kind that has no weights.
+
+        vectors (Tensor): Vectors of pieces, shape (n_windows, length, width).
+        keep (Tensor): The positions that count, shape (n_windows, length).
+        RETURNS (Tensor): fp32, shape (n_windows, width).
+        """
+        vectors = vectors.float()
         if self.kind == "cls":
-            return vectors[:, 0], torch.ones_like(vectors[:, 0, 0])
+            return vectors[:, 0]
         if self.kind == "max":
-            return (vectors.masked_fill(~keep[..., None], -torch.inf).amax(1),)
-        if self.kind == "mean":
-            weights = keep.float()
-            return _weighted_sum(weights, vectors), weights.sum(1)
+            return vectors.masked_fill(~keep[..., None], -torch.inf).amax(1)
+        weights = keep.float()
+        return _weighted_sum(weights / weights.sum(1, keepdim=True).clamp(min=1.0), vectors)
+
+    def _reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+        if self.fixed:
+            pooled = vectors if vectors.ndim == 2 else self.window_vectors(vectors, keep)
+            if self.kind == "max":
+                return (pooled,)
+            weight = keep.float().sum(1) if self.kind == "mean" else torch.ones_like(pooled[:, 0])
+            return pooled * weight[:, None], weight
+        vectors = vectors.float()
         scores = self.query(vectors)[..., 0].masked_fill(~keep, -torch.inf)
         # The maximum only keeps exp() in range; it cancels out, so no gradient has to pass it.
         peak = scores.detach().amax(1).clamp(min=torch.finfo(scores.dtype).min)

@@ -38,11 +38,20 @@ class TextClassifier(torch.nn.Module):
         RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
         """
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        pieces = self.encoder.tokenize(list(unique), cached=self.training)
-        logits = self.classify(self.pooling(self.encoder.encode(pieces), len(unique)))
+        logits = self.classify(self.pool(list(unique)))
         if len(unique) == len(texts):
             return logits
         return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
+
+    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute one vector a text, what the head gets.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32, shape (n_texts, width).
+        """
+        pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
+        fixed = self.pooling if self.pooling.fixed else None
+        return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Apply the head alone.

@@ -9,6 +9,7 @@ from thinc.api import Adam
 
 from spacy_reprtune.encoder.architecture import Encoder_v1
 from spacy_reprtune.encoder.freezing import find_blocks
+from spacy_reprtune.encoder.parts import Part, can_be_cut, output_tail
 
 FAMILIES = {
     "bert": {},
@@ -84,3 +85,44 @@ def test_gradients_reach_only_the_unfrozen_block(family):
     changed = {n for n, p in encoder.model.named_parameters() if not torch.equal(p, before[n])}
     frozen = {n for n, p in encoder.model.named_parameters() if id(p) not in last}
     assert changed and not changed & frozen
+
+
+def test_the_two_parts_of_a_cut_encoder_give_what_the_whole_gives(family):
+    encoder = make(family).shims[0].module.encoder
+    model, tail = encoder.model, output_tail(encoder.model)
+    assert can_be_cut(model, 1, tail)
+    ids = torch.arange(5, 35).reshape(3, 10)
+    mask = torch.ones_like(ids)
+    mask[2, 6:] = 0
+    with torch.no_grad():
+        whole = model(input_ids=ids, attention_mask=mask)[0]
+        hidden = Part(model, 0, 1)(ids, mask)
+        parts = Part(model, 1, 2, tail)(ids, mask, hidden)
+        assert not torch.allclose(hidden, whole)
+        # Where nothing is there to skip, a part is the encoder.
+        assert torch.equal(Part(model, 0, 2)(ids, mask), whole)
+    torch.testing.assert_close(parts[mask.bool()], whole[mask.bool()], atol=1e-6, rtol=0)
+
+
+def test_frozen_blocks_run_once_in_training(family):
+    nlp = spacy.blank("en")
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    model = make(family, unfreeze=1, overlap=2)
+    encoder = model.shims[0].module.encoder
+    for module in encoder.model.modules():
+        for name in ("p", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    runs = []
+    find_blocks(encoder.model)[0].register_forward_hook(lambda *_: runs.append(1))
+    first, _ = model.begin_update(docs)
+    n_runs = len(runs)
+    again, _ = model.begin_update(docs[::-1])
+    assert n_runs and len(runs) == n_runs
+    encoder.cache = None
+    uncached, _ = model.begin_update(docs)
+    assert len(runs) > n_runs
+    # Hidden states are kept in fp16: eleven bits.
+    for a, b, c in zip(first, again[::-1], uncached, strict=True):
+        numpy.testing.assert_allclose(a, b, atol=1e-6)
+        numpy.testing.assert_allclose(a, c, atol=5e-3)

@@ -1,0 +1,148 @@
+"""Half-precision rows in files: what does not fit into memory any more."""
+
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+logger = logging.getLogger("spacy")
+
+# Written after the rows themselves, so that what an index names is there.
+_RECORD = numpy.dtype([("key", "S32"), ("start", "<u8"), ("rows", "<u4"), ("width", "<u4")])
+_ITEM = 2
+
+
+class Spill:
+    """A directory of memory-mapped files with arrays of 16-bit values.
+
+    Each writer has files of its own, named after the space that their entries are of; readers
+    use those of all. So processes can share a directory, and a later one finds what an earlier
+    one left. When writing fails (a full disk, a directory that is gone), that is said once, and
+    nothing is written from then on.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Choose a directory. It is made, and read, when it is first needed.
+
+        directory (Path): The directory.
+        """
+        self.directory = directory
+        self.broken = False
+        self.nbytes = 0
+        self._writers: Dict[str, "_Writer"] = {}
+        self._entries: Dict[str, Dict[bytes, Tuple[Path, int, int, int]]] = {}
+        self._maps: Dict[Path, NDArray] = {}
+        self._process = os.getpid()
+
+    def has(self, space: str, key: bytes) -> bool:
+        """RETURNS (bool): Whether there is such an entry."""
+        return key in self._space(space)
+
+    def holds(self, space: str) -> bool:
+        """RETURNS (bool): Whether there is any entry of a space."""
+        return bool(self._space(space))
+
+    def read(self, space: str, key: bytes) -> Optional[NDArray]:
+        """Read an entry.
+
+        space (str): What it is of, part of the file's name.
+        key (bytes): Its key, 16 bytes.
+        RETURNS (Optional[ndarray]): uint16, shape (n_rows, width), a view of the file; or None.
+        """
+        entry = self._space(space).get(key)
+        if entry is None:
+            return None
+        path, start, rows, width = entry
+        stop = start + rows * width
+        try:
+            data = self._maps.get(path)
+            if data is None or len(data) < stop:
+                data = self._maps[path] = numpy.memmap(path, dtype="<u2", mode="r")
+        except (OSError, ValueError) as error:
+            self._fail(error)
+            return None
+        return data[start:stop].reshape(rows, width) if len(data) >= stop else None
+
+    def write(self, space: str, key: bytes, rows: NDArray) -> None:
+        """Add an entry, unless it is there.
+
+        space (str): What it is of.
+        key (bytes): Its key, 16 bytes.
+        rows (ndarray): uint16, shape (n_rows, width).
+        """
+        # A forked process has the parent's open files: it reads only.
+        if self.broken or os.getpid() != self._process or self.has(space, key):
+            return
+        try:
+            if space not in self._writers:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._writers[space] = _Writer(self.directory / f"{space}-{uuid.uuid4().hex[:8]}")
+            writer = self._writers[space]
+            start = writer.add(key, rows)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._entries[space][key] = (writer.data_path, start, *rows.shape)
+        self.nbytes += rows.nbytes
+
+    def close(self) -> None:
+        """Close the files that are written to."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _space(self, space: str) -> Dict[bytes, Tuple[Path, int, int, int]]:
+        if space not in self._entries:
+            entries = self._entries[space] = {}
+            for index in sorted(self.directory.glob(f"{space}-*.index")):
+                data_path = index.with_suffix(".rows")
+                try:
+                    raw = index.read_bytes()
+                    size = data_path.stat().st_size // _ITEM
+                except OSError:
+                    continue
+                # An interrupted writer may have left half a record, or a record too many.
+                records = numpy.frombuffer(raw, _RECORD, count=len(raw) // _RECORD.itemsize)
+                for key, start, rows, width in records.tolist():
+                    if start + rows * width <= size:
+                        entries[bytes.fromhex(key.decode())] = data_path, start, rows, width
+                        self.nbytes += rows * width * _ITEM
+        return self._entries[space]
+
+    def _fail(self, error: Exception) -> None:
+        if not self.broken:
+            logger.warning(
+                "The outputs of frozen blocks can't be kept in %s any more (%s). Training goes "
+                "on; what does not fit into cache_mb is computed again.",
+                self.directory,
+                error,
+            )
+        self.broken = True
+
+
+class _Writer:
+    def __init__(self, stem: Path) -> None:
+        self.data_path = stem.with_suffix(".rows")
+        self._data = open(self.data_path, "xb", buffering=0)
+        self._index = open(stem.with_suffix(".index"), "xb", buffering=0)
+        self._items = 0
+
+    def add(self, key: bytes, rows: NDArray) -> int:
+        start = self._items
+        raw = numpy.ascontiguousarray(rows, dtype="<u2").tobytes()
+        self._data.seek(start * _ITEM)
+        if self._data.write(raw) != len(raw):
+            raise OSError("the disk is full")
+        record = numpy.zeros(1, dtype=_RECORD)
+        record[0] = (key.hex().encode("ascii"), start, *rows.shape)
+        self._index.write(record.tobytes())
+        self._items += rows.size
+        return start
+
+    def close(self) -> None:
+        self._data.close()
+        self._index.close()
