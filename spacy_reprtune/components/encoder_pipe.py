@@ -1,5 +1,6 @@
 """What the components share: annotating a stream, updating, and saving without pickle."""
 
+import logging
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,8 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
+
+logger = logging.getLogger("spacy")
 
 # How far `pipe` reads ahead to sort by length: this many times the batch size, as long as the
 # texts together have fewer characters than the second.
@@ -74,6 +77,7 @@ class EncoderPipe(TrainablePipe):
         examples = self.annotated(examples)
         if not examples:
             return losses
+        self.announce()
         set_dropout_rate(self.model, drop)
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_logits = self.get_loss(examples, logits)
@@ -88,6 +92,17 @@ class EncoderPipe(TrainablePipe):
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
+
+    def announce(self, texts: Optional[List[str]] = None) -> None:
+        """Log what is going to train, once.
+
+        texts (Optional[List[str]]): The training texts, if they are at hand.
+        """
+        if self._shim.announced:
+            return
+        self._shim.announced = True
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("What trains in '%s':\n%s", self.name, self._shim.overview(texts))
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples that have something for this component to learn."""
@@ -125,6 +140,7 @@ class EncoderPipe(TrainablePipe):
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             if "model" not in exclude and self._shim.n_labels is not None:
                 self._shim.to_directory(folder / "model")
+                self._log_cache()
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote.
@@ -142,6 +158,19 @@ class EncoderPipe(TrainablePipe):
             self._shim.from_directory(path / "model")
             self.model.set_dim("nO", self._shim.n_labels, force=True)
         return self
+
+    def _log_cache(self) -> None:
+        cache = self._shim.module.encoder.cache
+        if cache is not None and cache.stats.hits:
+            stats = cache.stats
+            logger.info(
+                "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
+                "of lookups answered.",
+                stats.entries,
+                stats.memory_bytes / 1e6,
+                stats.disk_bytes / 1e6,
+                100 * stats.hit_rate,
+            )
 
     @property
     def _shim(self):

@@ -1,7 +1,8 @@
 """`reprtune_textcat`: exactly one label for each text."""
 
+import logging
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy
 from spacy.language import Language
@@ -15,12 +16,18 @@ from thinc.types import Floats2d
 from ..heads.losses import cross_entropy, softmax
 from .encoder_pipe import EncoderPipe
 
+if TYPE_CHECKING:
+    from ..heads.probe import Probe
+
+logger = logging.getLogger("spacy")
+
 DEFAULT_MODEL = """
 [model]
 @architectures = "spacy_reprtune.TextClassifier.v1"
 pooling = "mean"
 hidden_width = null
 dropout = null
+head_lr = 1.0
 
 [model.encoder]
 @architectures = "spacy_reprtune.Encoder.v1"
@@ -32,12 +39,18 @@ overlap = 0
 batch_pieces = 4096
 precision = "auto"
 device = "auto"
+cache_mb = 1000
+cache_dir = null
+lr_decay = 1.0
+unfreeze_every = null
+reinit_last = 0
 """
 
 DEFAULT_CONFIG = {
     "model": Config().from_str(DEFAULT_MODEL)["model"],
     "class_weights": None,
     "label_smoothing": 0.0,
+    "head_init": "random",
 }
 
 SCORE_WEIGHTS = {
@@ -72,6 +85,7 @@ def make_textcat(
     model: Model[List[Doc], Floats2d],
     class_weights: ClassWeights,
     label_smoothing: float,
+    head_init: str,
     threshold: float,
     scorer: Optional[Callable],
 ) -> "TextClassifier":
@@ -84,6 +98,8 @@ def make_textcat(
         inverse of its frequency, a table of weights (1.0 for labels that it does not name), or
         null.
     label_smoothing (float): Share of each target that is spread over all labels.
+    head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
+        vectors, with its regularisation chosen on held-out folds of the training data.
     threshold (float): Not used: the label with the highest score is the prediction.
     scorer (Optional[Callable]): The scoring method.
     """
@@ -94,6 +110,7 @@ def make_textcat(
         threshold=threshold,
         class_weights=class_weights,
         label_smoothing=label_smoothing,
+        head_init=head_init,
         scorer=scorer,
     )
 
@@ -116,6 +133,7 @@ class TextClassifier(EncoderPipe):
         threshold: float = 0.0,
         class_weights: ClassWeights = None,
         label_smoothing: float = 0.0,
+        head_init: str = "random",
         scorer: Optional[Callable] = textcat_score,
     ) -> None:
         """Create the component.
@@ -126,15 +144,17 @@ class TextClassifier(EncoderPipe):
         threshold (float): Kept in `cfg`, where spaCy's tools look for it.
         class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`.
         label_smoothing (float): See `make_textcat`.
+        head_init (str): See `make_textcat`.
         scorer (Optional[Callable]): The scoring method.
         RAISES (ValueError): A setting is out of range.
         """
-        _check_settings(class_weights, label_smoothing, threshold)
+        _check_settings(class_weights, label_smoothing, head_init, threshold)
         self.vocab = vocab
         self.model = model
         self.name = name
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
+        self.head_init = head_init
         self.cfg: Dict[str, Any] = {
             "labels": [],
             "threshold": threshold,
@@ -295,6 +315,25 @@ class TextClassifier(EncoderPipe):
     def _initialize_model(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        texts = [eg.reference.text for eg in get_examples()]
+        self.announce(texts)
+        if self.head_init == "probe":
+            self._start_from_probe(texts, list(get_examples()))
+
+    def _start_from_probe(self, texts: List[str], examples: List[Example]) -> None:
+        gold, known = self._gold(examples)
+        rows = numpy.flatnonzero(known.any(1))
+        module = self._shim.module
+        vectors = module.vectors([texts[row] for row in rows])
+        probe = self._fit_probe(vectors, gold[rows], known[rows])
+        module.set_output(probe.weight, probe.bias)
+        self._shim.module.encoder.weights_changed()
+        logger.info(
+            "'%s' starts from a linear probe: %.3f of the held-out gold values right with C = %g.",
+            self.name,
+            probe.score,
+            probe.strength,
+        )
 
     def _label_weights(
         self, get_examples: Callable[[], Iterable[Example]]
@@ -356,6 +395,13 @@ class TextClassifier(EncoderPipe):
         )
         return loss, gradient
 
+    def _fit_probe(
+        self, vectors: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> "Probe":
+        from ..heads.probe import fit_classes
+
+        return fit_classes(vectors, gold.argmax(1), len(self.labels), weights=self._weights())
+
     def _weights(self) -> Optional[numpy.ndarray]:
         weights = self.cfg["label_weights"]
         return None if weights is None else numpy.asarray(weights, dtype="f")
@@ -377,7 +423,9 @@ class TextClassifier(EncoderPipe):
                 )
 
 
-def _check_settings(class_weights: ClassWeights, smoothing: float, threshold: float) -> None:
+def _check_settings(
+    class_weights: ClassWeights, smoothing: float, head_init: str, threshold: float
+) -> None:
     if isinstance(class_weights, str) and class_weights != "balanced":
         raise ValueError(
             f"class_weights = {class_weights!r}. Use 'balanced', a table of label and weight, or "
@@ -387,6 +435,8 @@ def _check_settings(class_weights: ClassWeights, smoothing: float, threshold: fl
         raise ValueError(f"class_weights have to be above 0, but are {class_weights}.")
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"label_smoothing = {smoothing}. Use a value from 0 up to, not with, 1.")
+    if head_init not in ("random", "probe"):
+        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
 

@@ -1,6 +1,6 @@
 """`reprtune_textcat_multilabel`: any number of labels for each text."""
 
-from typing import Callable, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, List, Optional, Tuple
 
 import numpy
 from spacy.language import Language
@@ -13,6 +13,9 @@ from thinc.types import Floats2d
 
 from ..heads.losses import binary_cross_entropy, sigmoid
 from .textcat import DEFAULT_CONFIG, SCORE_WEIGHTS, ClassWeights, TextClassifier
+
+if TYPE_CHECKING:
+    from ..heads.probe import Probe
 
 
 @Language.factory(
@@ -31,6 +34,7 @@ def make_textcat_multilabel(
     model: Model[List[Doc], Floats2d],
     class_weights: ClassWeights,
     label_smoothing: float,
+    head_init: str,
     threshold: float,
     scorer: Optional[Callable],
 ) -> "MultiLabelTextClassifier":
@@ -42,6 +46,8 @@ def make_textcat_multilabel(
     class_weights (Optional[Union[str, Dict[str, float]]]): Weight of each label's positive
         examples: "balanced" by the inverse of its frequency, a table, or null.
     label_smoothing (float): How far targets move from 0 and 1 towards a half.
+    head_init (str): "random", or "probe" for one logistic regression a label on the untouched
+        encoder's vectors, with a regularisation chosen on held-out folds of the training data.
     threshold (float): The score from which on the scorer counts a label as predicted.
     scorer (Optional[Callable]): The scoring method.
     """
@@ -52,6 +58,7 @@ def make_textcat_multilabel(
         threshold=threshold,
         class_weights=class_weights,
         label_smoothing=label_smoothing,
+        head_init=head_init,
         scorer=scorer,
     )
 
@@ -74,6 +81,7 @@ class MultiLabelTextClassifier(TextClassifier):
         threshold: float = 0.5,
         class_weights: ClassWeights = None,
         label_smoothing: float = 0.0,
+        head_init: str = "random",
         scorer: Optional[Callable] = textcat_multilabel_score,
     ) -> None:
         """Create the component; see `TextClassifier`."""
@@ -84,6 +92,7 @@ class MultiLabelTextClassifier(TextClassifier):
             threshold=threshold,
             class_weights=class_weights,
             label_smoothing=label_smoothing,
+            head_init=head_init,
             scorer=scorer,
         )
         # The scorer of exclusive labels alone knows this one.
@@ -114,6 +123,13 @@ class MultiLabelTextClassifier(TextClassifier):
         self, gold: numpy.ndarray, known: numpy.ndarray
     ) -> Tuple[numpy.ndarray, numpy.ndarray]:
         return gold, known
+
+    def _fit_probe(
+        self, vectors: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> "Probe":
+        from ..heads.probe import fit_independent
+
+        return fit_independent(vectors, gold, known, weights=self._weights())
 
     def _loss(
         self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray

@@ -21,6 +21,11 @@ def Encoder_v1(
     batch_pieces: int = 4096,
     precision: str = "auto",
     device: str = "auto",
+    cache_mb: int = 1000,
+    cache_dir: Optional[str] = None,
+    lr_decay: float = 1.0,
+    unfreeze_every: Optional[int] = None,
+    reinit_last: int = 0,
 ) -> DocsToTokenVectors:
     """A pretrained transformer encoder.
 
@@ -43,6 +48,15 @@ def Encoder_v1(
         "fp32" never. Weights are kept and saved in fp32.
     device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" needs no
         CuPy.
+    cache_mb (int): Memory for what frozen blocks give for a text while training, in units of
+        1,000,000 bytes; 0 to compute it each time. All encoders of a process that have the same
+        two cache settings share it.
+    cache_dir (Optional[str]): Directory for what does not fit into that, or null to compute it
+        again. It may be kept for the next training: outputs of other weights are never used.
+    lr_decay (float): Learning rate of a block as a multiple of that of the block above it.
+    unfreeze_every (Optional[int]): Updates after which one block more begins to train, from the
+        head downwards until `unfreeze` is reached; null to train them all from the start.
+    reinit_last (int): How many of the last blocks start from random weights.
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
     """
@@ -58,6 +72,11 @@ def Encoder_v1(
         batch_pieces=batch_pieces,
         precision=precision,
         device=device,
+        cache_mb=cache_mb,
+        cache_dir=cache_dir,
+        lr_decay=lr_decay,
+        unfreeze_every=unfreeze_every,
+        reinit_last=reinit_last,
     )
     return Model(
         "reprtune_encoder",

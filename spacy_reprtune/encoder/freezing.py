@@ -1,6 +1,6 @@
 """Which blocks of an encoder train, and how the others are held still."""
 
-from typing import TYPE_CHECKING, List, Optional, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Union
 
 if TYPE_CHECKING:
     import torch
@@ -92,3 +92,57 @@ def set_training(
     if training:
         for module in trainable:
             module.train()
+
+
+def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> Unfreeze:
+    """What trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section 3.3): first
+    the head alone, then one block more from the top every so many updates.
+
+    unfreeze (Union[str, int]): What trains in the end.
+    depth (int): The encoder's blocks.
+    step (int): Updates so far.
+    every (Optional[int]): Updates between two stages, or None for the end from the start.
+    RETURNS (Union[str, int]): What trains now.
+    """
+    if every is None or unfreeze in ("none", 0):
+        return unfreeze
+    blocks = step // every
+    if unfreeze == "all":
+        # The embeddings come last, as a stage of their own.
+        return min(blocks, depth) if blocks <= depth else "all"
+    return min(blocks, int(unfreeze))
+
+
+def rate_factors(model: "PreTrainedModel", decay: float) -> "Dict[torch.nn.Parameter, float]":
+    """Learning rates that fall from block to block downwards (Howard & Ruder 2018, section 3.1).
+
+    model (PreTrainedModel): The bare encoder.
+    decay (float): Rate of a block as a multiple of that of the block above it.
+    RETURNS (Dict[Parameter, float]): A factor for each parameter: 1.0 for the last block, a
+        further `decay` for each block below it, and for the embeddings one more. What lies
+        outside of both (a closing normalisation) has 1.0.
+    """
+    blocks = find_blocks(model)
+    factors = {p: 1.0 for p in model.parameters()}
+    table = model.get_input_embeddings()
+    for child in model.children():
+        if any(module is table for module in child.modules()):
+            factors.update((p, decay ** len(blocks)) for p in child.parameters())
+    for i, block in enumerate(reversed(blocks)):
+        factors.update((p, decay**i) for p in block.parameters())
+    return factors
+
+
+def reinitialize_last(model: "PreTrainedModel", n_blocks: int) -> None:
+    """Give the last blocks new random weights, as before pretraining (Zhang et al. 2021,
+    Revisiting Few-sample BERT Fine-tuning, section 5).
+
+    model (PreTrainedModel): The bare encoder, changed in place.
+    n_blocks (int): How many blocks.
+    RAISES (ValueError): There are fewer.
+    """
+    blocks = find_blocks(model)
+    if n_blocks > len(blocks):
+        raise ValueError(f"reinit_last = {n_blocks}, but there are {len(blocks)} blocks.")
+    for block in blocks[len(blocks) - n_blocks :]:
+        block.apply(model._init_weights)

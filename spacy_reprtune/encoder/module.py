@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 import numpy
 import torch
@@ -11,7 +11,15 @@ from torch.utils.checkpoint import checkpoint
 
 from .cache import shared_cache
 from .dropout import use_cheap_dropout
-from .freezing import Unfreeze, check_unfreeze, freeze, set_training
+from .freezing import (
+    Unfreeze,
+    check_unfreeze,
+    find_blocks,
+    freeze,
+    rate_factors,
+    set_training,
+    stage,
+)
 from .passes import FixedPooling, Passes
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_device, resolve_precision
@@ -38,6 +46,9 @@ class EncoderSettings:
     device: str = "auto"
     cache_mb: int = 1000
     cache_dir: Optional[str] = None
+    lr_decay: float = 1.0
+    unfreeze_every: Optional[int] = None
+    reinit_last: int = 0
 
     def __post_init__(self) -> None:
         check_unfreeze(self.unfreeze)
@@ -52,6 +63,17 @@ class EncoderSettings:
             )
         if self.cache_mb < 0:
             raise ValueError(f"cache_mb = {self.cache_mb}. Use 0 for no cache, or more.")
+        if not 0.0 < self.lr_decay <= 1.0:
+            raise ValueError(f"lr_decay = {self.lr_decay}. Use a factor above 0, and 1 at most.")
+        if self.unfreeze_every is not None and self.unfreeze_every < 1:
+            raise ValueError(f"unfreeze_every = {self.unfreeze_every} updates. Use 1 or more.")
+        trained = {"all": self.reinit_last, "none": 0}.get(self.unfreeze, self.unfreeze)
+        if not 0 <= self.reinit_last <= trained:
+            raise ValueError(
+                f"reinit_last = {self.reinit_last}, but unfreeze = {self.unfreeze!r}: a block "
+                "with new weights has to be trained, so use a number from 0 to that of blocks "
+                "that train."
+            )
 
 
 @dataclass
@@ -115,15 +137,26 @@ class Encoder(torch.nn.Module):
         if settings.cache_mb:
             self.cache = shared_cache(settings.cache_mb, settings.cache_dir)
         self.passes = Passes(model, self.dtype)
-        self.unfreeze(settings.unfreeze)
+        self.depth = len(find_blocks(model))
+        # Says what is wrong with the setting, even if the first stage is another.
+        freeze(model, settings.unfreeze)
+        self._stage: Optional[Unfreeze] = None
+        self.begin_step(0)
 
-    def unfreeze(self, unfreeze: Unfreeze) -> None:
-        """Change which blocks train.
+    def begin_step(self, step: int) -> None:
+        """Let train what is due at a step.
 
-        unfreeze (Union[str, int]): "all", "none" or a number of blocks.
+        step (int): Updates so far.
         """
-        self.trainable = freeze(self.model, unfreeze)
-        self.passes.freeze(self.trainable)
+        now = stage(self.settings.unfreeze, self.depth, step, self.settings.unfreeze_every)
+        if now != self._stage:
+            self._stage = now
+            self.trainable = freeze(self.model, now)
+            self.passes.freeze(self.trainable)
+
+    def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
+        """RETURNS (Dict[Parameter, float]): What to multiply the learning rate with."""
+        return rate_factors(self.model, self.settings.lr_decay)
 
     def train(self, mode: bool = True) -> "Encoder":
         super().train(mode)

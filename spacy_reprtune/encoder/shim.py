@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import srsly
 import torch
@@ -13,6 +13,8 @@ from safetensors.torch import save as save_tensors
 from thinc.api import Shim
 
 from ..training.optimizer import TorchOptimizer
+from ..training.overview import training_overview
+from .freezing import reinitialize_last
 from .load import build_empty, check_directory, load_pretrained, resolve_encoder
 from .module import Encoder, EncoderSettings
 from .pieces import PieceTokenizer
@@ -30,20 +32,25 @@ class TorchShim(Shim):
     the gradient to torch's optimizer, leaves precision to the encoder, and writes safetensors.
     """
 
-    def __init__(self, settings: EncoderSettings, build: Build) -> None:
+    def __init__(self, settings: EncoderSettings, build: Build, *, head_lr: float = 1.0) -> None:
         """Prepare a module; its weights come with `initialize` or one of the `from_` methods.
 
         settings (EncoderSettings): How to run the encoder.
         build (Callable[[Encoder, int], Module]): Puts a new head on an encoder, given the number
             of labels. The module holds the encoder as `encoder`, takes the inputs of the model as
             its one argument, and has a `dropout_rate`.
+        head_lr (float): Learning rate of the head as a multiple of the optimizer's.
         """
         super().__init__(None)
         self.settings = settings
         self.build = build
+        self.head_lr = head_lr
         self.n_labels: Optional[int] = None
+        # Whether the log says what trains.
+        self.announced = False
         self._updater: Optional[TorchOptimizer] = None
         self._n_backward = 0
+        self._n_updates = 0
         self._process = os.getpid()
 
     @property
@@ -65,7 +72,9 @@ class TorchShim(Shim):
         n_labels (int): Columns of the output.
         """
         path = resolve_encoder(self.settings.name, sha256=self.settings.sha256)
-        self._set(load_pretrained(path), PieceTokenizer.from_directory(path), n_labels)
+        model = load_pretrained(path)
+        reinitialize_last(model, self.settings.reinit_last)
+        self._set(model, PieceTokenizer.from_directory(path), n_labels)
         self.module.encoder.caching = True
 
     def __call__(
@@ -118,10 +127,31 @@ class TorchShim(Shim):
         optimizer (thinc.api.Optimizer): The optimizer.
         """
         if self._updater is None:
-            self._updater = TorchOptimizer(self.module)
+            factors = self.module.encoder.rate_factors()
+            factors.update(dict.fromkeys(self._head_parameters(), self.head_lr))
+            self._updater = TorchOptimizer(self.module, factors)
         n_backward, self._n_backward = max(self._n_backward, 1), 0
         self._updater.step(optimizer, n_backward=n_backward)
         self.module.encoder.weights_changed()
+        self._n_updates += 1
+        self.module.encoder.begin_step(self._n_updates)
+
+    def overview(self, texts: Optional[List[str]] = None) -> str:
+        """Describe what is going to train.
+
+        texts (Optional[List[str]]): The training texts, to estimate the size of the cache.
+        RETURNS (str): A table; see `training_overview`.
+        """
+        encoder = self.module.encoder
+        rows = None
+        if texts is not None and encoder.passes.cut and encoder.cache is not None:
+            pieces = encoder.tokenize(list(dict.fromkeys(texts)), cached=True)
+            rows = self.module.cached_rows(encoder.windows(pieces))
+        return training_overview(encoder, self._head_parameters(), self.head_lr, rows=rows)
+
+    def _head_parameters(self) -> List[torch.nn.Parameter]:
+        inside = set(self.module.encoder.parameters())
+        return [p for p in self.module.parameters() if p not in inside]
 
     @contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
@@ -133,7 +163,7 @@ class TorchShim(Shim):
 
     def copy(self) -> "TorchShim":
         """RETURNS (TorchShim): The same weights in memory of their own."""
-        return TorchShim(self.settings, self.build).from_bytes(self.to_bytes())
+        return TorchShim(self.settings, self.build, head_lr=self.head_lr).from_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Configuration, tokenizer and weights as msgpack."""
@@ -200,6 +230,7 @@ class TorchShim(Shim):
         self.n_labels = n_labels
         self._updater = None
         self._n_backward = 0
+        self._n_updates = 0
 
     def _head_tensors(self) -> Dict[str, torch.Tensor]:
         state = self.module.state_dict()

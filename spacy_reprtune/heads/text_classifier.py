@@ -20,6 +20,7 @@ def TextClassifier_v1(
     pooling: str = "mean",
     hidden_width: Optional[int] = None,
     dropout: Optional[float] = None,
+    head_lr: float = 1.0,
 ) -> DocsToLogits:
     """Pool an encoder's vectors and classify the result.
 
@@ -29,6 +30,8 @@ def TextClassifier_v1(
     hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
     dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
         rate that training is run with (`[training] dropout`).
+    head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
+        A head starts at random, the encoder does not: 10 to 100 are usual.
     RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
@@ -36,7 +39,7 @@ def TextClassifier_v1(
     from ..encoder.shim import TorchShim
 
     settings = encoder_settings(encoder)
-    _check_head(pooling, hidden_width, dropout)
+    _check_head(pooling, hidden_width, dropout, head_lr)
 
     def build(encoder: "Encoder", n_labels: int):
         from .text_classifier_module import TextClassifier
@@ -48,7 +51,7 @@ def TextClassifier_v1(
         forward,
         init=init,
         dims={"nO": None},
-        shims=[TorchShim(settings, build)],
+        shims=[TorchShim(settings, build, head_lr=head_lr)],
         # spaCy sets the rate before each update, but only where the attribute is there.
         attrs={"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout},
     )
@@ -86,7 +89,9 @@ def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2
     model.shims[0].initialize(model.get_dim("nO"))
 
 
-def _check_head(pooling: str, hidden_width: Optional[int], dropout: Optional[float]) -> None:
+def _check_head(
+    pooling: str, hidden_width: Optional[int], dropout: Optional[float], head_lr: float
+) -> None:
     from .pooling import POOLINGS
 
     if pooling not in POOLINGS:
@@ -95,3 +100,8 @@ def _check_head(pooling: str, hidden_width: Optional[int], dropout: Optional[flo
         raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout = {dropout}. Use a rate from 0 up to, not including, 1.")
+    if head_lr < 0.1:
+        raise ValueError(
+            f"head_lr = {head_lr}. It multiplies the learning rate of [training.optimizer], so it "
+            "is no rate itself: use 1.0 or more."
+        )

@@ -3,8 +3,10 @@
 from typing import Optional, Sequence
 
 import torch
+from numpy.typing import NDArray
 
 from ..encoder.module import Encoder
+from ..encoder.windows import Windows
 from .pooling import Pooling
 
 
@@ -52,6 +54,34 @@ class TextClassifier(torch.nn.Module):
         pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
         fixed = self.pooling if self.pooling.fixed else None
         return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
+
+    def cached_rows(self, windows: Windows) -> int:
+        """RETURNS (int): Rows that the cache will hold of these windows."""
+        if self.encoder.trainable or not self.pooling.fixed:
+            special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
+            return int(windows.lengths.sum()) + special * len(windows)
+        return len(windows)
+
+    def vectors(self, texts: Sequence[str]) -> NDArray:
+        """RETURNS (ndarray): What `pool` gives, without gradient; fp32, shape (n_texts, width)."""
+        self.eval()
+        with torch.no_grad():
+            return self.pool(texts).cpu().numpy()
+
+    def set_output(self, weight: NDArray, bias: NDArray) -> None:
+        """Replace the weights of the head.
+
+        weight, bias (ndarray): Of the shapes (n_labels, width) and (n_labels,).
+        RAISES (ValueError): The head has a hidden layer, so it is not linear.
+        """
+        if self.hidden is not None:
+            raise ValueError(
+                "head_init = 'probe' solves a linear head, but this one has a hidden layer: set "
+                "hidden_width to null, or head_init to 'random'."
+            )
+        with torch.no_grad():
+            self.output.weight.copy_(torch.from_numpy(weight))
+            self.output.bias.copy_(torch.from_numpy(bias))
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Apply the head alone.

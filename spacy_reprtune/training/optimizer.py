@@ -4,7 +4,7 @@ thinc updates tensor by tensor and clips each by its own norm. Here the norm is 
 gradient, biases and the weights of normalisations do not decay, and the update is one fused call.
 """
 
-from typing import Dict, List, Optional
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 import torch
 
@@ -12,14 +12,22 @@ import torch
 class TorchOptimizer:
     """Updates one module with the current settings of a `thinc.api.Optimizer`."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        factors: Optional[Dict[torch.nn.Parameter, float]] = None,
+    ) -> None:
         """Prepare to update a module.
 
-        module (Module): What is trained.
+        module (Module): What is trained. Parameters may be frozen and unfrozen between steps.
+        factors (Optional[Dict[Parameter, float]]): What to multiply the learning rate of a
+            parameter with; 1.0 for those that are not in it.
         """
         self.module = module
+        self.factors = factors or {}
         self._optimizer: Optional[torch.optim.Optimizer] = None
         self._source = None
+        self._known: Set[torch.nn.Parameter] = set()
         self._buffers: Dict[torch.nn.Parameter, torch.Tensor] = {}
 
     def step(self, sgd, *, n_backward: int = 1) -> None:
@@ -51,15 +59,24 @@ class TorchOptimizer:
             parameter.grad[index] = values
         # The moments belong to the spaCy optimizer: another one starts anew.
         if self._optimizer is None or self._source is not sgd:
-            self._optimizer, self._source = _build(self.module, sgd), sgd
+            self._known.clear()
+            self._optimizer, self._source = _build(self._groups(), sgd), sgd
+        elif not self._known.issuperset(parameters):
+            for group in self._groups():
+                self._optimizer.add_param_group(group)
         for group in self._optimizer.param_groups:
-            group["lr"] = float(sgd.learn_rate)
+            group["lr"] = float(sgd.learn_rate) * group["factor"]
             group["weight_decay"] = float(sgd.L2) if group["decays"] else 0.0
             if "betas" in group:
                 group["betas"] = (float(sgd.b1), float(sgd.b2))
                 group["eps"] = float(sgd.eps)
         self._optimizer.step()
         self._clear(rows)
+
+    def _groups(self) -> List[Dict]:
+        new = [p for p in self.module.parameters() if p.requires_grad and p not in self._known]
+        self._known.update(new)
+        return parameter_groups(new, self.factors)
 
     def _spread_rows(self, parameters: List[torch.nn.Parameter]) -> Dict:
         """Put a dense gradient in the place of each sparse one.
@@ -86,23 +103,27 @@ class TorchOptimizer:
         self.module.zero_grad(set_to_none=True)
 
 
-def decay_groups(module: torch.nn.Module) -> List[Dict]:
-    """Split the trainable parameters into those that decay and those that do not.
+def parameter_groups(
+    parameters: Iterable[torch.nn.Parameter], factors: Dict[torch.nn.Parameter, float]
+) -> List[Dict]:
+    """Group parameters that are updated alike.
 
-    module (Module): What is trained.
-    RETURNS (List[Dict]): Parameter groups for a torch optimizer, with `decays` set in each.
+    parameters (Iterable[Parameter]): The parameters.
+    factors (Dict[Parameter, float]): Factors of the learning rate, 1.0 where there is none.
+    RETURNS (List[Dict]): Groups for a torch optimizer, with `decays` and `factor` set in each.
         Vectors (biases, the weights of normalisations) do not decay.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "decays": True},
-        {"params": [p for p in trainable if p.ndim <= 1], "decays": False},
+    groups: Dict[Tuple[bool, float], List[torch.nn.Parameter]] = {}
+    for parameter in parameters:
+        key = parameter.ndim > 1, factors.get(parameter, 1.0)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": params, "decays": decays, "factor": factor}
+        for (decays, factor), params in groups.items()
     ]
-    return [group for group in groups if group["params"]]
 
 
-def _build(module: torch.nn.Module, sgd) -> torch.optim.Optimizer:
-    groups = decay_groups(module)
+def _build(groups: List[Dict], sgd) -> torch.optim.Optimizer:
     rate = float(sgd.learn_rate)
     if sgd.use_radam:
         return torch.optim.RAdam(groups, lr=rate, decoupled_weight_decay=sgd.L2_is_weight_decay)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from thinc.api import SGD, Adam, RAdam
 
-from spacy_reprtune.training.optimizer import TorchOptimizer, decay_groups
+from spacy_reprtune.training.optimizer import TorchOptimizer, parameter_groups
 
 
 def make_module():
@@ -55,7 +55,7 @@ def test_schedules_reach_the_update():
 
 
 def test_only_matrices_decay():
-    groups = {group["decays"]: group["params"] for group in decay_groups(make_module())}
+    groups = {group["decays"]: group["params"] for group in parameter_groups(make_module().parameters(), {})}
     assert {p.ndim for p in groups[True]} == {2}
     assert {p.ndim for p in groups[False]} == {1}
 

@@ -1,0 +1,182 @@
+"""A linear head solved instead of trained: logistic regression on the vectors of an encoder that
+is as it came, whose convex problem L-BFGS solves in seconds. It is the classic linear probe
+(Alain & Bengio 2017), and a good place to start fine-tuning from: a random head sends large
+gradients into the encoder and distorts what it knows (Kumar et al. 2022, Fine-Tuning can Distort
+Pretrained Features, section 4).
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+# Inverse strength of the regularisation, weak to strong in how much it lets the weights grow.
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+FOLDS = 3
+MAX_ITERATIONS = 300
+
+
+@dataclass
+class Probe:
+    """A solved head.
+
+    weight (ndarray): fp32, shape (n_labels, width).
+    bias (ndarray): fp32, shape (n_labels,).
+    strength (float): scikit-learn's C, on vectors scaled to unit variance.
+    score (float): Share of held-out gold values that it gets right.
+    """
+
+    weight: NDArray
+    bias: NDArray
+    strength: float
+    score: float
+
+
+def fit_classes(
+    vectors: NDArray,
+    classes: NDArray,
+    n_labels: int,
+    *,
+    weights: Optional[Sequence[float]] = None,
+) -> Probe:
+    """Solve a head with exclusive labels, whose logits go through a softmax.
+
+    vectors (ndarray): fp32, shape (n, width).
+    classes (ndarray): The label of each, shape (n,).
+    n_labels (int): Labels of the head. One that no example has gets a low constant logit.
+    weights (Optional[Sequence[float]]): Weight of each label, or None for 1.
+    RETURNS (Probe): The head.
+    RAISES (ValueError): Fewer than two different labels occur.
+    """
+    if len(numpy.unique(classes)) < 2:
+        raise ValueError("a probe needs examples of two labels at least")
+    sample = None if weights is None else numpy.asarray(weights, dtype="f")[classes]
+    scaled, mean, scale = _scale(vectors)
+    strength, score = _choose([(scaled, classes, sample)])
+    weight, bias = _solve(scaled, classes, sample, strength, n_labels)
+    return _unscaled(weight, bias, mean, scale, strength, score)
+
+
+def fit_independent(
+    vectors: NDArray,
+    gold: NDArray,
+    known: NDArray,
+    *,
+    weights: Optional[Sequence[float]] = None,
+) -> Probe:
+    """Solve a head with independent labels, each logit through a sigmoid of its own.
+
+    vectors (ndarray): fp32, shape (n, width).
+    gold (ndarray): 0 or 1, shape (n, n_labels).
+    known (ndarray): 1 where `gold` is annotated, shape (n, n_labels).
+    weights (Optional[Sequence[float]]): Weight of the positive examples of each label.
+    RETURNS (Probe): The head. A label whose examples are all alike gets a constant logit.
+    """
+    scaled, mean, scale = _scale(vectors)
+    n_labels = gold.shape[1]
+    problems = {}
+    for label in range(n_labels):
+        rows = numpy.flatnonzero(known[:, label])
+        values = gold[rows, label].astype(numpy.int64)
+        sample = None
+        if weights is not None:
+            sample = numpy.where(values == 1, weights[label], 1.0)
+        if len(numpy.unique(values)) == 2:
+            problems[label] = scaled[rows], values, sample
+    weight = numpy.zeros((n_labels, vectors.shape[1]), dtype="f")
+    # The rate of a label among its examples, one of each kind added.
+    rate = ((gold * known).sum(0) + 1) / (known.sum(0) + 2)
+    bias = numpy.log(rate / (1 - rate)).astype("f")
+    strength, score = STRENGTHS[0], float("nan")
+    if problems:
+        strength, score = _choose(list(problems.values()))
+    for label, (rows, values, sample) in problems.items():
+        both_weights, both_biases = _solve(rows, values, sample, strength, 2)
+        weight[label] = both_weights[1] - both_weights[0]
+        bias[label] = both_biases[1] - both_biases[0]
+    return _unscaled(weight, bias, mean, scale, strength, score)
+
+
+_Problem = Tuple[NDArray, NDArray, Optional[NDArray]]
+
+
+def _scale(vectors: NDArray) -> Tuple[NDArray, NDArray, float]:
+    """Centre, and scale by one number: the directions keep their proportions."""
+    vectors = numpy.asarray(vectors, dtype="f")
+    mean = vectors.mean(0)
+    centred = vectors - mean
+    scale = float(numpy.sqrt((centred**2).mean())) or 1.0
+    return centred / scale, mean, scale
+
+
+def _unscaled(
+    weight: NDArray, bias: NDArray, mean: NDArray, scale: float, strength: float, score: float
+) -> Probe:
+    weight = (weight / scale).astype("f")
+    return Probe(weight, (bias - weight @ mean).astype("f"), strength, score)
+
+
+def _choose(problems: List[_Problem]) -> Tuple[float, float]:
+    """The strength with the lowest log loss on held-out folds, and the share of correct answers
+    there."""
+    losses = numpy.zeros(len(STRENGTHS))
+    correct = numpy.zeros(len(STRENGTHS))
+    n_scored = 0
+    for vectors, classes, sample in problems:
+        for train, test in _folds(classes):
+            # An answer that the other folds never saw says nothing about the strength.
+            test = test[numpy.isin(classes[test], classes[train])]
+            if len(numpy.unique(classes[train])) < 2 or not len(test):
+                continue
+            n_scored += len(test)
+            picked = None if sample is None else sample[train]
+            model = None
+            for i, strength in enumerate(STRENGTHS):
+                model = _regression(vectors[train], classes[train], picked, strength, model)
+                logs = model.predict_log_proba(vectors[test])
+                column = numpy.searchsorted(model.classes_, classes[test])
+                losses[i] -= numpy.maximum(logs[numpy.arange(len(test)), column], -50).sum()
+                correct[i] += (logs.argmax(1) == column).sum()
+    if not n_scored:
+        # Too few examples to hold any out: the middle, and no claim.
+        return STRENGTHS[len(STRENGTHS) // 2], float("nan")
+    best = int(losses.argmin())
+    return STRENGTHS[best], float(correct[best] / n_scored)
+
+
+def _folds(classes: NDArray) -> Iterator[Tuple[NDArray, NDArray]]:
+    """Folds in which each label is spread as evenly as it can be, however rare it is."""
+    order = numpy.random.default_rng(0).permutation(len(classes))
+    order = order[numpy.argsort(classes[order], kind="stable")]
+    fold = numpy.empty(len(classes), dtype=numpy.int64)
+    fold[order] = numpy.arange(len(classes)) % FOLDS
+    for i in range(FOLDS):
+        yield numpy.flatnonzero(fold != i), numpy.flatnonzero(fold == i)
+
+
+def _regression(vectors, classes, sample, strength, previous=None):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    # Each starts from the solution for the strength before it.
+    model = previous or LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
+    model.C = strength
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(vectors, classes, sample_weight=sample)
+
+
+def _solve(vectors, classes, sample, strength: float, n_labels: int) -> Tuple[NDArray, NDArray]:
+    model = _regression(vectors, classes, sample, strength)
+    coefficients, intercepts = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        # scikit-learn gives one logit for two labels: half of it for each side.
+        coefficients = numpy.concatenate([-coefficients, coefficients]) / 2
+        intercepts = numpy.concatenate([-intercepts, intercepts]) / 2
+    weight = numpy.zeros((n_labels, vectors.shape[1]), dtype="f")
+    bias = numpy.full(n_labels, intercepts.mean() - numpy.log(2 * len(classes)), dtype="f")
+    weight[model.classes_] = coefficients
+    bias[model.classes_] = intercepts
+    return weight, bias

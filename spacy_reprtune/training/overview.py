@@ -1,0 +1,71 @@
+"""What is going to train, as a table for the log."""
+
+from typing import TYPE_CHECKING, List, Optional, Tuple
+
+from wasabi import table
+
+from ..encoder.freezing import find_blocks
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..encoder.module import Encoder
+
+
+def training_overview(
+    encoder: "Encoder",
+    head: "List[torch.nn.Parameter]",
+    head_lr: float,
+    *,
+    rows: Optional[int] = None,
+) -> str:
+    """Describe blocks, what trains, parameters, learning rates, and what freezing saves.
+
+    The saving is an estimate from the blocks alone: forward, the gradient of the inputs and that
+    of the weights cost about the same, and a cached block costs nothing after the first epoch.
+
+    encoder (Encoder): The encoder.
+    head (List[Parameter]): The head's weights.
+    head_lr (float): Its learning rate as a multiple of the optimizer's.
+    rows (Optional[int]): Rows that the cache will hold of the training data, if known.
+    RETURNS (str): A table and, where blocks are frozen, two lines below it.
+    """
+    blocks = find_blocks(encoder.model)
+    inside = {p for block in blocks for p in block.parameters()}
+    factors = encoder.rate_factors()
+    rest = [p for p in encoder.model.parameters() if p not in inside]
+    parts = [("embeddings and other", rest)]
+    parts += [(f"block {i + 1}", list(block.parameters())) for i, block in enumerate(blocks)]
+    data: List[Tuple[str, ...]] = []
+    for name, parameters in parts:
+        trains = [p for p in parameters if p.requires_grad]
+        rate = f"{max(factors[p] for p in trains):.3g}" if trains else "-"
+        data.append((name, "trains" if trains else "frozen", _count(parameters), rate))
+    data.append(("head", "trains", _count(head), f"{head_lr:.3g}"))
+    lines = table(
+        data,
+        header=("Part", "State", "Parameters", "Rate (x learn_rate)"),
+        divider=True,
+        aligns=("l", "l", "r", "r"),
+    ).strip("\n")
+    cut = encoder.passes.cut
+    if not cut:
+        return lines
+    uncached = cut / len(blocks) * 2 / 3
+    saved = uncached if encoder.cache is None else cut / len(blocks)
+    lines += f"\nFrozen blocks: about {saved:.0%} less computation for an epoch than training all"
+    if encoder.cache is None:
+        return lines + "; with the cache (cache_mb) it would be more."
+    lines += ", after the first."
+    if rows is not None:
+        budget = encoder.settings.cache_mb
+        need = rows * encoder.width * 2 / 1e6
+        where = "more than" if need > budget else "within"
+        lines += f"\nCache: about {need:.0f} MB for the training data, {where} cache_mb = {budget}"
+        spill = encoder.settings.cache_dir
+        lines += f"; the rest goes to {spill}." if need > budget and spill else "."
+    return lines
+
+
+def _count(parameters: "List[torch.nn.Parameter]") -> str:
+    return f"{sum(p.numel() for p in parameters):,}"
