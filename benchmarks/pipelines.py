@@ -54,8 +54,16 @@ class SpacyTextcat:
         return best_labels(self.nlp, texts)
 
 
-def reprtune_textcat(precision: str) -> "Language":
-    """RETURNS (Language): This project's pipeline, the whole encoder trainable."""
+def reprtune_textcat(
+    precision: str, *, head_init: str = "random", **encoder_settings: Any
+) -> "Language":
+    """Build this project's pipeline.
+
+    precision (str): The encoder's precision.
+    head_init (str): How the head starts.
+    encoder_settings: Other settings of the encoder; by default all of it trains.
+    RETURNS (Language): The pipeline, not yet initialized.
+    """
     import spacy
 
     nlp = spacy.blank("en")
@@ -63,13 +71,15 @@ def reprtune_textcat(precision: str) -> "Language":
         "@architectures": "spacy_reprtune.Encoder.v1",
         "name": ENCODER,
         "precision": precision,
+        **encoder_settings,
     }
     model = {
         "@architectures": "spacy_reprtune.TextClassifier.v1",
         "pooling": "mean",
         "encoder": encoder,
     }
-    nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model})
+    settings = {"model": model, "head_init": head_init}
+    nlp.add_pipe("reprtune_textcat", name="textcat", config=settings)
     return nlp
 
 

@@ -6,7 +6,7 @@ clipped at norm 1 as `Trainer` does. bf16 is `torch.autocast`, as `accelerate` d
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple, Union
 
 from benchmarks.common import encoder_directory, order
 from benchmarks.data import LABELS, Texts
@@ -25,12 +25,20 @@ Window = Dict[str, List[int]]
 class HFTextcat:
     """`AutoModelForSequenceClassification` and a plain torch loop."""
 
-    def __init__(self, precision: str, total_steps: int, tuned: bool = False) -> None:
+    def __init__(
+        self,
+        precision: str,
+        total_steps: int,
+        tuned: bool = False,
+        unfreeze: Union[str, int] = "all",
+    ) -> None:
         """Load the encoder under a new classification head.
 
         precision (str): "fp32" or "bf16".
         total_steps (int): The length of the learning rate schedule.
         tuned (bool): Beyond the documentation's loop: group by length and use the fused AdamW.
+        unfreeze (Union[str, int]): "all", "none", or how many of the last blocks train; the
+            others get `requires_grad = False`, and the pooler trains with the head.
         """
         import torch
         from transformers import (
@@ -48,8 +56,13 @@ class HFTextcat:
         self.model = AutoModelForSequenceClassification.from_pretrained(
             directory, num_labels=len(LABELS)
         )
+        if unfreeze != "all":
+            blocks = self.model.bert.encoder.layer
+            n_trained = 0 if unfreeze == "none" else int(unfreeze)
+            self.model.bert.embeddings.requires_grad_(False)
+            blocks[: len(blocks) - n_trained].requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            [p for p in self.model.parameters() if p.requires_grad],
             lr=LEARN_RATE,
             weight_decay=WEIGHT_DECAY,
             fused=True if tuned else None,

@@ -1,6 +1,8 @@
 """Dropout whose masks cost less on a CPU."""
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 # Random numbers of 16 bits, four of them from one draw.
 _LEVELS = 1 << 16
@@ -16,18 +18,47 @@ class CheapDropout(torch.nn.Dropout):
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Drop elements in training.
+        """RETURNS (Tensor): The input, in training with elements dropped."""
+        return cheap_dropout(input, self.p) if self.training else input
 
-        input (Tensor): Any shape.
-        RETURNS (Tensor): The same shape.
-        """
-        dropped = round(self.p * _LEVELS)
-        if not self.training or dropped == 0:
-            return input
-        draws = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
-        bits = draws.view(torch.int16)[: input.numel()].view(input.shape)
-        scale = _LEVELS / max(_LEVELS - dropped, 1)
-        return input * (bits >= dropped - _LEVELS // 2).to(input.dtype).mul_(scale)
+
+def cheap_dropout(input: torch.Tensor, rate: float) -> torch.Tensor:
+    """Drop elements.
+
+    input (Tensor): Any shape, on a CPU.
+    rate (float): The share to drop, up to, not including, 1.
+    RETURNS (Tensor): The same shape.
+    """
+    dropped = round(rate * _LEVELS)
+    if dropped == 0:
+        return input
+    draws = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
+    bits = draws.view(torch.int16)[: input.numel()].view(input.shape)
+    scale = _LEVELS / max(_LEVELS - dropped, 1)
+    return input * (bits >= dropped - _LEVELS // 2).to(input.dtype).mul_(scale)
+
+
+class CheapAttentionDropout(TorchFunctionMode):
+    """Within this context, attention with dropout takes the same path as torch's own on a CPU
+    (scores, softmax, dropout, sum), with `cheap_dropout` in the third step."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention and kwargs.get("dropout_p"):
+            return _attention(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+    if is_causal or (attn_mask is not None and attn_mask.dtype == torch.bool):
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+        )
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = torch.matmul(query * scale, key.transpose(-1, -2))
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.matmul(cheap_dropout(torch.softmax(scores, -1), dropout_p), value)
 
 
 def use_cheap_dropout(module: torch.nn.Module) -> None:

@@ -47,7 +47,7 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
 
     With a number, the embeddings and whatever else lies outside of the blocks stay frozen, too,
     so that all below the cut is a pure function of the text. To freeze means here: no gradient
-    is asked for, so none is computed; `set_training` then keeps the dropout off as well.
+    is asked for, so none is computed. `Encoder.train` keeps their dropout off as well.
 
     model (PreTrainedModel): The bare encoder, changed in place.
     unfreeze (Union[str, int]): "all", "none", or how many of the last blocks train.
@@ -76,22 +76,6 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
     for module in trainable:
         module.requires_grad_(True)
     return trainable
-
-
-def set_training(
-    model: "PreTrainedModel", trainable: "List[torch.nn.Module]", training: bool
-) -> None:
-    """Switch the trainable blocks between training and evaluation; the frozen ones stay in
-    evaluation mode, without dropout.
-
-    model (PreTrainedModel): The bare encoder.
-    trainable (List[Module]): What `freeze` returned.
-    training (bool): Whether the next pass is a training step.
-    """
-    model.eval()
-    if training:
-        for module in trainable:
-            module.train()
 
 
 def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> Unfreeze:

@@ -1,12 +1,13 @@
 """The ways to run an encoder's weights: whole, or its frozen and its trainable blocks apart."""
 
 import copy
-from contextlib import nullcontext
-from typing import List, Optional, Protocol
+from contextlib import contextmanager, nullcontext
+from typing import Iterator, List, Optional, Protocol
 
 import torch
 
 from .cache import PrefixCache, prefix_digests
+from .dropout import CheapAttentionDropout
 from .freezing import find_block_list, find_blocks
 from .packed import pack_linear_layers
 from .parts import Part, can_be_cut, output_tail
@@ -39,6 +40,7 @@ class Passes:
         self.dtype = dtype
         self.device = next(model.parameters()).device
         self.depth = len(find_blocks(model))
+        self._parameters = list(model.parameters())
         self.trainable: List[torch.nn.Module] = [model]
         # Blocks below this are frozen, with all that is in no block; None where nothing is.
         self.cut: Optional[int] = None
@@ -57,13 +59,10 @@ class Passes:
         elif trainable != [self.model] and len(trainable) < self.depth:
             cut = self.depth - len(trainable)
             # In evaluation mode it draws no random numbers.
-            training = {m: m.training for m in self.model.modules()}
             self.model.eval()
             self._tail = output_tail(self.model)
             if can_be_cut(self.model, cut, self._tail):
                 self.cut = cut
-            for module, mode in training.items():
-                module.training = mode
 
     def changed(self) -> None:
         """Note that an optimizer has changed the trainable weights."""
@@ -79,7 +78,7 @@ class Passes:
         if not (torch.is_grad_enabled() and self.trainable):
             with torch.no_grad():
                 return self._inference_model()(input_ids=ids, attention_mask=mask)[0]
-        with self._autocast():
+        with self._training():
             return self.model(input_ids=ids, attention_mask=mask)[0]
 
     def above(self, ids: torch.Tensor, mask: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
@@ -98,8 +97,8 @@ class Passes:
             return self._above_half(ids, mask, hidden)
         if self._above is None:
             self._above = Part(self.model, self.cut, self.depth, self._tail)
-        with self._autocast():
-            return self._above(ids, mask, hidden.float())
+        with self._training():
+            return self._above(ids, mask, hidden)
 
     @torch.no_grad()
     def below(
@@ -192,10 +191,14 @@ class Passes:
         kind = "pieces" if pooling is None else pooling.kind
         return f"{self._digests[cut]}-{cut}-{precision}-{kind}"
 
-    def _autocast(self):
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        autocast = torch.autocast(
+            self.device.type, dtype=self.dtype, enabled=self.dtype is not None
+        )
+        dropout = CheapAttentionDropout() if self.device.type == "cpu" else nullcontext()
+        with autocast, dropout:
+            yield
 
     def _inference_model(self, *, fresh: bool = True) -> torch.nn.Module:
         """The model, or its copy in half precision; `fresh` if trainable blocks are going to be
@@ -224,7 +227,7 @@ class Passes:
 
     def _current_version(self) -> int:
         # Loading weights raises a tensor's version. A fused optimizer does not: see `changed`.
-        return sum(p._version for p in self.model.parameters())
+        return sum(p._version for p in self._parameters)
 
     def _check_version(self) -> None:
         if self._version != self._current_version():

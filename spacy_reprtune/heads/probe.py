@@ -7,13 +7,16 @@ Pretrained Features, section 4).
 
 import warnings
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
 
-# Inverse strength of the regularisation, weak to strong in how much it lets the weights grow.
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+# scikit-learn's C, the inverse of the regularisation: from little freedom to much.
+STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 FOLDS = 3
 MAX_ITERATIONS = 300
 
@@ -24,7 +27,7 @@ class Probe:
 
     weight (ndarray): fp32, shape (n_labels, width).
     bias (ndarray): fp32, shape (n_labels,).
-    strength (float): scikit-learn's C, on vectors scaled to unit variance.
+    strength (float): The C that was chosen, for vectors scaled to unit variance.
     score (float): Share of held-out gold values that it gets right.
     """
 
@@ -120,30 +123,31 @@ def _unscaled(
 
 def _choose(problems: List[_Problem]) -> Tuple[float, float]:
     """The strength with the lowest log loss on held-out folds, and the share of correct answers
-    there."""
-    losses = numpy.zeros(len(STRENGTHS))
-    correct = numpy.zeros(len(STRENGTHS))
-    n_scored = 0
+    there. More freedom is tried only for as long as it helps: it also takes the longest."""
+    splits = []
     for vectors, classes, sample in problems:
         for train, test in _folds(classes):
             # An answer that the other folds never saw says nothing about the strength.
             test = test[numpy.isin(classes[test], classes[train])]
-            if len(numpy.unique(classes[train])) < 2 or not len(test):
-                continue
-            n_scored += len(test)
-            picked = None if sample is None else sample[train]
-            model = None
-            for i, strength in enumerate(STRENGTHS):
-                model = _regression(vectors[train], classes[train], picked, strength, model)
-                logs = model.predict_log_proba(vectors[test])
-                column = numpy.searchsorted(model.classes_, classes[test])
-                losses[i] -= numpy.maximum(logs[numpy.arange(len(test)), column], -50).sum()
-                correct[i] += (logs.argmax(1) == column).sum()
-    if not n_scored:
-        # Too few examples to hold any out: the middle, and no claim.
-        return STRENGTHS[len(STRENGTHS) // 2], float("nan")
-    best = int(losses.argmin())
-    return STRENGTHS[best], float(correct[best] / n_scored)
+            if len(numpy.unique(classes[train])) > 1 and len(test):
+                picked = None if sample is None else sample[train]
+                splits.append((vectors, classes, picked, train, test, _regression()))
+    n_scored = sum(len(split[4]) for split in splits)
+    # Too few examples to hold any out: the middle, and no claim.
+    best = STRENGTHS[len(STRENGTHS) // 2], float("nan")
+    lowest = numpy.inf
+    for strength in STRENGTHS if n_scored else ():
+        loss, correct = 0.0, 0
+        for vectors, classes, sample, train, test, model in splits:
+            _fit(model, vectors[train], classes[train], sample, strength)
+            logs = _log_probabilities(model, vectors[test])
+            column = numpy.searchsorted(model.classes_, classes[test])
+            loss -= logs[numpy.arange(len(test)), column].sum()
+            correct += int((logs.argmax(1) == column).sum())
+        if loss >= lowest:
+            break
+        lowest, best = loss, (strength, correct / n_scored)
+    return best
 
 
 def _folds(classes: NDArray) -> Iterator[Tuple[NDArray, NDArray]]:
@@ -156,20 +160,34 @@ def _folds(classes: NDArray) -> Iterator[Tuple[NDArray, NDArray]]:
         yield numpy.flatnonzero(fold != i), numpy.flatnonzero(fold == i)
 
 
-def _regression(vectors, classes, sample, strength, previous=None):
-    from sklearn.exceptions import ConvergenceWarning
+def _regression() -> "LogisticRegression":
     from sklearn.linear_model import LogisticRegression
 
-    # Each starts from the solution for the strength before it.
-    model = previous or LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
+    return LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
+
+
+def _fit(model: "LogisticRegression", vectors, classes, sample, strength: float) -> None:
+    """Fit, starting from the solution that is there."""
+    from sklearn.exceptions import ConvergenceWarning
+
     model.C = strength
     with warnings.catch_warnings():
+        # As good as it gets in so many steps is good enough for a start.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(vectors, classes, sample_weight=sample)
+        model.fit(vectors, classes, sample_weight=sample)
+
+
+def _log_probabilities(model: "LogisticRegression", vectors: NDArray) -> NDArray:
+    logits = model.decision_function(vectors)
+    if logits.ndim == 1:
+        logits = numpy.stack([numpy.zeros_like(logits), logits], axis=1)
+    logits = logits - logits.max(1, keepdims=True)
+    return logits - numpy.log(numpy.exp(logits).sum(1, keepdims=True))
 
 
 def _solve(vectors, classes, sample, strength: float, n_labels: int) -> Tuple[NDArray, NDArray]:
-    model = _regression(vectors, classes, sample, strength)
+    model = _regression()
+    _fit(model, vectors, classes, sample, strength)
     coefficients, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         # scikit-learn gives one logit for two labels: half of it for each side.

@@ -25,6 +25,7 @@ class TorchOptimizer:
         """
         self.module = module
         self.factors = factors or {}
+        self._parameters = list(module.parameters())
         self._optimizer: Optional[torch.optim.Optimizer] = None
         self._source = None
         self._known: Set[torch.nn.Parameter] = set()
@@ -38,7 +39,7 @@ class TorchOptimizer:
             `accumulate_gradient`). Each was of a mean loss, so it is their mean that is applied.
         RAISES (ValueError): The gradient is not finite; the weights are as they were.
         """
-        parameters = [p for p in self.module.parameters() if p.grad is not None]
+        parameters = [p for p in self._parameters if p.grad is not None]
         if not parameters:
             return
         rows = self._spread_rows(parameters)
@@ -53,8 +54,7 @@ class TorchOptimizer:
                 f"The norm of the gradient is {float(norm)}. The weights have not been touched. "
                 "Lower [training.optimizer] learn_rate, or set precision to 'fp32'."
             )
-        if sgd.grad_clip and float(norm) > float(sgd.grad_clip):
-            torch._foreach_mul_(gradients, float(sgd.grad_clip) / (float(norm) + 1e-6))
+        excess = (norm + 1e-6) / float(sgd.grad_clip) if sgd.grad_clip else None
         for parameter, (index, values) in rows.items():
             parameter.grad[index] = values
         # The moments belong to the spaCy optimizer: another one starts anew.
@@ -70,11 +70,18 @@ class TorchOptimizer:
             if "betas" in group:
                 group["betas"] = (float(sgd.b1), float(sgd.b2))
                 group["eps"] = float(sgd.eps)
+        if excess is not None and float(excess) > 1.0:
+            if self._optimizer.defaults.get("fused"):
+                # What torch's GradScaler sets: the fused update divides by it as it goes.
+                self._optimizer.grad_scale = excess
+            else:
+                torch._foreach_div_([p.grad for p in parameters], excess)
         self._optimizer.step()
+        self._optimizer.grad_scale = None
         self._clear(rows)
 
     def _groups(self) -> List[Dict]:
-        new = [p for p in self.module.parameters() if p.requires_grad and p not in self._known]
+        new = [p for p in self._parameters if p.requires_grad and p not in self._known]
         self._known.update(new)
         return parameter_groups(new, self.factors)
 
@@ -100,7 +107,8 @@ class TorchOptimizer:
     def _clear(self, rows: Dict) -> None:
         for parameter, (index, _) in rows.items():
             self._buffers[parameter][index] = 0.0
-        self.module.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
 
 
 def parameter_groups(

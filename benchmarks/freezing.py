@@ -1,0 +1,234 @@
+"""Freezing: whole trainings with cached frozen blocks against loops that recompute them.
+
+MiniLM-L6 on rotten_tomatoes, five epochs, batches of 16, lr 5e-5 with linear warm-up over a tenth
+and linear decay, the dev set predicted after each epoch. A training of this project starts at
+loading the encoder and includes filling the cache and solving the head. The Hugging Face loop does
+the same work in every epoch, so `--peer-epochs` of its epochs are timed and scaled to five.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from benchmarks import common
+from benchmarks.common import headline_precision, log, mean_std, order, ratio
+from benchmarks.data import LABELS, Texts, rotten_tomatoes
+from benchmarks.peers.hf_loop import HFTextcat
+from benchmarks.pipelines import (
+    BATCH_SIZE,
+    adam,
+    batches_by_length,
+    best_labels,
+    make_examples,
+    reprtune_textcat,
+    train_steps,
+)
+
+EPOCHS = 5
+Unfreeze = Union[str, int]
+# From the most to the least work: each leaves what the next one starts from in the cache.
+POINTS: Tuple[Unfreeze, ...] = ("all", 5, 4, 3, 2, 1, "none")
+PARTS = ("speed", "sweep", "cache", "accuracy")
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Run the benchmark and print its JSON line."""
+    parser = common.parser(__doc__, seeds=3, repeats=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--peer-epochs", type=int, default=1, help="epochs of the peer that run")
+    args = parser.parse_args(argv)
+    splits = rotten_tomatoes(args)
+    common.fix_threads(args.threads)
+    train, dev, test = splits["train"], splits["dev"], splits["test"]
+    if args.quick:
+        train, dev, test = (
+            part.take(order(len(part), 0)[:n])
+            for part, n in ((train, 320), (dev, 40), (test, 100))
+        )
+        args.seeds, args.repeats = 1, 1
+    figures: Dict[str, Any] = {"precision": headline_precision(), "epochs": EPOCHS}
+    if "speed" in args.parts:
+        figures.update(compare_speed(train, dev, args))
+    if "sweep" in args.parts:
+        figures.update(compare_sweeps(train, dev, args))
+    if "cache" in args.parts:
+        figures.update(measure_cache(train))
+    if "accuracy" in args.parts:
+        figures.update(measure_accuracy(train, dev, test, args.seeds))
+    common.emit("freezing", args, figures)
+
+
+def compare_speed(train: Texts, dev: Texts, args: argparse.Namespace) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Speed-ups of whole trainings, in rounds of all systems in turn."""
+    systems = {
+        "ours_last_2": lambda _: ours(train, dev, 2),
+        "hf_last_2": lambda _: peer(train, dev, 2, args.peer_epochs),
+        "ours_head": lambda _: ours(train, dev, "none"),
+        "hf_head": lambda _: peer(train, dev, "none", args.peer_epochs),
+        "hf_joint": lambda _: peer(train, dev, "all", args.peer_epochs),
+    }
+    log("warming up")
+    few = train.take(list(range(5 * BATCH_SIZE)))
+    ours(few, few, 2)
+    peer(few, few, 2, 1)
+    times = common.interleave(systems, args.repeats)
+    for name in times:
+        if name.startswith("hf"):
+            times[name] = [seconds * EPOCHS / args.peer_epochs for seconds in times[name]]
+    return {
+        "peer_epochs_timed": args.peer_epochs,
+        **ratio("last_blocks_speedup_vs_hf_frozen", times["hf_last_2"], times["ours_last_2"]),
+        **ratio("last_blocks_speedup_vs_hf_joint", times["hf_joint"], times["ours_last_2"]),
+        **ratio("head_only_speedup_vs_hf_frozen", times["hf_head"], times["ours_head"]),
+        "seconds": {name: round(statistics.median(values), 1) for name, values in times.items()},
+    }
+
+
+def compare_sweeps(train: Texts, dev: Texts, args: argparse.Namespace) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): What all points of a sweep cost, on one cache and in HF loops."""
+    from spacy_reprtune.encoder.cache import shared_cache
+
+    cache = shared_cache(2000, None)
+    own: List[float] = []
+    peers: List[float] = []
+    for point in POINTS:
+        own.append(common.seconds(lambda p=point: ours(train, dev, p, cache_mb=2000)))
+        seconds = common.seconds(lambda p=point: peer(train, dev, p, args.peer_epochs))
+        peers.append(seconds * EPOCHS / args.peer_epochs)
+        log(f"unfreeze {point!s:<5} ours {own[-1]:7.1f} s  hf {peers[-1]:7.1f} s")
+    return {
+        "sweep_over_joint": round(sum(own) / own[0], 2),
+        "sweep_speedup_vs_hf": round(sum(peers) / sum(own), 2),
+        "sweep_seconds": dict(zip(map(str, POINTS), map(round, own), strict=True)),
+        "sweep_seconds_hf": dict(zip(map(str, POINTS), map(round, peers), strict=True)),
+        "sweep_hit_rate": round(cache.stats.hit_rate, 3),
+    }
+
+
+def measure_cache(train: Texts) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Memory of the cache, and whether a spill changes anything."""
+    import torch
+
+    from spacy_reprtune.encoder.cache import PrefixCache
+
+    texts = train.take(order(len(train), 0)[:2000])
+    nlp = ours(texts, texts.take([0]), 2, epochs=1)
+    encoder = nlp.get_pipe("textcat").model.shims[0].module.encoder
+    pieces = encoder.tokenize(list(dict.fromkeys(texts.texts)), cached=True)
+    payload = sum(len(p) + 2 for p in pieces) * encoder.width * 2
+    rows = dict(encoder.cache._rows)
+    before = _resident_bytes()
+    copy = PrefixCache(10 * payload)
+    for (space, key), value in rows.items():
+        copy.put(space, [key], [value.clone()])
+    resident = _resident_bytes() - before
+    with tempfile.TemporaryDirectory() as folder:
+        budget = max(1, payload // 10_000_000)
+        start = time.perf_counter()
+        spilled = ours(texts, texts.take([0]), 2, epochs=2, cache_mb=budget, cache_dir=folder)
+        seconds = time.perf_counter() - start
+        used = spilled.get_pipe("textcat").model.shims[0].module.encoder.cache.stats
+    start = time.perf_counter()
+    kept = ours(texts, texts.take([0]), 2, epochs=2)
+    in_memory = time.perf_counter() - start
+    pairs = zip(_weights(spilled), _weights(kept), strict=True)
+    return {
+        "cache_bytes_over_payload": round(encoder.cache.stats.memory_bytes / payload, 3),
+        "cache_resident_over_payload": round(resident / payload, 3),
+        "spill_bit_equal": all(torch.equal(a, b) for a, b in pairs),
+        "spill_disk_mb": round(used.disk_bytes / 1e6, 1),
+        "spill_memory_over_budget": round(used.memory_bytes / (budget * 1e6), 3),
+        "spill_slowdown": round(seconds / in_memory, 3),
+    }
+
+
+def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: int) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Test accuracy after the last epoch, and of the solved head."""
+    import numpy
+    from sklearn.linear_model import LogisticRegression
+
+    systems: Dict[str, Dict[str, Any]] = {
+        "none": {"unfreeze": "none"},
+        "2": {"unfreeze": 2},
+        "2_uncached": {"unfreeze": 2, "cache_mb": 0},
+        "3": {"unfreeze": 3},
+        "all": {"unfreeze": "all"},
+    }
+    figures: Dict[str, Any] = {}
+    scores: Dict[str, List[float]] = {name: [] for name in systems}
+    module = None
+    for seed in range(seeds):
+        for name, settings in systems.items():
+            nlp = ours(train, dev, seed=seed, **settings)
+            scores[name].append(_accuracy(best_labels(nlp, test.texts), test.labels))
+            log(f"seed {seed}  unfreeze {name:<10} accuracy {scores[name][-1]:.4f}")
+            if name == "none" and module is None:
+                module = nlp.get_pipe("textcat").model.shims[0].module
+    for name, values in scores.items():
+        figures.update(mean_std(f"accuracy_{name}", values))
+    regression = LogisticRegression(max_iter=1000).fit(module.vectors(train.texts), train.labels)
+    found = regression.predict(module.vectors(test.texts))
+    figures["probe_accuracy"] = round(float(numpy.mean(found == numpy.array(test.labels))), 4)
+    joint = figures["accuracy_all"]
+    figures["last_half_keeps"] = round(figures["accuracy_3"] / joint, 4)
+    return figures
+
+
+def ours(
+    train: Texts,
+    dev: Texts,
+    unfreeze: Unfreeze = 2,
+    *,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    **settings: Any,
+):
+    """Train this project's classifier from loading the encoder on.
+
+    RETURNS (Language): The trained pipeline.
+    """
+    common.seed_all(seed)
+    # Joint training as users of the joint recipe run it; the others start from a solved head.
+    head_init = "random" if unfreeze == "all" else "probe"
+    nlp = reprtune_textcat(
+        headline_precision(), head_init=head_init, unfreeze=unfreeze, **settings
+    )
+    examples = make_examples(nlp, train)
+    nlp.initialize(lambda: examples)
+    optimizer = adam(epochs * -(-len(train) // BATCH_SIZE))
+    for epoch in range(epochs):
+        train_steps(nlp, optimizer, batches_by_length(examples, 100 * seed + epoch))
+        best_labels(nlp, dev.texts)
+    return nlp
+
+
+def peer(train: Texts, dev: Texts, unfreeze: Unfreeze, epochs: int) -> None:
+    """Train Hugging Face's classifier in a plain loop."""
+    common.seed_all(0)
+    steps = EPOCHS * -(-len(train) // BATCH_SIZE)
+    system = HFTextcat(headline_precision(), steps, unfreeze=unfreeze)
+    for epoch in range(epochs):
+        system.train(train, epoch)
+        system.predict(dev.texts)
+
+
+def _accuracy(found: Sequence[str], gold: Sequence[str]) -> float:
+    assert set(found) <= set(LABELS)
+    return statistics.fmean(a == b for a, b in zip(found, gold, strict=True))
+
+
+def _weights(nlp):
+    return nlp.get_pipe("textcat").model.shims[0].module.parameters()
+
+
+def _resident_bytes() -> int:
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()
