@@ -54,7 +54,10 @@ def fit_classes(
     RAISES (ValueError): Fewer than two different labels occur.
     """
     if len(numpy.unique(classes)) < 2:
-        raise ValueError("a probe needs examples of two labels at least")
+        raise ValueError(
+            "head_init = 'probe' needs annotated examples of two labels at least; set it to "
+            "'random', or annotate more."
+        )
     sample = None if weights is None else numpy.asarray(weights, dtype="f")[classes]
     scaled, mean, scale = _scale(vectors)
     strength, score = _choose([(scaled, classes, sample)])
