@@ -10,6 +10,7 @@ from .harvest import harvest_cli
 from .package import package_cli
 from .results import results_cli
 from .smoke import smoke_cli
+from .sweep import sweep_cli
 
 reprtune_cli = typer.Typer(
     name="reprtune",
@@ -20,5 +21,9 @@ reprtune_cli.command("harvest")(harvest_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
+# What is no option of its own overrides the config.
+reprtune_cli.command(
+    "sweep", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(sweep_cli)
 
 app.add_typer(reprtune_cli, name="reprtune")

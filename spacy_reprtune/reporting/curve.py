@@ -1,0 +1,50 @@
+"""The picture of a sweep."""
+
+from pathlib import Path
+from typing import Sequence
+
+from ..training.sweep import Point
+
+
+def plot_sweep(points: Sequence[Point], chosen: Point, path: Path, *, title: str) -> None:
+    """Draw score and time against the trainable blocks.
+
+    points (Sequence[Point]): From the least to the most that trains.
+    chosen (Point): The point to mark.
+    path (Path): PNG, SVG or PDF, by its suffix.
+    title (str): Over the picture.
+    RAISES (ImportError): matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    labels = [point.unfreeze for point in points]
+    columns = range(len(points))
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    times = axes.twinx()
+    axes.set_zorder(times.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    bars = times.bar(columns, [p.seconds for p in points], width=0.5, color="#d9dee7")
+    times.set_ylabel("seconds a training (bars)", color="#6b7280")
+    times.tick_params(axis="y", colors="#6b7280")
+    times.set_ylim(0, max(p.seconds for p in points) * 1.6)
+    times.bar_label(bars, fmt="{:.0f} s", color="#6b7280", fontsize=8, padding=2)
+    axes.errorbar(
+        columns,
+        [p.mean for p in points],
+        yerr=[p.std for p in points],
+        fmt="o-",
+        color="#1f4e9c",
+        capsize=4,
+    )
+    column = labels.index(chosen.unfreeze)
+    axes.plot([column], [chosen.mean], "o", ms=15, mfc="none", mec="#c2410c", mew=2)
+    axes.set_xticks(list(columns), labels)
+    axes.set_xlabel("trainable blocks")
+    spread = f", ± standard deviation over {points[0].n_runs}" if points[0].n_runs > 1 else ""
+    axes.set_ylabel(f"score on dev{spread}")
+    axes.margins(y=0.15)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_title(title, fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,180 @@
+import json
+import logging
+
+import pytest
+import spacy
+from conftest import make_examples, save_encoder
+from spacy.tokens import DocBin
+from thinc.api import Config
+from typer.testing import CliRunner
+
+from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.training import sweep as sweeping
+from spacy_reprtune.training.sweep import Point, Run, parse_points, smallest_good_point, summarize
+
+CONFIG = """
+[paths]
+train = null
+dev = null
+
+[system]
+seed = 7
+
+[nlp]
+lang = "en"
+pipeline = ["textcat"]
+
+[components.textcat]
+factory = "reprtune_textcat"
+
+[components.textcat.model]
+@architectures = "spacy_reprtune.TextClassifier.v1"
+
+[components.textcat.model.encoder]
+@architectures = "spacy_reprtune.Encoder.v1"
+name = "ENCODER"
+precision = "fp32"
+
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+
+[training]
+seed = ${system.seed}
+max_steps = 6
+eval_frequency = 3
+dev_corpus = "corpora.dev"
+train_corpus = "corpora.train"
+
+[training.optimizer]
+@optimizers = "Adam.v1"
+learn_rate = 0.01
+use_averages = false
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A config and the data that it names."""
+    encoder = save_encoder(tmp_path / "bert", num_hidden_layers=3)
+    docs = []
+    for example in make_examples(spacy.blank("en")):
+        example.reference.cats = example.reference.cats
+        docs.append(example.reference)
+    DocBin(docs=docs).to_disk(tmp_path / "data.spacy")
+    (tmp_path / "config.cfg").write_text(CONFIG.replace("ENCODER", str(encoder)))
+    return tmp_path
+
+
+def run(files, *args):
+    data = str(files / "data.spacy")
+    command = ["sweep", str(files / "config.cfg"), "--output", str(files / "m" / "sweep.json")]
+    paths = ["--paths.train", data, "--paths.dev", data]
+    return CliRunner().invoke(reprtune_cli, [*command, *args, *paths])
+
+
+def results(files):
+    return json.loads((files / "m" / "sweep.json").read_text())
+
+
+def test_a_sweep_from_the_command_line(files):
+    done = run(files, "--unfreeze", "all,none,2", "--seeds", "2")
+    assert done.exit_code == 0, done.output
+    saved = results(files)
+    assert [(r["unfreeze"], r["seed"]) for r in saved["runs"]] == [
+        (point, seed) for point in ("none", "2", "all") for seed in (0, 1)
+    ]
+    assert [p["unfreeze"] for p in saved["points"]] == ["none", "2", "all"]
+    for point in saved["points"]:
+        scores = [r["score"] for r in saved["runs"] if r["unfreeze"] == point["unfreeze"]]
+        assert point["mean"] == pytest.approx(sum(scores) / 2) and point["n_runs"] == 2
+    assert all(r["seconds"] > 0 and r["scores"]["cats_macro_f"] <= 1 for r in saved["runs"])
+    assert saved["smallest_within_one_standard_error"] in done.output
+    assert (files / "m" / "sweep.png").stat().st_size > 5000
+
+
+def test_all_points_share_one_cache(files, monkeypatch):
+    caches = []
+    original = sweeping._caches
+    monkeypatch.setattr(sweeping, "_caches", lambda nlp: caches.extend(original(nlp)) or caches)
+    assert run(files, "-u", "none,1,2", "-s", "2").exit_code == 0
+    assert len({id(cache) for cache in caches}) == 1
+    # Each of the 8 texts misses once at each of the three cuts, whatever the seed.
+    assert caches[0].stats.misses == 3 * 8
+
+
+def test_it_goes_on_where_it_was_stopped(files, monkeypatch):
+    trained = []
+    original = sweeping.train_once
+
+    def interrupted(config, unfreeze, seed, **kwargs):
+        trained.append((unfreeze, seed))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return original(config, unfreeze, seed, **kwargs)
+
+    monkeypatch.setattr(sweeping, "train_once", interrupted)
+    assert run(files, "-u", "none,all", "-s", "2").exit_code != 0
+    assert len(results(files)["runs"]) == 2
+    assert run(files, "-u", "none,all", "-s", "2").exit_code == 0
+    assert trained == [("all", 0), ("all", 1), ("none", 0), ("none", 0), ("none", 1)]
+    first = results(files)
+    assert run(files, "-u", "none,all,1", "-s", "2").exit_code == 0
+    assert trained[5:] == [("1", 0), ("1", 1)]
+    assert [r for r in results(files)["runs"] if r["unfreeze"] != "1"] == first["runs"]
+
+
+def test_results_of_another_sweep_are_never_mixed_in(files):
+    assert run(files, "-u", "none", "-s", "1").exit_code == 0
+    before = results(files)
+    other = run(files, "-u", "none", "-s", "2", "--training.max_steps", "9")
+    assert other.exit_code == 1 and "another config or other data" in other.output
+    DocBin(docs=[spacy.blank("en")("new")]).to_disk(files / "data.spacy")
+    assert run(files, "-u", "none", "-s", "2").exit_code == 1
+    assert results(files) == before
+    (files / "m" / "sweep.json").write_text("[]")
+    broken = run(files, "-u", "none")
+    assert broken.exit_code == 1 and "not what a sweep writes" in broken.output
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [("none,4", "has 3"), ("none,some", "no point"), ("-1", "no point"), ("", "no point")],
+)
+def test_points_that_cannot_be(points, message, files):
+    done = run(files, f"--unfreeze={points}")
+    assert done.exit_code == 1 and message in " ".join(done.output.split())
+    assert not (files / "m").exists()
+
+
+def test_a_config_without_an_encoder(files):
+    (files / "config.cfg").write_text("[nlp]\nlang = 'en'\n\n[training]\nseed = 0\n")
+    done = run(files)
+    assert done.exit_code == 1 and "Encoder.v1" in done.output
+
+
+def test_points_are_sorted_and_unique():
+    assert parse_points("all, 10,2,0,none,2") == ["none", "2", "10", "all"]
+
+
+def test_the_smallest_point_within_one_standard_error():
+    def runs(unfreeze, *scores):
+        return [Run(unfreeze, i, score, {}, 1, 1.0) for i, score in enumerate(scores)]
+
+    scores = [*runs("all", 0.90, 0.84, 0.87), *runs("2", 0.86, 0.86, 0.85), *runs("1", 0.7, 0.8, 0.9)]
+    points = summarize(scores)
+    assert [p.unfreeze for p in points] == ["1", "2", "all"]
+    assert points[2].standard_error == pytest.approx(0.03 / 3**0.5)
+    smallest, best = smallest_good_point(points)
+    assert (smallest.unfreeze, best.unfreeze) == ("2", "all")
+    single = [Point("none", 0.8, 0.0, 1.0, 1), Point("all", 0.81, 0.0, 9.0, 1)]
+    assert smallest_good_point(single)[0].unfreeze == "all"
+
+
+def test_the_logger_is_spacys():
+    assert sweeping.logger is logging.getLogger("spacy")
+    assert sweeping.encoder_blocks(Config().from_str(CONFIG))[0]["precision"] == "fp32"
