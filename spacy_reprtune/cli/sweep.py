@@ -33,7 +33,7 @@ def sweep_cli(
     command goes on where it was stopped. Settings of the config can be overridden as with
     `spacy train`, for example --paths.train FILE.
     """
-    from spacy.cli._util import import_code, parse_config_overrides, setup_gpu
+    from spacy.cli._util import import_code, parse_config_overrides, setup_gpu, show_validation_error
     from spacy.util import load_config
 
     from ..training import sweep as sweeping
@@ -41,7 +41,8 @@ def sweep_cli(
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
     setup_gpu(use_gpu)
-    config = load_config(config_path, overrides=overrides, interpolate=False)
+    with show_validation_error(config_path):
+        config = load_config(config_path, overrides=overrides, interpolate=False)
     try:
         points = sweeping.parse_points(unfreeze)
         runs = sweeping.sweep(config, points, seeds, output, use_gpu=use_gpu)

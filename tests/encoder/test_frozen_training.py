@@ -160,6 +160,21 @@ def test_two_components_in_one_pipe_share_what_they_compute(model_config, deep_e
     assert caches[0].stats.misses == 8 and caches[0].stats.hits == 16
 
 
+def test_a_deeper_cut_goes_on_from_a_shallower_one(model_config, deep_encoder):
+    first, _ = build(model_config, deep_encoder, steps=1, unfreeze=3)
+    second, _ = build(model_config, deep_encoder, unfreeze=1)
+    assert encoder_of(second).cache is encoder_of(first).cache
+    runs = [0, 0, 0, 0]
+    for i, block in enumerate(find_blocks(encoder_of(second).model)):
+
+        def count(*_, i=i):
+            runs[i] += 1
+
+        block.register_forward_hook(count)
+    step(second)
+    assert runs[0] == 0 and min(runs[1:]) > 0
+
+
 def test_copies_and_sourced_pipes_train_by_themselves(model_config, deep_encoder):
     nlp, _ = build(model_config, deep_encoder, steps=2, unfreeze=2)
     expected = cats(nlp)

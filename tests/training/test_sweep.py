@@ -24,6 +24,8 @@ seed = 7
 lang = "en"
 pipeline = ["textcat"]
 
+[components]
+
 [components.textcat]
 factory = "reprtune_textcat"
 
@@ -35,6 +37,8 @@ factory = "reprtune_textcat"
 name = "ENCODER"
 precision = "fp32"
 
+[corpora]
+
 [corpora.train]
 @readers = "spacy.Corpus.v1"
 path = ${paths.train}
@@ -44,6 +48,7 @@ path = ${paths.train}
 path = ${paths.dev}
 
 [training]
+gpu_allocator = null
 seed = ${system.seed}
 max_steps = 6
 eval_frequency = 3
@@ -152,7 +157,7 @@ def test_points_that_cannot_be(points, message, files):
 
 
 def test_a_config_without_an_encoder(files):
-    (files / "config.cfg").write_text("[nlp]\nlang = 'en'\n\n[training]\nseed = 0\n")
+    (files / "config.cfg").write_text("[paths]\ntrain = null\ndev = null\n\n[nlp]\nlang = \"en\"\n\n[training]\nseed = 0\n")
     done = run(files)
     assert done.exit_code == 1 and "Encoder.v1" in done.output
 
