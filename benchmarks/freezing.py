@@ -44,8 +44,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     train, dev, test = splits["train"], splits["dev"], splits["test"]
     if args.quick:
         train, dev, test = (
-            part.take(order(len(part), 0)[:n])
-            for part, n in ((train, 320), (dev, 40), (test, 100))
+            part.take(order(len(part), 0)[:n]) for part, n in ((train, 320), (dev, 40), (test, 100))
         )
         args.seeds, args.repeats = 1, 1
     figures: Dict[str, Any] = {"precision": headline_precision(), "epochs": EPOCHS}
@@ -192,9 +191,7 @@ def ours(
     common.seed_all(seed)
     # Joint training as users of the joint recipe run it; the others start from a solved head.
     head_init = "random" if unfreeze == "all" else "probe"
-    nlp = reprtune_textcat(
-        headline_precision(), head_init=head_init, unfreeze=unfreeze, **settings
-    )
+    nlp = reprtune_textcat(headline_precision(), head_init=head_init, unfreeze=unfreeze, **settings)
     examples = make_examples(nlp, train)
     nlp.initialize(lambda: examples)
     optimizer = adam(epochs * -(-len(train) // BATCH_SIZE))

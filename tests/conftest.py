@@ -128,6 +128,16 @@ def make_examples(nlp: Language) -> List[Example]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def fresh_caches(monkeypatch) -> None:
+    """Let no test see what another one's frozen blocks have computed."""
+    from weakref import WeakValueDictionary
+
+    from spacy_reprtune.encoder import cache
+
+    monkeypatch.setattr(cache, "_CACHES", WeakValueDictionary())
+
+
 @pytest.fixture
 def nlp() -> Language:
     """An empty English pipeline; seeded, because heads start at random."""

@@ -33,7 +33,12 @@ def sweep_cli(
     command goes on where it was stopped. Settings of the config can be overridden as with
     `spacy train`, for example --paths.train FILE.
     """
-    from spacy.cli._util import import_code, parse_config_overrides, setup_gpu, show_validation_error
+    from spacy.cli._util import (
+        import_code,
+        parse_config_overrides,
+        setup_gpu,
+        show_validation_error,
+    )
     from spacy.util import load_config
 
     from ..training import sweep as sweeping

@@ -57,7 +57,7 @@ class PrefixCache:
         """
         self.budget = budget
         self.spill = Spill(directory) if directory is not None else None
-        self._rows: "OrderedDict[_Key, torch.Tensor]" = OrderedDict()
+        self._rows: OrderedDict[_Key, torch.Tensor] = OrderedDict()
         self._spaces: Set[str] = set()
         self._nbytes = 0
         self._hits = 0

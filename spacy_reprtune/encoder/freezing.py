@@ -107,7 +107,7 @@ def rate_factors(model: "PreTrainedModel", decay: float) -> "Dict[torch.nn.Param
         outside of both (a closing normalisation) has 1.0.
     """
     blocks = find_blocks(model)
-    factors = {p: 1.0 for p in model.parameters()}
+    factors = dict.fromkeys(model.parameters(), 1.0)
     table = model.get_input_embeddings()
     for child in model.children():
         if any(module is table for module in child.modules()):

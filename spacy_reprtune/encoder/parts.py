@@ -8,7 +8,6 @@ import torch
 
 from .freezing import find_blocks
 
-
 Tail = Optional[Tuple[None, ...]]
 
 

@@ -54,15 +54,15 @@ class Passes:
         self.trainable = trainable
         self.cut = None
         self._above = self._above_half = self._below = None
-        if not trainable:
-            self.cut = self.depth
-        elif trainable != [self.model] and len(trainable) < self.depth:
-            cut = self.depth - len(trainable)
-            # In evaluation mode it draws no random numbers.
-            self.model.eval()
-            self._tail = output_tail(self.model)
-            if can_be_cut(self.model, cut, self._tail):
-                self.cut = cut
+        if trainable == [self.model]:
+            return
+        # Found out here, once, and in evaluation mode: a pass of a training model draws random
+        # numbers, and those of a step must not depend on what the cache holds.
+        self.model.eval()
+        self._tail = output_tail(self.model) if self.depth else None
+        cut = self.depth - len(trainable)
+        if not trainable or (cut and can_be_cut(self.model, cut, self._tail)):
+            self.cut = cut
 
     def changed(self) -> None:
         """Note that an optimizer has changed the trainable weights."""
@@ -176,8 +176,7 @@ class Passes:
         model = self._inference_model(fresh=False)
         key = (start, stop)
         if self._below is None or self._below[0] != key:
-            tail = output_tail(model) if start else None
-            self._below = key, Part(model, start, stop, tail)
+            self._below = key, Part(model, start, stop, self._tail)
         return self._below[1](ids, mask, hidden)
 
     def _kept_dtype(self, pooling: Optional[FixedPooling]) -> torch.dtype:

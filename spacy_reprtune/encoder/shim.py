@@ -163,7 +163,9 @@ class TorchShim(Shim):
 
     def copy(self) -> "TorchShim":
         """RETURNS (TorchShim): The same weights in memory of their own."""
-        return TorchShim(self.settings, self.build, head_lr=self.head_lr).from_bytes(self.to_bytes())
+        return TorchShim(self.settings, self.build, head_lr=self.head_lr).from_bytes(
+            self.to_bytes()
+        )
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Configuration, tokenizer and weights as msgpack."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import uuid
+from io import FileIO
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
@@ -33,7 +34,7 @@ class Spill:
         self.directory = directory
         self.broken = False
         self.nbytes = 0
-        self._writers: Dict[str, "_Writer"] = {}
+        self._writers: Dict[str, _Writer] = {}
         self._entries: Dict[str, Dict[bytes, Tuple[Path, int, int, int]]] = {}
         self._maps: Dict[Path, NDArray] = {}
         self._process = os.getpid()
@@ -127,8 +128,8 @@ class Spill:
 class _Writer:
     def __init__(self, stem: Path) -> None:
         self.data_path = stem.with_suffix(".rows")
-        self._data = open(self.data_path, "xb", buffering=0)
-        self._index = open(stem.with_suffix(".index"), "xb", buffering=0)
+        self._data = FileIO(self.data_path, "x")
+        self._index = FileIO(stem.with_suffix(".index"), "x")
         self._items = 0
 
     def add(self, key: bytes, rows: NDArray) -> int:

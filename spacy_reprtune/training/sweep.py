@@ -239,7 +239,8 @@ def _read(output: Path, fingerprint: str) -> List[Run]:
         theirs = saved["fingerprint"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{output} is not what a sweep writes ({error}). Move it away, or name another --output."
+            f"{output} is not what a sweep writes ({error}). Move it away, or name another "
+            "--output."
         ) from error
     if theirs != fingerprint:
         raise ValueError(

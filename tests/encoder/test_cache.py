@@ -1,6 +1,7 @@
 import logging
 import os
 import shutil
+from io import FileIO
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_a_full_disk_is_said_once_and_what_is_there_stays(tmp_path, caplog):
     fill(cache, keys=KEYS[:2])
     writer = cache.spill._writers["a"]
     writer._data.close()
-    writer._data = open("/dev/full", "wb", buffering=0)
+    writer._data = FileIO("/dev/full", "w")
     fill(cache, keys=KEYS[2:])
     assert found(cache, keys=KEYS[:1]) == [0]
     assert [r.levelname for r in caplog.records] == ["WARNING"]

@@ -38,7 +38,9 @@ def test_it_is_the_logistic_regression(n_labels):
 def test_noise_asks_for_less_freedom_than_signal():
     clear = fit_classes(*data(noise=0.01), 3).strength
     vectors, classes = data()
-    assert fit_classes(vectors, numpy.random.default_rng(1).permutation(classes), 3).strength < clear
+    assert (
+        fit_classes(vectors, numpy.random.default_rng(1).permutation(classes), 3).strength < clear
+    )
 
 
 def test_independent_labels_with_gaps():

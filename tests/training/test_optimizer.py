@@ -55,7 +55,10 @@ def test_schedules_reach_the_update():
 
 
 def test_only_matrices_decay():
-    groups = {group["decays"]: group["params"] for group in parameter_groups(make_module().parameters(), {})}
+    groups = {
+        group["decays"]: group["params"]
+        for group in parameter_groups(make_module().parameters(), {})
+    }
     assert {p.ndim for p in groups[True]} == {2}
     assert {p.ndim for p in groups[False]} == {1}
 
