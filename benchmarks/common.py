@@ -51,12 +51,18 @@ def parser(doc: str, *, seeds: int = 3, repeats: int = 5) -> argparse.ArgumentPa
         description=doc.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     result.add_argument("--quick", action="store_true", help="less data, under two minutes")
-    result.add_argument("--seeds", type=int, default=seeds, help="seeds to train with")
+    result.add_argument("--seeds", type=int, default=seeds, help="how many seeds to train with")
+    result.add_argument("--first-seed", type=int, default=0, help="where they begin")
     result.add_argument("--repeats", type=int, default=repeats, help="interleaved timings of each")
     result.add_argument("--threads", type=int, default=2, help="threads of every system")
     result.add_argument("--data", type=Path, default=None, help="folder of the data sets")
     result.add_argument("--output", type=Path, default=None, help="also write the JSON here")
     return result
+
+
+def seed_range(args: argparse.Namespace) -> range:
+    """RETURNS (range): The seeds of a run: several runs can share the seeds of a claim."""
+    return range(args.first_seed, args.first_seed + args.seeds)
 
 
 def fix_threads(threads: int) -> None:

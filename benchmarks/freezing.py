@@ -10,7 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from benchmarks import common
 from benchmarks.common import headline_precision, log, mean_std, order, ratio
@@ -55,7 +55,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     if "cache" in args.parts:
         figures.update(measure_cache(train))
     if "accuracy" in args.parts:
-        figures.update(measure_accuracy(train, dev, test, args.seeds))
+        figures.update(measure_accuracy(train, dev, test, common.seed_range(args)))
     common.emit("freezing", args, figures)
 
 
@@ -143,7 +143,7 @@ def measure_cache(train: Texts) -> Dict[str, Any]:
     }
 
 
-def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: int) -> Dict[str, Any]:
+def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: Iterable[int]) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Test accuracy after the last epoch, and of the solved head."""
     import numpy
     from sklearn.linear_model import LogisticRegression
@@ -158,7 +158,7 @@ def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: int) -> Dict[
     figures: Dict[str, Any] = {}
     scores: Dict[str, List[float]] = {name: [] for name in systems}
     module = None
-    for seed in range(seeds):
+    for seed in seeds:
         for name, settings in systems.items():
             nlp = ours(train, dev, seed=seed, **settings)
             scores[name].append(_accuracy(best_labels(nlp, test.texts), test.labels))

@@ -12,7 +12,7 @@ figures `speedup_vs_hf_tuned` (length groups and fused AdamW) and
 import argparse
 import itertools
 import statistics
-from typing import Any, Callable, Dict, List, Optional, Protocol
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 from benchmarks import common
 from benchmarks.common import headline_precision, log, mean_std, order, ratio
@@ -31,6 +31,7 @@ WARM_UP_STEPS = 5
 CHUNK_STEPS = 60
 QUICK_CHUNK_STEPS = 5
 QUICK_TEXTS = 240
+PARTS = ("speed", "accuracy")
 
 
 class System(Protocol):
@@ -47,6 +48,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         "--head", choices=sorted(HEADS), default="reduce", help="spacy-transformers' classifier"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     args = parser.parse_args(argv)
     splits = rotten_tomatoes(args)
     common.fix_threads(args.threads)
@@ -56,8 +58,11 @@ def main(argv: Optional[List[str]] = None) -> None:
         test = test.take(order(len(test), 0)[:100])
         args.seeds, args.repeats = 1, 3
     makers = system_makers(train, args.head)
-    figures = {"precision": headline_precision(), **time_chunks(makers, train, args)}
-    figures.update(measure_accuracy(makers, train, test, args.seeds))
+    figures: Dict[str, Any] = {"precision": headline_precision()}
+    if "speed" in args.parts:
+        figures.update(time_chunks(makers, train, args))
+    if "accuracy" in args.parts:
+        figures.update(measure_accuracy(makers, train, test, common.seed_range(args)))
     common.emit("textcat_training", args, figures)
 
 
@@ -133,7 +138,7 @@ def time_chunks(
 
 
 def measure_accuracy(
-    makers: Dict[str, Callable[[], System]], train: Texts, test: Texts, seeds: int
+    makers: Dict[str, Callable[[], System]], train: Texts, test: Texts, seeds: Sequence[int]
 ) -> Dict[str, Any]:
     """Train for an epoch with each seed, at the precision this machine calls for.
 
@@ -149,7 +154,7 @@ def measure_accuracy(
     epoch: Dict[str, List[float]] = {suffix: [] for suffix in names}
     # The slowest peer last, so that a run that is cut short has the others whole in its log.
     for group in (["", "_hf"], ["_spacy_transformers"]):
-        for seed, suffix in itertools.product(range(seeds), group):
+        for seed, suffix in itertools.product(seeds, group):
             name = names[suffix]
             common.seed_all(seed)
             fitted: List[System] = []

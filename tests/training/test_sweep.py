@@ -68,7 +68,6 @@ def files(tmp_path):
     encoder = save_encoder(tmp_path / "bert", num_hidden_layers=3)
     docs = []
     for example in make_examples(spacy.blank("en")):
-        example.reference.cats = example.reference.cats
         docs.append(example.reference)
     DocBin(docs=docs).to_disk(tmp_path / "data.spacy")
     (tmp_path / "config.cfg").write_text(CONFIG.replace("ENCODER", str(encoder)))
