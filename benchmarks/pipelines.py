@@ -4,6 +4,7 @@ The loop is shared with the spacy-transformers peer, so that the two differ in t
 and in nothing else.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List
 
 from benchmarks.common import ENCODER, order
@@ -85,11 +86,17 @@ def reprtune_textcat(
 
 def batches_by_length(examples: List["Example"], seed: int) -> Iterable[List["Example"]]:
     """Group by length with this project's batcher."""
+    return _length_batcher()([examples[i] for i in order(len(examples), seed)])
+
+
+@lru_cache(maxsize=1)
+def _length_batcher() -> Callable[[Iterable["Example"]], Iterator[List["Example"]]]:
+    # One for all epochs, as in a training config: it remembers the lengths of texts.
     from spacy import registry
 
-    batcher = registry.batchers.get("spacy_reprtune.batch_by_length.v1")
-    shuffled = [examples[i] for i in order(len(examples), seed)]
-    return batcher(size=BATCH_SIZE, seed=seed)(shuffled)
+    return registry.batchers.get("spacy_reprtune.batch_by_length.v1")(
+        size=BATCH_SIZE, encoder=ENCODER
+    )
 
 
 def random_batches(examples: List["Example"], seed: int) -> Iterator[List["Example"]]:

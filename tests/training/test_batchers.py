@@ -27,6 +27,20 @@ def test_a_batch_holds_texts_of_about_the_same_length():
     assert max(spread) <= 10
 
 
+def test_with_an_encoder_it_is_word_pieces_that_are_counted(tiny_encoder):
+    # Each letter of an unknown word is a piece by itself.
+    words = ["good good good good", "xyzxyzxyzxyz", "good good", "xyzxyz"]
+    batcher = batch_by_length_v1(size=2, buffer=4, encoder=str(tiny_encoder))
+    batches = [sorted(batch) for batch in batcher(words)]
+    assert sorted(batches) == [["good good", "good good good good"], ["xyzxyz", "xyzxyzxyzxyz"]]
+
+
+def test_an_unknown_encoder_is_named_with_the_first_batch():
+    batcher = batch_by_length_v1(size=2, encoder="no/such/encoder")
+    with pytest.raises(ValueError, match="no/such/encoder"):
+        next(batcher(["a"]))
+
+
 def test_batches_do_not_come_shortest_first():
     texts = ["a" * i for i in range(200)]
     lengths = [len(batch[0]) for batch in batch_by_length_v1(size=10, buffer=200)(texts)]
