@@ -42,7 +42,7 @@ def check_cli(
         result = check(
             corpus_dir, encoder=encoder, window=window, text=text, lang=lang, progress=not quiet
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         msg.fail("Cannot check", str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
     srsly.write_json(output, result)

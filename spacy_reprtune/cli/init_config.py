@@ -62,7 +62,7 @@ def init_config_cli(
             recipes=recipes,
             curve=curve,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         msg.fail("Cannot choose a recipe", str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(advice.config.replace("THIS_FILE", output.as_posix()), encoding="utf8")

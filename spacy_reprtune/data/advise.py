@@ -150,6 +150,10 @@ def measure_speed(corpus_dir: Path, encoder: str, device: str) -> Tuple[float, i
     docs = read_docs(find_splits(corpus_dir)["train"], spacy.blank("en").vocab)
     texts = [doc.text for _, doc in zip(range(128), docs)]  # noqa: B905
     ids = sorted((p.ids[: limit - 2] for p in tokenizer(texts) if len(p)), key=len)
+    if not ids:
+        raise ValueError(
+            f"The texts in {corpus_dir} have no word that the encoder could be timed on."
+        )
     batches = [ids[k : k + 16] for k in range(0, len(ids), 16)]
     done, spent = 0, 0.0
     with torch.inference_mode():
@@ -285,7 +289,10 @@ def _fill(
         text = set_value(text, "training", "eval_frequency", max(1, steps // EVALUATIONS))
     header = (
         textwrap.fill(
-            f"Written for {corpus_dir.as_posix()} by `spacy reprtune init-config`. {why}", 98
+            f"Written for {corpus_dir.as_posix()} by `spacy reprtune init-config`. {why}",
+            98,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         + f"\n\n  python -m spacy train THIS_FILE --output training/{recipe}"
     )

@@ -160,7 +160,9 @@ def _hash_runs(texts: Sequence[str]) -> Tuple[NDArray[numpy.uint64], NDArray[num
     runs = hashes.copy()
     for k in range(1, RUN):
         step = numpy.minimum(position + k, last)
-        runs = runs * numpy.uint64(6364136223846793005) + hashes[step]
+        # Stirred after each word: in a mere sum, the last word would stay in the low bits.
+        runs = (runs ^ (runs >> numpy.uint64(29))) * numpy.uint64(0xBF58476D1CE4E5B9) + hashes[step]
+    runs = (runs ^ (runs >> numpy.uint64(32))) * numpy.uint64(0x94D049BB133111EB)
     # Of a longer text, the last runs are cut off, so they are no runs.
     whole = (position + RUN - 1 <= last) | (position == numpy.repeat(begins, lengths))
     kept = numpy.cumsum(whole)

@@ -421,6 +421,14 @@ def test_what_is_no_corpus_is_explained(tmp_path, tiny_encoder):
         check(tmp_path)
 
 
+def test_short_texts_that_differ_in_one_word_are_no_copies():
+    signer = Signer()
+    for last in ("February", "April", "June", "it all", "you"):
+        for first in ("I love", "We like", "Nobody knows about"):
+            signer.add(f"{first} {last}")
+    assert list(near_pairs(signer.finish())) == []
+
+
 def test_near_pairs_are_those_that_share_most_runs_of_words():
     rng = random.Random(4)
     texts = [" ".join(word(rng) for _ in range(40)) for _ in range(300)]
