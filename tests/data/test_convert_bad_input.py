@@ -20,12 +20,14 @@ CSV = "text,label\nA warm lamp,good\nA cold lamp,bad\n"
         ("a.csv", "", "is empty"),
         ("a.csv", "\n\n", "is empty: it needs a header"),
         ("a.csv", "text,label\n", "There is no text in"),
-        ("a.csv", CSV.replace(",", ";"), r"cut at each semicolon: --separator ';'"),
-        ("a.csv", CSV.replace(",", "\t"), r"cut at each tab: --separator 'tab'"),
-        ("a.tsv", CSV, r"cut at each comma: --separator ','"),
+        ("a.csv", CSV.replace(",", ";"), "cut at each semicolon: --separator semicolon"),
+        ("a.csv", "text;label\na, b;x\n", "cut at each semicolon: --separator semicolon"),
+        ("a.csv", CSV.replace(",", "\t"), "cut at each tab: --separator tab"),
+        ("a.tsv", CSV, "cut at each comma: --separator comma"),
         ("a.csv", "Text,label\na,b\n", "no column 'text'; there are 'Text', 'label'.* 'Text'"),
         ("a.csv", "text,lable\na,b\n", "no column 'label'.*Did you mean 'lable'"),
-        ("a.csv", "text,label\na,b,c,d\n", r"can't be read as a table cut at each comma.*quotes"),
+        ("a.csv", "text,label\na,b\nc,d,e\n", r"can't be read as a table .* line 3"),
+        ("a.csv", "text,label\na,b,c,d\n", "cut at each comma: rows have more cells"),
         ("a.csv", 'text,label\n"a,b\n', r"can't be read as a table.*quote"),
         ("a.csv", "text,label\na,\nb,\n", r"None of the 2 texts .* not annotated \(2\)"),
         ("a.jsonl", '{"text": "a"}\n', r"not annotated \(1\).* --label names another place"),
@@ -58,7 +60,7 @@ def test_a_wrong_file_is_explained(name, content, message, tmp_path):
 def test_the_command_shows_the_message_and_no_traceback(tmp_path):
     done = run(write(tmp_path / "a.csv", CSV.replace(",", ";")), tmp_path / "out")
     assert done.exit_code == 1
-    assert "--separator ';'" in done.output and "Traceback" not in done.output
+    assert "--separator semicolon" in done.output and "Traceback" not in done.output
     done = run(tmp_path / "a.csv", tmp_path / "out", "--separator", "semicolon", "--split", "100")
     assert done.exit_code == 0, done.output
 
@@ -132,6 +134,12 @@ def test_brat_folders_with_something_missing(tmp_path):
 def test_a_wrong_option_is_explained(settings, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         converted(write(tmp_path / "a.csv", CSV), tmp_path, **settings)
+
+
+def test_token_files_have_no_groups(tmp_path):
+    path = write(tmp_path / "a.conll", "Mira\tB-PER\n")
+    with pytest.raises(ValueError, match="files of one token a line have no such column"):
+        converted(path, tmp_path, columns=Columns(group="author"))
 
 
 def test_a_split_and_a_dev_file_contradict(tmp_path):

@@ -64,8 +64,14 @@ def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
     columns (Columns): `text` and `labels` may be numbers of columns from 1; the first and the last
         are read without. `sentences` cuts documents.
     YIELDS (Record): Documents, with the words of the file and spaces as they probably were.
-    RAISES (ValueError): A line has too few columns or no tag; the message names the line.
+    RAISES (ValueError): A line has too few columns or no tag; the message names the line. Or a
+        `group` is asked for.
     """
+    if columns.group is not None:
+        raise ValueError(
+            f"--group is {columns.group!r}; files of one token a line have no such column. "
+            "Documents stay whole where -DOCSTART- marks them."
+        )
     evidence = gather_evidence(sentence.words for sentence in read_sentences(path, columns))
     joining = evidence.joining
     document: List[Sentence] = []

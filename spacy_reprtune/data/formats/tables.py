@@ -1,12 +1,13 @@
 """Tables: CSV and TSV through pandas, Parquet through pyarrow, sets on disk through datasets."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping
 
 from ..record import Columns, Record
 from .rows import find_key, read_row
-from .text import open_text
+from .text import open_text, read_lines
 
 # Rows that are in memory at once.
 CHUNK = 10_000
@@ -39,23 +40,20 @@ def read_csv(path: Path, columns: Columns) -> Iterator[Record]:
         except pandas.errors.EmptyDataError:
             raise ValueError(f"{path} is empty: it needs a header and rows.") from None
         except pandas.errors.ParserError as error:
-            raise ValueError(_explain(path, separator, error)) from error
+            raise ValueError(_explain(path, separator, columns, error)) from error
         number = 0
-        try:
-            for chunk in chunks:
-                if number == 0:
-                    _check_header(list(chunk.columns), path, separator, columns)
-                names = list(chunk.columns)
-                for cells in chunk.itertuples(index=False, name=None):
-                    number += 1
-                    # pandas fills the missing cells of a short row with nan.
-                    row = {
-                        name: cell if isinstance(cell, str) else None
-                        for name, cell in zip(names, cells, strict=True)
-                    }
-                    yield read_row(row, columns, f"{path}, row {number}")
-        except pandas.errors.ParserError as error:
-            raise ValueError(_explain(path, separator, error)) from error
+        while (chunk := _next_chunk(chunks, pandas, path, separator, columns)) is not None:
+            if number == 0:
+                _check_header(list(chunk.columns), path, separator, columns)
+            names = list(chunk.columns)
+            for cells in chunk.itertuples(index=False, name=None):
+                number += 1
+                # pandas may fill the missing cells of a short row with nan.
+                row = {
+                    name: cell if isinstance(cell, str) else None
+                    for name, cell in zip(names, cells, strict=True)
+                }
+                yield read_row(row, columns, f"{path}, row {number}")
 
 
 def read_tsv(path: Path, columns: Columns) -> Iterator[Record]:
@@ -134,16 +132,20 @@ def require(module: str, package: str = ""):
         ) from error
 
 
+def _next_chunk(chunks: Any, pandas: Any, path: Path, separator: str, columns: Columns) -> Any:
+    """The next rows, or None. Rows with more cells than the header are cut by pandas with a mere
+    warning, if they come first."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            return next(chunks, None)
+    except (pandas.errors.ParserError, pandas.errors.ParserWarning) as error:
+        raise ValueError(_explain(path, separator, columns, error)) from error
+
+
 def _check_header(names: List[str], path: Path, separator: str, columns: Columns) -> None:
-    if len(names) == 1:
-        counts = {mark: names[0].count(mark) for mark in _SEPARATORS if mark != separator}
-        mark = max(counts, key=lambda key: counts[key])
-        if counts[mark]:
-            raise ValueError(
-                f"{path} has one column, {names[0]!r}, when it is cut at each "
-                f"{_SEPARATORS.get(separator, repr(separator))}. It seems to be cut at each "
-                f"{_SEPARATORS[mark]}: --separator '{mark if mark != chr(9) else 'tab'}'"
-            )
+    if len(names) == 1 and (hint := _other_separator(names[0], separator)):
+        raise ValueError(f"{path} has one column, {names[0]!r}, {hint}")
     header = dict.fromkeys(names)
     find_key(header, columns.text or "text", "--text", f"{path}, header")
     if not columns.labels:
@@ -152,12 +154,30 @@ def _check_header(names: List[str], path: Path, separator: str, columns: Columns
             find_key(header, "label", "--label", f"{path}, header")
 
 
-def _explain(path: Path, separator: str, error: Exception) -> str:
+def _explain(path: Path, separator: str, columns: Columns, error: Exception) -> str:
+    _, header = next(read_lines(path, columns.encodings), (1, ""))
+    # Texts have commas, so a table with another separator often fails before its header is seen.
+    if separator not in header and (hint := _other_separator(header, separator)):
+        return f"{path} has one column, {header!r}, {hint}"
     detail = " ".join(str(error).split())
+    if "Length of header" in detail:
+        detail = "rows have more cells than the header"
     return (
         f"{path} can't be read as a table cut at each {_SEPARATORS.get(separator, repr(separator))}"
         f": {detail}. A cell with a separator, a quote or a line end in it has to be in double "
         'quotes, and a quote in it doubled: "say ""no"", please".'
+    )
+
+
+def _other_separator(header: str, separator: str) -> str:
+    """What to do if a header looks as if it were cut elsewhere, or nothing."""
+    counts = {mark: header.count(mark) for mark in _SEPARATORS if mark != separator}
+    mark = max(counts, key=lambda key: counts[key])
+    if not counts[mark]:
+        return ""
+    return (
+        f"when it is cut at each {_SEPARATORS.get(separator, repr(separator))}. It seems to be "
+        f"cut at each {_SEPARATORS[mark]}: --separator {_SEPARATORS[mark]}"
     )
 
 
