@@ -67,7 +67,7 @@ def convert(
     """Convert annotated files to `train.spacy`, `dev.spacy` and `test.spacy`.
 
     The files are read twice, a row at a time: once to learn the labels and share out the texts,
-    once to write. Memory is bounded by some 300 bytes a text, whatever the texts' length.
+    once to write. Memory is bounded by some hundred bytes a text, whatever the texts' length.
 
     inputs (Mapping[str, Path]): Split to file or folder. A single one under "train" is cut into
         splits, unless it brings its own.

@@ -1,12 +1,13 @@
 """Which text goes to which split: by label, seeded, and no text with a copy of it elsewhere."""
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
 
-from .near import Signer, bands
+from .near import bands, normalise, sign
 from .splits import SPLITS, stable_hash
 
 # Texts that share a band of eight minima are kept together. That finds nearly all pairs from an
@@ -38,15 +39,17 @@ def parse_split(text: str) -> Dict[str, float]:
 
 @dataclass
 class Layout:
-    """What is known of each text before it gets a split.
+    """What is kept of each text, some hundred bytes, until it gets a split.
 
-    near (bool): Whether near duplicates stay together, besides exact ones.
+    chunk (int): How many texts to keep until their bands are computed together.
     """
 
-    near: bool = True
-    _signer: Signer = field(default_factory=Signer)
-    _groups: List[int] = field(default_factory=list)
-    _combinations: List[int] = field(default_factory=list)
+    chunk: int = 2000
+    _texts: List[str] = field(default_factory=list)
+    _exact: List[NDArray] = field(default_factory=list)
+    _bands: List[NDArray] = field(default_factory=list)
+    _groups: array = field(default_factory=lambda: array("Q"))
+    _combinations: array = field(default_factory=lambda: array("q"))
     _known: Dict[Tuple[str, ...], int] = field(default_factory=dict)
 
     def add(self, text: str, labels: Sequence[str], group: Optional[str]) -> None:
@@ -56,7 +59,10 @@ class Layout:
         labels (Sequence[str]): Its labels and entity types, sorted.
         group (Optional[str]): What it has to stay together with.
         """
-        self._signer.add(text)
+        self._texts.append(normalise(text))
+        if len(self._texts) >= self.chunk:
+            self._flush()
+        # 0 is no group.
         self._groups.append(0 if group is None else stable_hash(group, 1) | 1)
         self._combinations.append(self._known.setdefault(tuple(labels), len(self._known)))
 
@@ -69,6 +75,9 @@ class Layout:
         """
         if not self._groups:
             return []
+        if len(shares) == 1:
+            return list(shares) * len(self._groups)
+        self._flush()
         unit_of, order_keys = self._units(seed)
         combinations = numpy.array(self._combinations)
         sizes = numpy.bincount(unit_of)
@@ -77,35 +86,30 @@ class Layout:
         names = list(shares)
         return [names[k] for k in split_of_unit[unit_of]]
 
+    def _flush(self) -> None:
+        signatures = sign(self._texts)
+        self._exact.append(signatures.exact)
+        self._bands.append(bands(signatures, _ROWS))
+        self._texts = []
+
     def _units(self, seed: int) -> Tuple[NDArray, NDArray]:
-        """Connected texts: same group, same text, or a band in common."""
+        """Connected texts: the same text, a band in common, or the same group."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
-        signatures = self._signer.finish()
-        n = len(signatures)
-        keys = [signatures.exact]
-        if self.near:
-            keys += list(bands(signatures, _ROWS).T)
-        groups = numpy.array(self._groups, dtype=numpy.uint64)
-        rows, cols, n_keys = [], [], 0
-        for key in keys:
-            _, column = numpy.unique(key, return_inverse=True)
-            rows.append(numpy.arange(n))
-            cols.append(column + n_keys)
-            n_keys += int(column.max()) + 1
-        grouped = numpy.flatnonzero(groups)
-        if len(grouped):
-            _, column = numpy.unique(groups[grouped], return_inverse=True)
-            rows.append(grouped)
-            cols.append(column + n_keys)
-            n_keys += int(column.max()) + 1
-        row, col = numpy.concatenate(rows), numpy.concatenate(cols)
-        graph = coo_matrix((numpy.ones(len(row), dtype=bool), (row, col + n)), (n + n_keys,) * 2)
+        exact = numpy.concatenate(self._exact)
+        n = len(exact)
+        groups = numpy.array(self._groups)
+        edges = [_neighbours(exact), _neighbours(groups)]
+        # Texts without a group are no group.
+        edges[1] = edges[1][:, groups[edges[1][0]] != 0]
+        for k in range(self._bands[0].shape[1]):
+            edges.append(_neighbours(numpy.concatenate([part[:, k] for part in self._bands])))
+        row, col = numpy.concatenate(edges, axis=1)
+        graph = coo_matrix((numpy.ones(len(row), dtype=bool), (row, col)), (n, n))
         _, unit_of = connected_components(graph, directed=False)
-        _, unit_of = numpy.unique(unit_of[:n], return_inverse=True)
         # A unit's place in the queue depends on its texts and the seed, not on the file's order.
-        mixed = signatures.exact ^ numpy.uint64(stable_hash("order", seed))
+        mixed = exact ^ numpy.uint64(stable_hash("order", seed))
         mixed = (mixed ^ (mixed >> numpy.uint64(31))) * numpy.uint64(0x9E3779B97F4A7C15)
         order_keys = numpy.full(unit_of.max() + 1, numpy.iinfo(numpy.uint64).max, numpy.uint64)
         numpy.minimum.at(order_keys, unit_of, mixed)
@@ -132,6 +136,13 @@ class Layout:
         rarest = numpy.full(unit_of.max() + 1, none)
         numpy.minimum.at(rarest, unit_of, rank_of[combinations])
         return rarest
+
+
+def _neighbours(keys: NDArray) -> NDArray:
+    """Pairs of texts with the same key, each with the next, as two rows of indices."""
+    order = numpy.argsort(keys, kind="stable")
+    same = numpy.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    return numpy.stack([order[same], order[same + 1]])
 
 
 def _share_out(

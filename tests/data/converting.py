@@ -4,6 +4,7 @@ import spacy
 from spacy.cli._util import app
 from typer.testing import CliRunner
 
+import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.convert import convert
 from spacy_reprtune.data.corpus import read_docs
 

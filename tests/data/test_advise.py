@@ -13,6 +13,7 @@ from spacy.tokens import DocBin
 from thinc.api import Config
 from typer.testing import CliRunner
 
+import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.advise import advise
 from spacy_reprtune.data.recipes import read_value, recipe_folder, replace_header, set_value
 

@@ -3,12 +3,14 @@
 import json
 import random
 
+import numpy
 import pytest
 import spacy
 from spacy.cli._util import app
 from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
+import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.check import check
 from spacy_reprtune.data.near import Signer, near_pairs
 
@@ -362,7 +364,7 @@ def test_weights_are_those_of_scikit_learn(tmp_path, tiny_encoder):
     imbalance(corpus)
     result = check(save(corpus, tmp_path / "c"), encoder=str(tiny_encoder))
     y = [max(doc.cats, key=doc.cats.get) for doc in corpus["train"]]
-    expected = compute_class_weight("balanced", classes=["bad", "good"], y=y)
+    expected = compute_class_weight("balanced", classes=numpy.array(["bad", "good"]), y=y)
     assert [result["labels"][x]["weight"] for x in ("bad", "good")] == pytest.approx(
         expected.tolist(), abs=1e-3
     )

@@ -9,6 +9,7 @@ import pytest
 from spacy.cli._util import app
 from typer.testing import CliRunner
 
+import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data import check as checking
 from spacy_reprtune.data import checks
 from spacy_reprtune.data.formats import READERS
