@@ -144,13 +144,10 @@ def unseen_label(c):
     for docs in c.values():
         for doc in docs:
             doc.cats = {**doc.cats, "mixed": 0.0}
-    c["train"] += [labelled(review(random.Random(7), "good"), "good")]
-    c["train"][-1].cats = {"good": 1.0, "bad": 0.0, "mixed": 0.0}
     c["test"][0].cats = {"good": 0.0, "bad": 0.0, "mixed": 1.0}
 
 
 def absent_label(c):
-    c["test"] = [doc for doc in c["test"] * 2 if doc.cats["good"]]
     rng = random.Random(8)
     c["test"] = [labelled(review(rng, "good"), "good") for _ in range(60)]
 
@@ -170,8 +167,8 @@ def imbalance(c):
 def label_variants(c):
     for docs in c.values():
         for k, doc in enumerate(docs):
-            doc.cats = {"Good" if k % 4 == 0 else "good": doc.cats["good"], "bad": doc.cats["bad"]}
-            doc.cats = {"Good": 0.0, "good": 0.0, **doc.cats}
+            name = "Good" if k % 4 == 0 else "good"
+            doc.cats = {"Good": 0.0, "good": 0.0, name: doc.cats["good"], "bad": doc.cats["bad"]}
 
 
 def label_spaces(c):
@@ -244,12 +241,16 @@ TEXTS = [
     nothing_annotated,
     unknown_pieces,
 ]
+# Faults that leave room for others.
+TOGETHER = {
+    *"leak near_leak duplicates near_duplicates conflicting_labels blank_text".split(),
+    *"odd_characters markup unseen_label bad_score several_labels no_label_holds missing_scores".split(),
+    "no_labels",
+}
 # What a fault cannot be without.
 BESIDES = {
     "conflicting_labels": {"duplicates"},
     "empty_split": {"absent_label"},
-    "rare_label": set(),
-    "imbalance": set(),
 }
 
 
@@ -273,7 +274,6 @@ def misaligned_entity(c):
 
 
 def white_space_entity(c):
-    doc = NLP.make_doc("Edda  Fialto sleeps.")
     doc = Doc(NLP.vocab, words=["Edda", " ", "sleeps", "."], spaces=[True, False, False, False])
     # spaCy refuses to set such an entity, but older files have them.
     array = doc.to_array(["ENT_IOB", "ENT_TYPE"])
@@ -294,7 +294,6 @@ def no_entity_annotation(c):
 def rare_entity_label(c):
     for split, docs in c.items():
         k = SIZES[split] // 2
-        docs[k] = with_ents("Fenwick Shipping pays.", (0, 16, f"{'COMPANY'}"))
         docs[k] = with_ents(f"Fenwick {split} Shipping pays.", (0, 17 + len(split), "COMPANY"))
 
 
@@ -345,6 +344,24 @@ def test_a_fault_among_entities_is_found(code, tmp_path, tiny_encoder):
     corpus = letters()
     ENTITIES[code](corpus)
     assert set(found(save(corpus, tmp_path / "c"), tiny_encoder)) == {code}
+
+
+def test_twenty_faults_in_one_corpus_are_all_found(tmp_path, tiny_encoder):
+    """None hides another."""
+    codes = set()
+    texts = [plant for plant in TEXTS if plant.__name__ in TOGETHER]
+    entities = [plant for code, plant in ENTITIES.items() if code != "all_seen"]
+    for name, corpus, faults in (("a", reviews(), texts), ("b", letters(), entities)):
+        for plant in faults:
+            plant(corpus)
+            # The next one finds other texts at the top.
+            for docs in corpus.values():
+                step = len(docs) // len(faults)
+                docs[:] = docs[step:] + docs[:step]
+        codes |= set(found(save(corpus, tmp_path / name), tiny_encoder))
+    planted = TOGETHER | set(ENTITIES) - {"all_seen"}
+    assert len(planted) >= 20
+    assert planted <= codes
 
 
 def test_texts_of_test_are_found_in_the_text_for_pretraining(tmp_path, tiny_encoder):
