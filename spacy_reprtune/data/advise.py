@@ -134,6 +134,7 @@ def measure_speed(corpus_dir: Path, encoder: str, device: str) -> Tuple[float, i
     encoder (str): Its name.
     device (str): As in the config.
     RETURNS (Tuple[float, int]): Pieces a second, without gradients, and the number of blocks.
+    RAISES (ValueError): There is no such encoder or device, or no text to time it on.
     """
     import spacy
     import torch
@@ -145,7 +146,12 @@ def measure_speed(corpus_dir: Path, encoder: str, device: str) -> Tuple[float, i
 
     path = resolve_encoder(encoder)
     tokenizer, limit = PieceTokenizer.from_directory(path), encoder_limit(path)
-    where = "cuda" if device.startswith("cuda") and torch.cuda.is_available() else "cpu"
+    where = "cuda" if device.startswith("cuda") else "cpu"
+    if where == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"--device is {device}, and torch finds no CUDA device here to time the encoder on. "
+            "Run this where you will train, or use --device cpu."
+        )
     model = load_pretrained(path).to(where)
     docs = read_docs(find_splits(corpus_dir)["train"], spacy.blank("en").vocab)
     texts = [doc.text for _, doc in zip(range(128), docs)]  # noqa: B905

@@ -157,6 +157,14 @@ def test_a_wrong_option_is_explained(settings, message, tmp_path, tiny_encoder):
         advised(corpus(tmp_path / "c"), tiny_encoder, **settings)
 
 
+def test_a_device_that_is_not_there_is_explained(tmp_path, tiny_encoder, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="--device is cuda, and torch finds no CUDA device"):
+        advised(corpus(tmp_path / "c"), tiny_encoder, speed=None, device="cuda")
+
+
 def test_a_corpus_without_dev_is_explained(tmp_path, tiny_encoder):
     folder = corpus(tmp_path / "c")
     (folder / "dev.spacy").unlink()

@@ -244,8 +244,8 @@ TEXTS = [
 # Faults that leave room for others.
 TOGETHER = {
     *"leak near_leak duplicates near_duplicates conflicting_labels blank_text".split(),
-    *"odd_characters markup unseen_label bad_score several_labels no_label_holds missing_scores".split(),
-    "no_labels",
+    *"odd_characters markup unseen_label bad_score several_labels no_label_holds".split(),
+    *"missing_scores no_labels".split(),
 }
 # What a fault cannot be without.
 BESIDES = {
