@@ -1,5 +1,6 @@
 """Which recipe fits the data, the machine and the time, and why."""
 
+import math
 import textwrap
 import time
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from .recipes import (
 # Below so many texts a label, on average, contrastive training is ahead of a classifier's loss:
 # Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", compare 8 and 64.
 FEW = 32
-# Passes over the training texts.
+# Passes over the training texts, and the steps that warm-up and decay need at least.
 EPOCHS = 3
+MIN_STEPS = 120
+BATCH = 16
 EVALUATIONS = 6
 # The gradient of a matrix product is two products: a training step is three forward passes.
 _STEP = 3
@@ -193,17 +196,24 @@ def estimate(
     recipes (List[str]): Their names.
     RETURNS (Dict[str, float]): Recipe to seconds.
     """
+    # Two special pieces a text.
     mean = report["pieces"].get("mean", 0.0) + 2
-    train = report["splits"]["train"]["texts"] * mean / rate
+    n_texts = report["splits"]["train"]["texts"]
+    passes = _steps(n_texts, BATCH) / math.ceil(n_texts / BATCH)
+    train = n_texts * mean / rate
     dev = report["splits"]["dev"]["texts"] * mean / rate
     costs = {
         # The texts pass the frozen blocks once, and dev as well.
         "frozen": train + dev,
-        "last-blocks": train + dev + (EPOCHS * _STEP * train + EVALUATIONS * dev) * 2 / depth,
-        "joint": EPOCHS * _STEP * train + EVALUATIONS * dev,
-        "setfit": EPOCHS * _STEP * train + EVALUATIONS * dev,
+        "last-blocks": train + dev + (passes * _STEP * train + EVALUATIONS * dev) * 2 / depth,
+        "joint": passes * _STEP * train + EVALUATIONS * dev,
     }
-    return {recipe: round(costs[recipe], 1) for recipe in recipes}
+    # What SetFit takes depends on its pairs, not on passes.
+    return {recipe: round(costs[recipe], 1) for recipe in recipes if recipe in costs}
+
+
+def _steps(n_texts: int, batch: int) -> int:
+    return max(MIN_STEPS, EPOCHS * math.ceil(n_texts / batch))
 
 
 def _choose(
@@ -217,6 +227,11 @@ def _choose(
     n_texts = report["splits"]["train"]["texts"]
     n_labels = len(report["labels"]) or len(report["entities"].get("labels", {}))
     measured = f"{rate:,.0f} pieces a second on this machine"
+    if wanted and wanted not in seconds:
+        return (
+            wanted,
+            f"{_NAMES[wanted]}, as asked for, on {n_texts:,} texts for {n_labels} labels.",
+        )
     if wanted:
         return wanted, (
             f"{_NAMES[wanted]}, as asked for: about {_time(seconds[wanted])} for {n_texts:,} "
@@ -238,7 +253,7 @@ def _choose(
                 f"{_time(seconds[recipe])} of your {minutes:g} minutes{instead}, by the encoder's "
                 f"{measured}."
             )
-    cheapest = min(found, key=lambda r: seconds[r])
+    cheapest = min(seconds, key=lambda r: seconds[r])
     return cheapest, (
         f"{_NAMES[cheapest]}, the quickest there is, although it takes about "
         f"{_time(seconds[cheapest])} and you have {minutes:g} minutes, by the encoder's {measured}."
@@ -289,8 +304,7 @@ def _fill(
     size = read_value(text, "training.batcher", "size")
     if recipe in ("joint", "last-blocks") and size and size.isdigit():
         n_texts = report["splits"]["train"]["texts"]
-        # Warm-up is a fixed number of steps, which has to fit.
-        steps = max(120, EPOCHS * -(-n_texts // int(size)))
+        steps = _steps(n_texts, int(size))
         text = set_value(text, "training", "max_steps", steps)
         text = set_value(text, "training", "eval_frequency", max(1, steps // EVALUATIONS))
     header = (
@@ -323,4 +337,4 @@ def _path(component: str) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -50,7 +50,7 @@ def is_complete(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("speed", "recipe"), [(10_000.0, "joint"), (300.0, "last-blocks"), (50.0, "frozen")]
+    ("speed", "recipe"), [(10_000.0, "joint"), (500.0, "last-blocks"), (50.0, "frozen")]
 )
 def test_the_most_that_fits_into_the_time_is_chosen(speed, recipe, tmp_path, tiny_encoder):
     folder = corpus(tmp_path / "c")

@@ -54,5 +54,6 @@ def test_every_finding_is_in_the_document():
 
 def test_every_format_is_in_the_help():
     done = CliRunner().invoke(app, ["reprtune", "convert", "--help"])
-    words = set(re.findall(r"[\w-]+", done.output))
-    assert set(READERS) <= words
+    # The lines of the table break where they like.
+    shown = re.sub(r"[\s│]", "", done.output)
+    assert all(name in shown for name in READERS)
