@@ -108,7 +108,7 @@ def bands(signatures: Signatures, rows: int = BAND) -> NDArray[numpy.uint64]:
     rows (int): Minima a band. More rows find only closer pairs.
     RETURNS (NDArray[uint64]): A key a band, shape (n_texts, MINIMA // rows).
     """
-    minima = signatures.minima.astype(numpy.uint64).reshape(len(signatures), -1, rows)
+    minima = signatures.minima.astype(numpy.uint64).reshape(-1, MINIMA // rows, rows)
     keys = numpy.full(minima.shape[:2], 1469598103934665603, dtype=numpy.uint64)
     for k in range(rows):
         keys = (keys ^ minima[:, :, k]) * numpy.uint64(1099511628211)

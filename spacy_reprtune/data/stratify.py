@@ -77,7 +77,8 @@ class Layout:
             return []
         if len(shares) == 1:
             return list(shares) * len(self._groups)
-        self._flush()
+        if self._texts:
+            self._flush()
         unit_of, order_keys = self._units(seed)
         combinations = numpy.array(self._combinations)
         sizes = numpy.bincount(unit_of)

@@ -39,6 +39,16 @@ def test_every_label_has_its_share_in_every_split():
     }
 
 
+@pytest.mark.parametrize("n", [1, 9, 10, 11, 20])
+def test_texts_are_taken_in_chunks_of_any_number(n):
+    layout, whole = Layout(chunk=10), Layout()
+    for i in range(n):
+        layout.add(text_of(i), ["a"], None)
+        whole.add(text_of(i), ["a"], None)
+    shares = parse_split("80/10/10")
+    assert layout.assign(shares, 0) == whole.assign(shares, 0)
+
+
 def test_a_label_with_five_texts_is_in_every_split():
     rows = [(text_of(i), ["rare" if i < 5 else "common"], None) for i in range(300)]
     splits = assign(rows)
