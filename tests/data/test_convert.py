@@ -294,3 +294,34 @@ def test_an_unfinished_conversion_leaves_the_old_corpus(tmp_path):
         converted(path, tmp_path)
     assert (tmp_path / "out" / "train.spacy").read_bytes() == before
     assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+
+
+def test_entity_labels_are_merged_as_well(tmp_path):
+    rows = [
+        {"text": "Elsey Port", "spans": [[0, 5, "Place"], [6, 10, "PLACE"]]},
+        {"text": "Norwood", "spans": [[0, 7, "PLACE"]]},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    manifest, docs = converted(path, tmp_path)
+    assert manifest["label_variants"] == [["PLACE", "Place"]]
+    assert {ent.label_ for doc in docs for ent in doc.ents} == {"PLACE", "Place"}
+    _, docs = converted(path, tmp_path, merge_labels=True)
+    assert {ent.label_ for doc in docs for ent in doc.ents} == {"PLACE"}
+
+
+def test_brat_folders_can_be_groups(tmp_path):
+    for k in range(60):
+        folder = tmp_path / "brat" / f"case {k % 6}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / f"{k}.txt", f"note {k * 7919} of Mira, {k * 104729}")
+        start = (folder / f"{k}.txt").read_text().index("Mira")
+        write(folder / f"{k}.ann", f"T1\tPERSON {start} {start + 4}\tMira\n")
+    settings = {"split": "50/25/25", "columns": Columns(group="folder")}
+    manifest = convert({"train": tmp_path / "brat"}, tmp_path / "out", **settings)
+    assert adds_up(manifest) == (60, 60)
+    numbers = {
+        split: {int(doc[1].text) // 7919 % 6 for doc in docs_of(tmp_path / "out", split)}
+        for split in manifest["splits"]
+    }
+    groups = [group for found in numbers.values() for group in found]
+    assert sorted(groups) == list(range(6))
