@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # A part is built in memory, at some 100 bytes a token.
 PART_TOKENS = 1_000_000
+# What a doc costs besides its tokens, in tokens.
+_DOC = 20
 _ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
 
 
@@ -27,7 +29,7 @@ class SplitWriter:
 
         folder (Path): Where the corpus is. Created if missing.
         split (str): "train", "dev" or "test".
-        part_tokens (int): How many tokens a part has at least.
+        part_tokens (int): From how many tokens on a part is written.
         """
         self.target = folder / f"{split}.spacy"
         self.n_docs = 0
@@ -43,7 +45,7 @@ class SplitWriter:
         """doc (Doc): The next one. Nothing of it is kept but its bytes."""
         self._bin.add(doc)
         self.n_docs += 1
-        self._tokens += len(doc)
+        self._tokens += len(doc) + _DOC
         if self._tokens >= self._part_tokens:
             self._flush()
 

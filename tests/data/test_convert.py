@@ -261,7 +261,7 @@ def test_another_tool_s_corpus_is_not_overwritten_and_an_own_one_is(tmp_path):
 
 def test_large_splits_become_parts_that_spacy_reads_as_one(tmp_path):
     nlp = spacy.blank("en")
-    writer = SplitWriter(tmp_path, "train", part_tokens=10)
+    writer = SplitWriter(tmp_path, "train", part_tokens=50)
     for k in range(12):
         doc = nlp.make_doc(f"text number {k} is short")
         doc.cats = {"a": 1.0}
