@@ -6,7 +6,10 @@ spaCy imports this with every `python -m spacy`, so commands import what they ne
 import typer
 from spacy.cli._util import app
 
+from .check import check_cli
+from .convert import convert_cli
 from .harvest import harvest_cli
+from .init_config import init_config_cli
 from .package import package_cli
 from .results import results_cli
 from .smoke import smoke_cli
@@ -17,7 +20,10 @@ reprtune_cli = typer.Typer(
     help="Data, packages and results for the recipes of spacy-reprtune.",
     no_args_is_help=True,
 )
+reprtune_cli.command("check")(check_cli)
+reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("harvest")(harvest_cli)
+reprtune_cli.command("init-config")(init_config_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)

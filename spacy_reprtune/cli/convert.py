@@ -1,0 +1,150 @@
+"""`python -m spacy reprtune convert`: annotated files to a corpus."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import typer
+from wasabi import msg
+
+_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
+
+
+def convert_cli(
+    input_path: Path = typer.Argument(
+        ..., metavar="INPUT", help="Annotated file or folder", exists=True
+    ),
+    output_dir: Path = typer.Argument(
+        ..., help="Folder for train.spacy, dev.spacy, test.spacy and manifest.json", file_okay=False
+    ),
+    format: Optional[str] = typer.Option(
+        None,
+        "--format",
+        "-f",
+        help="csv, tsv, jsonl, json, prodigy, doccano, label-studio, brat, conll, datasets, "
+        "parquet  [default: found out from name and content]",
+    ),
+    split: Optional[str] = typer.Option(
+        None, "--split", "-s", help="Shares of train/dev/test  [default: 80/10/10]"
+    ),
+    dev: Optional[Path] = typer.Option(
+        None, "--dev", help="Development data, if INPUT is only for training", exists=True
+    ),
+    test: Optional[Path] = typer.Option(
+        None, "--test", help="Test data, if INPUT is only for training", exists=True
+    ),
+    seed: int = typer.Option(0, "--seed", help="Seed of the split"),
+    text: Optional[str] = typer.Option(
+        None, "--text", "-t", help="Column or key of the text; a number in token files"
+    ),
+    label: Optional[List[str]] = typer.Option(
+        None,
+        "--label",
+        "-l",
+        help="Column or key of the annotation; several are columns of 0 and 1, a label each",
+    ),
+    group: Optional[str] = typer.Option(
+        None, "--group", "-g", help="Column or key of what has to stay in one split (author, case)"
+    ),
+    separator: Optional[str] = typer.Option(
+        None, "--separator", help="Between cells: a character, or tab, comma, semicolon, bar"
+    ),
+    label_separator: Optional[str] = typer.Option(
+        None, "--label-separator", help="Between several labels in one cell"
+    ),
+    encoding: str = typer.Option(
+        "utf-8", "--encoding", help="utf-8,cp1252 reads what is no UTF-8 as cp1252"
+    ),
+    sentences: Optional[int] = typer.Option(
+        None,
+        "--sentences",
+        help="Sentences a document, in token files  [default: documents as marked]",
+        min=1,
+    ),
+    align: str = typer.Option(
+        "strict", "--align", help="Spans that cut a token: strict drops, contract, expand"
+    ),
+    spans_key: Optional[str] = typer.Option(
+        None, "--spans-key", help="Put spans there instead of doc.ents; they may overlap"
+    ),
+    merge_labels: bool = typer.Option(
+        False, "--merge-labels", help="Labels that differ by case and spaces are one"
+    ),
+    lang: str = typer.Option("en", "--lang", help="Language of the tokenizer"),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar and no table"),
+) -> None:
+    """
+    Convert annotated files to a corpus for `spacy train`.
+
+    Reads CSV, TSV, JSONL (also of Prodigy and doccano), JSON (also of Label Studio), BRAT folders,
+    files of one token a line (CoNLL-2003, IOB, BIOES, BILUO), Parquet and saved datasets. One
+    input is split by label, seeded, with copies of a text in one split. Everything that is left out
+    is counted, and some of it shown.
+    """
+    from ..data.convert import convert
+    from ..data.record import Columns
+
+    inputs = {"train": input_path, "dev": dev, "test": test}
+    columns = Columns(
+        text=text,
+        labels=tuple(label or ()),
+        group=group,
+        separator=_SEPARATORS.get(separator, separator) if separator else None,
+        label_separator=label_separator,
+        encodings=tuple(name.strip() for name in encoding.split(",")),
+        sentences=sentences,
+    )
+    try:
+        manifest = convert(
+            {name: path for name, path in inputs.items() if path is not None},
+            output_dir,
+            format=format,
+            columns=columns,
+            split=split,
+            seed=seed,
+            align=align,
+            spans_key=spans_key,
+            merge_labels=merge_labels,
+            lang=lang,
+            progress=not quiet,
+        )
+    except ValueError as error:
+        msg.fail("Cannot convert", str(error), exits=1)
+    if not quiet:
+        _print_summary(manifest, output_dir)
+
+
+def _print_summary(manifest: Dict[str, Any], output_dir: Path) -> None:
+    splits = manifest["splits"]
+    rows = [("texts", *(counts["texts"] for counts in splits.values()))]
+    for label in manifest["labels"]:
+        rows.append((f"label {label}", *(c["labels"].get(label, 0) for c in splits.values())))
+    kinds = sorted({kind for counts in splits.values() for kind in counts["entities"]})
+    for kind in kinds:
+        rows.append((f"entity {kind}", *(c["entities"].get(kind, 0) for c in splits.values())))
+    aligns = ["l"] + ["r"] * len(splits)
+    msg.table(rows, header=("", *splits), divider=True, aligns=aligns)
+    for source in manifest["sources"].values():
+        if "tags" in source:
+            repaired = f", {source['repaired']} repaired" if source["repaired"] else ""
+            msg.info(f"{source['name']}: tags are {source['tags']}{repaired}")
+    for what in ("texts", "entities"):
+        counts = manifest[what]
+        dropped = sum(counts["dropped"].values())
+        if counts["in"]:
+            line = f"{what}: {counts['in']:,} in, {counts['out']:,} out, {dropped:,} dropped"
+            (msg.warn if dropped else msg.good)(line)
+        reasons = {**counts["dropped"], **counts.get("moved", {})}
+        for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1]):
+            msg.text(f"{count:,} {reason}", color="yellow")
+            for case in manifest["cases"].get(reason, [])[:3]:
+                msg.text(f"    {case}")
+    merged = manifest["options"]["merge_labels"]
+    for group in manifest["label_variants"]:
+        names = ", ".join(f"'{name}'" for name in group)
+        if merged:
+            msg.info(f"Read as one label: {names}")
+        else:
+            msg.warn(f"These labels may be one: {names}", "--merge-labels makes them one.")
+    msg.good(
+        f"Wrote {', '.join(f'{name}.spacy' for name in splits)} and manifest.json to {output_dir}"
+    )

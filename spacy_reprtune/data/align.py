@@ -1,0 +1,162 @@
+"""A record to a `Doc`: spans by character onto tokens, and an account of what does not fit."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+
+from .record import Record, Span
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+    from spacy.tokens import Span as DocSpan
+
+MODES = ("strict", "contract", "expand")
+# How many cases of each kind are kept to be shown.
+SHOWN = 5
+
+
+@dataclass
+class Account:
+    """What became of the annotations: in = out + dropped.
+
+    spans_in, spans_out (int): Entities in the file, and in the docs.
+    dropped (Counter[str]): Entities that are in no doc, by reason.
+    moved (Counter[str]): Entities whose borders changed, by reason. They are in `spans_out`.
+    by_label (Counter[str]): Entities in the docs.
+    cases (Dict[str, List[str]]): Some of each reason, to be shown.
+    """
+
+    spans_in: int = 0
+    spans_out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    moved: Counter[str] = field(default_factory=Counter)
+    by_label: Counter[str] = field(default_factory=Counter)
+    cases: Dict[str, List[str]] = field(default_factory=dict)
+
+    def drop(self, reason: str, case: str) -> None:
+        """Count an entity that is left out.
+
+        reason (str): Why.
+        case (str): The entity, to be shown.
+        """
+        self.dropped[reason] += 1
+        self._keep(reason, case)
+
+    def move(self, reason: str, case: str) -> None:
+        """Count an entity with other borders than in the file."""
+        self.moved[reason] += 1
+        self._keep(reason, case)
+
+    def _keep(self, reason: str, case: str) -> None:
+        cases = self.cases.setdefault(reason, [])
+        if len(cases) < SHOWN:
+            cases.append(case)
+
+
+def make_doc(
+    record: Record,
+    nlp: "Language",
+    account: Account,
+    *,
+    align: str = "strict",
+    spans_key: Optional[str] = None,
+) -> "Doc":
+    """Build a doc with the entities of a record.
+
+    record (Record): The text. Words of its own are kept; other texts are cut by the tokenizer.
+    nlp (Language): Its tokenizer cuts the text.
+    account (Account): Changed in place.
+    align (str): What to do with a span that cuts a token: "strict" drops it, "contract" takes the
+        tokens that are inside of it, "expand" those that it touches.
+    spans_key (Optional[str]): Where to put the spans instead of `doc.ents`; there they may overlap.
+    RETURNS (Doc): The doc, without categories.
+    """
+    from spacy.tokens import Doc
+
+    if record.words is None:
+        doc = nlp.make_doc(record.text)
+    else:
+        starts = record.sent_starts
+        doc = Doc(nlp.vocab, words=record.words, spaces=record.spaces, sent_starts=starts)
+    if record.spans is None:
+        return doc
+    account.spans_in += record.n_spans
+    for reason, case in record.lost:
+        account.drop(reason, case)
+    found: List[Tuple[int, DocSpan]] = []
+    for k, span in enumerate(record.spans):
+        aligned = _align(doc, span, record, account, align)
+        if aligned is not None:
+            found.append((k, aligned))
+    if spans_key is None:
+        kept = _without_overlaps(found, record, account)
+        doc.set_ents(kept, default="outside" if record.spans_complete else "missing")
+    else:
+        kept = [span for _, span in found]
+        doc.spans[spans_key] = kept
+    account.spans_out += len(kept)
+    account.by_label.update(span.label_ for span in kept)
+    return doc
+
+
+def _align(
+    doc: "Doc", span: Span, record: Record, account: Account, mode: str
+) -> "Optional[DocSpan]":
+    start, end, label = span
+    text = record.text
+    if not label.strip():
+        account.drop("no label", _show(record, span))
+        return None
+    if start >= end:
+        account.drop("empty", _show(record, span))
+        return None
+    if start < 0 or end > len(text):
+        account.drop("outside of the text", _show(record, span))
+        return None
+    if not text[start:end].strip():
+        account.drop("only white space", _show(record, span))
+        return None
+    trimmed_start = start + len(text[start:end]) - len(text[start:end].lstrip())
+    trimmed_end = end - (len(text[start:end]) - len(text[start:end].rstrip()))
+    if (trimmed_start, trimmed_end) != (start, end):
+        account.move("white space at the edge trimmed", _show(record, span))
+    aligned = doc.char_span(trimmed_start, trimmed_end, label=label, alignment_mode="strict")
+    if aligned is not None:
+        return aligned
+    case = _show(record, span)
+    if mode == "strict":
+        account.drop("cuts a token", case)
+        return None
+    aligned = doc.char_span(trimmed_start, trimmed_end, label=label, alignment_mode=mode)
+    if aligned is None or not len(aligned):
+        account.drop("cuts a token and has none inside", case)
+        return None
+    account.move(f"{mode}ed to whole tokens", f"{case} → '{aligned.text}'")
+    return aligned
+
+
+def _without_overlaps(
+    found: "Sequence[Tuple[int, DocSpan]]", record: Record, account: Account
+) -> "List[DocSpan]":
+    """The longest of what overlaps, the first of equals, as spaCy's `filter_spans` picks them."""
+    kept: List[DocSpan] = []
+    taken: set = set()
+    for k, span in sorted(found, key=lambda pair: (-len(pair[1]), pair[1].start, pair[0])):
+        tokens = range(span.start, span.end)
+        if taken.isdisjoint(tokens):
+            kept.append(span)
+            taken.update(tokens)
+        else:
+            account.drop("overlaps a longer one", _show(record, record.spans[k]))
+    return sorted(kept, key=lambda span: span.start)
+
+
+def _show(record: Record, span: Span, around: int = 15) -> str:
+    start, end, label = span
+    text = record.text
+    if not 0 <= start < end <= len(text):
+        return f"{record.where}: {label} {start}:{end} of {len(text)} characters"
+    before, after = text[max(0, start - around) : start], text[end : end + around]
+    shown = f"{before}[{text[start:end]}]{after}".replace("\n", "⏎")
+    return f"{record.where}: {label} …{shown}…"

@@ -1,0 +1,1 @@
+"""What `reprtune check` looks for, a module a kind: texts, labels, entities, pieces."""

@@ -1,0 +1,215 @@
+"""One reading of a split: everything that the checks need, and no text for longer than a moment."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+import numpy
+
+from ..near import Signatures, Signer, normalise
+from ..splits import stable_hash
+from .finding import Cases
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+# Characters that no reader sees or that a wrong decoding left: "naÃ¯ve", "donâ€™t".
+_ODD = re.compile(
+    "[\u200b-\u200d\u2060\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|Ã[\x80-\xbf©¨¯¤¶¼]|â€[™œ\x9d“”¦]"
+)
+_MARKUP = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d+);|</?(?:p|br|div|span|b|i|a|li|ul)\b[^>]*>")
+_SNIPPET = 60
+# Words of the runs by which a text is found again in the text for pretraining.
+GRAM = 8
+
+
+@dataclass
+class Facts:
+    """What is known about a split.
+
+    Counts are of texts unless they say otherwise.
+    """
+
+    split: str
+    n_docs: int = 0
+    n_tokens: int = 0
+    signatures: Optional[Signatures] = None
+    snippets: List[str] = field(default_factory=list)
+    blank: Cases = field(default_factory=Cases)
+    odd: Cases = field(default_factory=Cases)
+    markup: Cases = field(default_factory=Cases)
+    # Labels of texts: an id of the set of labels that hold, a text; -1 without categories.
+    label_sets: List[int] = field(default_factory=list)
+    label_names: Dict[Tuple[str, ...], int] = field(default_factory=dict)
+    n_cats: int = 0
+    labels: "Counter[str]" = field(default_factory=Counter)
+    known: "Counter[str]" = field(default_factory=Counter)
+    held: "Counter[int]" = field(default_factory=Counter)
+    bad_scores: Cases = field(default_factory=Cases)
+    several: Cases = field(default_factory=Cases)
+    none_held: Cases = field(default_factory=Cases)
+    without_cats: Cases = field(default_factory=Cases)
+    # Entities.
+    n_ents: int = 0
+    n_annotated: int = 0
+    ents: "Counter[str]" = field(default_factory=Counter)
+    surfaces: Dict[str, "Counter[str]"] = field(default_factory=lambda: defaultdict(Counter))
+    without_ents: Cases = field(default_factory=Cases)
+    white: Cases = field(default_factory=Cases)
+    misaligned: Cases = field(default_factory=Cases)
+    crossing: Cases = field(default_factory=Cases)
+    nested: Cases = field(default_factory=Cases)
+    # Runs of words of each text, where text for pretraining is compared.
+    grams: Dict[int, Set[int]] = field(default_factory=dict)
+
+    @property
+    def exact(self):
+        """RETURNS (NDArray[uint64]): A hash of each text."""
+        return self.signatures.exact
+
+
+def gather(
+    split: str, docs: Iterable["Doc"], nlp: "Language", *, with_grams: bool = False
+) -> Facts:
+    """Read a split.
+
+    split (str): Its name.
+    docs (Iterable[Doc]): Its docs.
+    nlp (Language): The tokenizer that entities have to fit.
+    with_grams (bool): Whether to keep runs of words.
+    RETURNS (Facts): What is known then.
+    """
+    facts = Facts(split)
+    signer = Signer()
+    for number, doc in enumerate(docs, start=1):
+        where = f"{split} {number}"
+        text = doc.text
+        facts.n_docs += 1
+        facts.n_tokens += len(doc)
+        signer.add(text)
+        facts.snippets.append(" ".join(text[: 2 * _SNIPPET].split())[:_SNIPPET])
+        case = f"{where}: {facts.snippets[-1]}"
+        if not text.strip():
+            facts.blank.add(where)
+        if _ODD.search(text):
+            facts.odd.add(f"{where}: …{_around(text, _ODD)}…")
+        if _MARKUP.search(text):
+            facts.markup.add(f"{where}: …{_around(text, _MARKUP)}…")
+        _gather_cats(facts, doc, case)
+        _gather_ents(facts, doc, nlp, where, case)
+        if with_grams:
+            facts.grams[number - 1] = set(grams(normalise(text)))
+    facts.signatures = signer.finish()
+    return facts
+
+
+def grams(text: str) -> Iterator[int]:
+    """Runs of words of a normalised text.
+
+    text (str): The text.
+    YIELDS (int): A hash a run; a shorter text is one run.
+    """
+    words = text.split(" ")
+    for k in range(max(1, len(words) - GRAM + 1)):
+        yield stable_hash(" ".join(words[k : k + GRAM]), 0)
+
+
+def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
+    """Find the texts of a corpus in the text for pretraining.
+
+    facts (Iterable[Facts]): Of the splits, gathered with runs of words.
+    path (Path): A text file, read line by line.
+    RETURNS (Dict[str, Cases]): Split to the texts of which half of all runs or more occur.
+    """
+    facts = list(facts)
+    wanted = {gram for part in facts for runs in part.grams.values() for gram in runs}
+    seen: Set[int] = set()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            text = normalise(line)
+            if text:
+                seen.update(gram for gram in grams(text) if gram in wanted)
+    found: Dict[str, Cases] = {}
+    for part in facts:
+        cases = found.setdefault(part.split, Cases())
+        for index, runs in part.grams.items():
+            if part.snippets[index] and 2 * len(runs & seen) >= len(runs):
+                cases.add(f"{part.split} {index + 1}: {part.snippets[index]}")
+    return found
+
+
+def _gather_cats(facts: Facts, doc: "Doc", case: str) -> None:
+    if not doc.cats:
+        facts.label_sets.append(-1)
+        facts.without_cats.add(case)
+        return
+    facts.n_cats += 1
+    facts.known.update(doc.cats.keys())
+    held = tuple(sorted(label for label, score in doc.cats.items() if score >= 0.5))
+    facts.labels.update(held)
+    facts.held[len(held)] += 1
+    facts.label_sets.append(facts.label_names.setdefault(held, len(facts.label_names)))
+    for label, score in doc.cats.items():
+        if not 0 <= score <= 1:
+            facts.bad_scores.add(f"{case} → {label}: {score}")
+    if len(held) > 1:
+        facts.several.add(f"{case} → {', '.join(held)}")
+    elif not held:
+        facts.none_held.add(case)
+
+
+def _gather_ents(facts: Facts, doc: "Doc", nlp: "Language", where: str, case: str) -> None:
+    groups = [group for group in doc.spans.values() if len(group)]
+    if not doc.has_annotation("ENT_IOB"):
+        if not groups:
+            facts.without_ents.add(case)
+        else:
+            facts.n_annotated += 1
+    else:
+        facts.n_annotated += 1
+    for group in groups:
+        last = None
+        for span in sorted(group, key=lambda s: (s.start, -s.end)):
+            if last is not None and span.start < last.end:
+                shown = f"{last.label_} [{last.text}] and {span.label_} [{span.text}]"
+                facts.nested.add(f"{where}: {shown}")
+            if last is None or span.end > last.end:
+                last = span
+    if not doc.ents:
+        return
+    starts, ends = _token_borders(nlp, doc.text)
+    sentences = doc.has_annotation("SENT_START")
+    for ent in doc.ents:
+        facts.n_ents += 1
+        facts.ents[ent.label_] += 1
+        facts.surfaces[ent.text][ent.label_] += 1
+        shown = f"{where}: {ent.label_} [{ent.text}]"
+        if ent.text != ent.text.strip():
+            facts.white.add(f"{where}: {ent.label_} [{ent.text!r}]")
+        elif ent.start_char not in starts or ent.end_char not in ends:
+            facts.misaligned.add(shown)
+        if sentences and any(token.is_sent_start for token in ent[1:]):
+            facts.crossing.add(shown)
+
+
+def _token_borders(nlp: "Language", text: str) -> Tuple[Set[int], Set[int]]:
+    tokens = nlp.make_doc(text)
+    return {token.idx for token in tokens}, {token.idx + len(token) for token in tokens}
+
+
+def _around(text: str, pattern: "re.Pattern[str]", width: int = 20) -> str:
+    match = pattern.search(text)
+    part = text[max(0, match.start() - width) : match.end() + width]
+    return part.encode("unicode_escape").decode() if not part.isprintable() else part
+
+
+def label_array(facts: Facts, ids: Dict[Tuple[str, ...], int]) -> "numpy.ndarray":
+    """RETURNS (NDArray[int64]): The set of labels of each text, numbered alike in all splits."""
+    names = {index: held for held, index in facts.label_names.items()}
+    return numpy.array(
+        [-1 if k < 0 else ids.setdefault(names[k], len(ids)) for k in facts.label_sets],
+        dtype=numpy.int64,
+    )

@@ -1,0 +1,194 @@
+"""Labels of texts: balance, names, splits that lack some, texts with none or too many."""
+
+from collections import Counter
+from typing import Any, Dict, Iterator, List
+
+from ..convert import label_variants
+from .facts import Facts
+from .finding import Finding, join_cases, plural, show_counts
+
+# spaCy's `debug data` warns below 50 examples of an entity label; a text says more than a mention.
+RARE = 10
+# The largest label against the smallest, from which on weights are worth a thought.
+IMBALANCE = 10.0
+# If so many texts have exactly one label, that is what the data means.
+EXCLUSIVE = 0.95
+
+
+def has_labels(facts: Dict[str, Facts]) -> bool:
+    """RETURNS (bool): Whether any text has categories."""
+    return any(part.n_cats for part in facts.values())
+
+
+def is_exclusive(facts: Dict[str, Facts]) -> bool:
+    """RETURNS (bool): Whether (nearly) every text with categories has exactly one label."""
+    total = sum(part.n_cats for part in facts.values())
+    return total > 0 and sum(part.held[1] for part in facts.values()) >= EXCLUSIVE * total
+
+
+def balanced_weights(counts: "Counter[str]") -> Dict[str, float]:
+    """What `class_weights = "balanced"` comes to: n / (k * n_c), as in scikit-learn.
+
+    counts (Counter[str]): Label to number of training texts.
+    RETURNS (Dict[str, float]): Label to weight.
+    """
+    total, k = sum(counts.values()), len(counts)
+    return {label: round(total / (k * n), 3) if n else 1.0 for label, n in sorted(counts.items())}
+
+
+def summarise_labels(facts: Dict[str, Facts]) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Each label's texts by split, and its balanced weight."""
+    names = sorted({label for part in facts.values() for label in part.known})
+    train = facts["train"].labels if "train" in facts else Counter()
+    weights = balanced_weights(Counter({label: train[label] for label in names}))
+    return {
+        label: {
+            **{split: part.labels[label] for split, part in facts.items()},
+            "weight": weights[label],
+        }
+        for label in names
+    }
+
+
+def check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
+    """Check the categories.
+
+    facts (Dict[str, Facts]): Split to facts.
+    YIELDS (Finding): What is wrong.
+    """
+    parts = list(facts.values())
+    names = sorted({label for part in parts for label in part.known})
+    yield from _check_names(names)
+    bad = join_cases([part.bad_scores for part in parts])
+    if bad.count:
+        yield Finding(
+            "error",
+            "bad_score",
+            f"{plural(bad.count, 'score')} of a label not between 0 and 1.",
+            "Use 1.0 for labels that hold and 0.0 for others.",
+            bad.count,
+            bad.shown,
+        )
+    unannotated = join_cases([part.without_cats for part in parts if part.n_docs])
+    if unannotated.count:
+        yield Finding(
+            "warning",
+            "no_labels",
+            f"{plural(unannotated.count, 'text')} without any label, annotated or not, "
+            f"beside {sum(part.n_cats for part in parts):,} with.",
+            "They are not learned from. Annotate them or leave them out.",
+            unannotated.count,
+            unannotated.shown,
+        )
+    partial = {
+        label: missing
+        for label in names
+        if (missing := sum(part.n_cats - part.known[label] for part in parts))
+    }
+    if partial:
+        yield Finding(
+            "warning",
+            "missing_scores",
+            f"Some texts do not mention some labels: {show_counts(Counter(partial))}.",
+            "With several labels a text, these are unknown and not learned from; with one label a "
+            "text, write 0.0.",
+            sum(partial.values()),
+        )
+    if is_exclusive(facts):
+        yield from _check_exclusive(parts)
+    yield from _check_balance(facts, names)
+
+
+def _check_names(names: List[str]) -> Iterator[Finding]:
+    edged = [name for name in names if name != name.strip() or not name.strip()]
+    if edged:
+        yield Finding(
+            "error",
+            "label_spaces",
+            f"Labels with white space at the edge: {', '.join(map(repr, edged))}.",
+            "Nobody will see the difference in a table of scores: rename them.",
+            len(edged),
+        )
+    variants = label_variants({name.strip() for name in names})
+    if variants:
+        shown = [" / ".join(group) for group in variants]
+        yield Finding(
+            "warning",
+            "label_variants",
+            f"Labels that may be one: {', '.join(shown)}.",
+            "`convert --merge-labels` makes them one.",
+            len(variants),
+        )
+
+
+def _check_exclusive(parts: List[Facts]) -> Iterator[Finding]:
+    several = join_cases([part.several for part in parts])
+    if several.count:
+        yield Finding(
+            "warning",
+            "several_labels",
+            f"{plural(several.count, 'text')} with several labels, where others have one.",
+            "Choose one, or train reprtune_textcat_multilabel.",
+            several.count,
+            several.shown,
+        )
+    none = join_cases([part.none_held for part in parts])
+    if none.count:
+        yield Finding(
+            "warning",
+            "no_label_holds",
+            f"{plural(none.count, 'text')} with all labels at 0, where others have one.",
+            "Add a label for such texts, or train reprtune_textcat_multilabel.",
+            none.count,
+            none.shown,
+        )
+
+
+def _check_balance(facts: Dict[str, Facts], names: List[str]) -> Iterator[Finding]:
+    train = facts["train"].labels if "train" in facts else Counter()
+    held = [label for label in names if train[label]]
+    if len(names) == 1 and is_exclusive(facts):
+        yield Finding("error", "one_label", f"There is only one label: {names[0]}.")
+    for split, part in facts.items():
+        if split == "train" or not part.n_cats:
+            continue
+        unseen = Counter({x: part.labels[x] for x in names if part.labels[x] and not train[x]})
+        if unseen:
+            yield Finding(
+                "error",
+                "unseen_label",
+                f"{split} has labels that train has not: {show_counts(unseen)}.",
+                "They can't be learned. Split again, or leave them out.",
+                len(unseen),
+            )
+        absent = [label for label in held if not part.labels[label]]
+        if absent:
+            yield Finding(
+                "warning",
+                "absent_label",
+                f"{split} has none of these labels: {', '.join(absent)}.",
+                "Nothing is known about them afterwards. Split again: `convert` puts a label with "
+                "five texts and more into every split.",
+                len(absent),
+            )
+    rare = Counter({label: train[label] for label in held if train[label] < RARE})
+    if rare:
+        yield Finding(
+            "warning",
+            "rare_label",
+            f"Fewer than {RARE} training texts: {show_counts(rare)}.",
+            "Annotate more, join labels, or use the SetFit recipe.",
+            len(rare),
+        )
+    if len(held) > 1:
+        largest, smallest = max(train[x] for x in held), min(train[x] for x in held)
+        if largest > IMBALANCE * smallest:
+            weights = balanced_weights(Counter({label: train[label] for label in held}))
+            table = ", ".join(f"{label} {weight:g}" for label, weight in weights.items())
+            yield Finding(
+                "warning",
+                "imbalance",
+                f"The largest label has {largest / smallest:.0f} times the texts of the smallest: "
+                f"{show_counts(train)}.",
+                f'If rare labels matter as much: class_weights = "balanced" ({table}).',
+            )

@@ -1,0 +1,128 @@
+"""A corpus on disk: `train.spacy`, `dev.spacy`, `test.spacy` in a folder, large ones in parts."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence
+
+from .splits import SPLITS
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, DocBin
+    from spacy.vocab import Vocab
+
+# A part is built in memory, at some 100 bytes a token.
+PART_TOKENS = 1_000_000
+# What a doc costs besides its tokens, in tokens.
+_DOC = 20
+_ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
+
+
+class SplitWriter:
+    """Docs to `NAME.spacy`: one file, or a folder of parts if there are many tokens.
+
+    spaCy's own corpus reader takes a folder wherever it takes a file, so nobody has to care which
+    of the two it is. The old content stays until `close`.
+    """
+
+    def __init__(self, folder: Path, split: str, *, part_tokens: int = PART_TOKENS) -> None:
+        """Begin a split.
+
+        folder (Path): Where the corpus is. Created if missing.
+        split (str): "train", "dev" or "test".
+        part_tokens (int): From how many tokens on a part is written.
+        """
+        self.target = folder / f"{split}.spacy"
+        self.n_docs = 0
+        self._parts = folder / f".{split}.spacy.tmp"
+        self._part_tokens = part_tokens
+        self._tokens = 0
+        self._bin = self._empty()
+        self._written: List[Path] = []
+        shutil.rmtree(self._parts, ignore_errors=True)
+        self._parts.mkdir(parents=True)
+
+    def add(self, doc: "Doc") -> None:
+        """doc (Doc): The next one. Nothing of it is kept but its bytes."""
+        self._bin.add(doc)
+        self.n_docs += 1
+        self._tokens += len(doc) + _DOC
+        if self._tokens >= self._part_tokens:
+            self._flush()
+
+    def close(self) -> Path:
+        """RETURNS (Path): The file or folder, which now has its new content."""
+        if len(self._bin) or not self._written:
+            self._flush()
+        if self.target.is_dir():
+            shutil.rmtree(self.target)
+        if len(self._written) == 1:
+            self._written[0].replace(self.target)
+            self._parts.rmdir()
+        else:
+            self.target.unlink(missing_ok=True)
+            self._parts.replace(self.target)
+        return self.target
+
+    def discard(self) -> None:
+        """Leave everything as it was."""
+        shutil.rmtree(self._parts, ignore_errors=True)
+
+    def _flush(self) -> None:
+        path = self._parts / f"{len(self._written):05}.spacy"
+        self._bin.to_disk(path)
+        self._written.append(path)
+        self._bin = self._empty()
+        self._tokens = 0
+
+    @staticmethod
+    def _empty() -> "DocBin":
+        from spacy.tokens import DocBin
+
+        return DocBin(attrs=_ATTRS)
+
+
+def find_splits(folder: Path) -> Dict[str, Path]:
+    """Find the splits of a corpus.
+
+    folder (Path): The corpus.
+    RETURNS (Dict[str, Path]): Split to file or folder, train first.
+    RAISES (ValueError): There is none.
+    """
+    found = {
+        split: folder / f"{split}.spacy" for split in SPLITS if (folder / f"{split}.spacy").exists()
+    }
+    if not found:
+        raise ValueError(
+            f"{folder} is no corpus: it has none of {', '.join(f'{s}.spacy' for s in SPLITS)}. "
+            "`spacy reprtune convert` writes one."
+        )
+    return found
+
+
+def read_docs(path: Path, vocab: "Vocab") -> Iterator["Doc"]:
+    """Read a split, part by part.
+
+    path (Path): A .spacy file, or a folder of them.
+    vocab (Vocab): Of the docs.
+    YIELDS (Doc): The docs in order.
+    RAISES (ValueError): A file is none that spaCy wrote.
+    """
+    from spacy.tokens import DocBin
+
+    for file in _files(path):
+        try:
+            docs = DocBin().from_disk(file)
+        except Exception as error:
+            raise ValueError(f"{file} is no .spacy file, or is damaged: {error}") from error
+        yield from docs.get_docs(vocab)
+
+
+def count_docs(path: Path) -> int:
+    """RETURNS (int): How many docs a .spacy file, or a folder of them, has."""
+    from spacy.tokens import DocBin
+
+    return sum(len(DocBin().from_disk(file)) for file in _files(path))
+
+
+def _files(path: Path) -> Sequence[Path]:
+    return sorted(path.rglob("*.spacy")) if path.is_dir() else [path]

@@ -1,0 +1,102 @@
+"""Text files as they come: byte order marks, other encodings, and two encodings in one file."""
+
+import codecs
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Iterator, Sequence, Tuple
+
+_WIDE_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@contextmanager
+def open_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[IO[str]]:
+    """Open a text file with its line ends as they are and its byte order mark taken away.
+
+    path (Path): The file.
+    encodings (Sequence[str]): The encoding. Bytes that do not fit the first are read in the
+        second, if there is one: a file of UTF-8 to which someone appended lines of Windows-1252.
+    YIELDS (IO[str]): The open file.
+    RAISES (ValueError): An encoding is unknown, or the bytes do not fit.
+    """
+    for name in encodings:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError(
+                f"The encoding {name!r} is unknown. Common ones are utf-8, cp1252, latin-1, utf-16."
+            ) from None
+    first, errors = encodings[0], "strict"
+    with path.open("rb") as file:
+        head = file.read(4)
+    wide = next((name for mark, name in _WIDE_MARKS.items() if head.startswith(mark)), None)
+    if wide:
+        first = wide
+    elif codecs.lookup(first).name == "utf-8":
+        first = "utf-8-sig"
+        if len(encodings) > 1:
+            errors = _fallback(encodings[1])
+    with path.open(encoding=first, errors=errors, newline="") as file:
+        try:
+            yield file
+        except UnicodeDecodeError as error:
+            raise ValueError(_explain(path, first, error)) from error
+
+
+def read_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
+    """RETURNS (str): A whole file, as `open_text` reads it."""
+    with open_text(path, encodings) as file:
+        return file.read()
+
+
+def read_lines(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[Tuple[int, str]]:
+    """Read a file by lines.
+
+    path (Path): The file.
+    encodings (Sequence[str]): As for `open_text`.
+    YIELDS (Tuple[int, str]): The number of a line, from 1, and the line without its end.
+    """
+    with open_text(path, encodings) as file:
+        for number, line in enumerate(file, start=1):
+            yield number, line.rstrip("\r\n")
+
+
+def _fallback(encoding: str) -> str:
+    """An error handler that reads what is no UTF-8 in another encoding."""
+    name = f"spacy_reprtune.{codecs.lookup(encoding).name}"
+
+    def decode(error: UnicodeError) -> Tuple[str, int]:
+        if not isinstance(error, UnicodeDecodeError):
+            raise error
+        wrong = error.object[error.start : error.end]
+        return wrong.decode(encoding, errors="replace"), error.end
+
+    codecs.register_error(name, decode)
+    return name
+
+
+def _explain(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
+    # The error counts from the start of a buffer, so the line is looked up again.
+    name = encoding.replace("-sig", "")
+    wrong, first, shown = 0, 0, ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode(encoding if number == 1 else name)
+            except UnicodeDecodeError as line_error:
+                wrong += 1
+                if not first:
+                    first, at = number, line_error.start
+                    shown = line[max(0, at - 20) : at + 20].decode("cp1252", errors="replace")
+    if not first:
+        return f"{path} is not encoded in {name}: {error.reason}. Name its encoding: --encoding"
+    return (
+        f"{path} is not all encoded in {name}: {wrong:,} lines do not fit, the first is line "
+        f"{first}, near '{shown.strip()}' (read here as cp1252). If the whole file has another "
+        "encoding, name it: --encoding cp1252. If only some lines have: --encoding utf-8,cp1252 "
+        "reads what is no UTF-8 as cp1252."
+    )

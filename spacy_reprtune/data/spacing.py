@@ -1,0 +1,168 @@
+"""Where the spaces were: words of a tokenized file back to the text that they were cut from.
+
+A model that trained on "London ." is served "London." Files of one token a line have lost that, and
+what is here restores most of it: from punctuation that everyone writes alike, from quotes that
+open and close, and, for hyphens, slashes and apostrophes, from the file itself.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import FrozenSet, Iterable, List, Sequence, Tuple
+
+_CLOSING = frozenset(". , ; : ! ? ) ] } % … ’ ” » '' ... .. !! ??".split())
+_OPENING = frozenset("( [ { “ ‘ « `` ¿ ¡ # $ £ €".split())
+_CLITIC = re.compile(r"('|’|´)(s|m|d|re|ve|ll|t|em)|n('|’)t", re.IGNORECASE)
+_CLITIC_ENDS = frozenset(("s", "m", "d", "re", "ve", "ll", "t"))
+_APOSTROPHES = frozenset("'’´`")
+_SYMMETRIC = frozenset(('"', "'"))
+_JOINING = frozenset("-/–")
+_WORD_LIKE = re.compile(r"\w")
+_URL = re.compile(r"://|www\.|\.\w+/")
+# A mark inside a word this often, for each that stands alone between words, was not split off by
+# the tokenizer of the file: those alone were written with spaces.
+_MAX_INSIDE = 0.05
+_ESCAPED = {
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+    "``": '"',
+    "''": '"',
+}
+
+
+@dataclass
+class Evidence:
+    """How a file treats marks that may stand in a word.
+
+    inside (Counter[str]): How many words have a mark between two letters or digits.
+    alone (Counter[str]): How many are words of their own, between two such words.
+    """
+
+    inside: Counter = field(default_factory=Counter)
+    alone: Counter = field(default_factory=Counter)
+
+    def add(self, words: Sequence[str]) -> None:
+        """Count one sentence.
+
+        words (Sequence[str]): Its words.
+        """
+        for i, word in enumerate(words):
+            if len(word) == 1:
+                if word in _JOINING and 0 < i < len(words) - 1:
+                    both = _WORD_LIKE.match(words[i + 1]) and _WORD_LIKE.match(words[i - 1][-1])
+                    self.alone[word] += bool(both)
+            elif any(mark in word for mark in _JOINING) and not _URL.search(word):
+                for mark in _JOINING:
+                    self.inside[mark] += bool(re.search(rf"\w{mark}\w", word))
+
+    @property
+    def joining(self) -> FrozenSet[str]:
+        """RETURNS (FrozenSet[str]): The marks that the tokenizer of the file split words at."""
+        return frozenset(
+            mark for mark in _JOINING if self.inside[mark] < _MAX_INSIDE * self.alone[mark]
+        )
+
+
+def gather_evidence(sentences: Iterable[Sequence[str]]) -> Evidence:
+    """RETURNS (Evidence): What the sentences of a file say about its tokenizer."""
+    evidence = Evidence()
+    for words in sentences:
+        evidence.add(words)
+    return evidence
+
+
+def unescape(word: str) -> str:
+    """RETURNS (str): A word as it was written, where the Penn Treebank's files escape it."""
+    return _ESCAPED.get(word, word)
+
+
+def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) -> List[bool]:
+    """Say after which words of a text there was a space.
+
+    words (Sequence[str]): The words of a whole text: a quote may close some sentences later.
+    joining (FrozenSet[str]): Marks that are joined to the words on both sides, as `Evidence` finds.
+    RETURNS (List[bool]): For each word, whether a space follows. Always true for the last.
+    """
+    spaces = [True] * len(words)
+    is_open = dict.fromkeys(_SYMMETRIC, False)
+    for i, word in enumerate(words):
+        before, after = i > 0, i < len(words) - 1
+        if word in _SYMMETRIC and not _is_apostrophe(words, i):
+            is_open[word] = _opens(words, i, is_open[word])
+            if is_open[word] and after:
+                spaces[i] = False
+            elif before:
+                spaces[i - 1] = False
+        elif word in _CLOSING or _CLITIC.fullmatch(word):
+            if before and not _is_emoticon_start(words, i):
+                spaces[i - 1] = False
+        elif _is_apostrophe(words, i) or (word in joining and _joins(words, i)):
+            spaces[i - 1] = spaces[i] = False
+        if word in _OPENING and after:
+            spaces[i] = False
+    return spaces
+
+
+def join_words(words: Sequence[str], spaces: Sequence[bool]) -> Tuple[str, List[int]]:
+    """Put words together.
+
+    words (Sequence[str]): The words.
+    spaces (Sequence[bool]): Whether a space follows each.
+    RETURNS (Tuple[str, List[int]]): The text, as spaCy's `Doc.text` is, and the first character of
+        each word.
+    """
+    parts, starts, position = [], [], 0
+    for word, space in zip(words, spaces, strict=True):
+        starts.append(position)
+        part = f"{word} " if space else word
+        parts.append(part)
+        position += len(part)
+    return "".join(parts), starts
+
+
+def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
+    """Whether a straight quote opens: in turn, unless its neighbours say otherwise.
+
+    Newspapers open a quote anew with each paragraph and close only the last, so turns alone would
+    be wrong from there on.
+    """
+    if i == 0:
+        return True
+    previous, following = words[i - 1], words[i + 1 : i + 2]
+    if previous in _OPENING:
+        return True
+    if is_open or not following:
+        # At the very end there is nothing to open.
+        return not is_open and bool(following)
+    if following[0] in _CLOSING or (previous in (",", ".", "!", "?") and following[0].islower()):
+        return False
+    if words[i] == "'" and previous[-1:] in ("s", "z", "x"):
+        # The genitive of a plural, unless a partner is near.
+        return "'" in words[i + 1 : i + 25]
+    return True
+
+
+def _is_apostrophe(words: Sequence[str], i: int) -> bool:
+    """Whether a mark alone stands for a contraction: you ' ve."""
+    if words[i] not in _APOSTROPHES or not 0 < i < len(words) - 1:
+        return False
+    return words[i + 1].lower() in _CLITIC_ENDS and bool(_WORD_LIKE.match(words[i - 1][-1]))
+
+
+def _is_emoticon_start(words: Sequence[str], i: int) -> bool:
+    # ": )" and ": D": the colon belongs to what follows.
+    return words[i] in (":", ";") and i + 1 < len(words) and words[i + 1] in ("D", "P", "(", "/")
+
+
+def _joins(words: Sequence[str], i: int) -> bool:
+    """Whether a mark stands between two words: tumour - suppressor."""
+    if not 0 < i < len(words) - 1:
+        return False
+    left, right = words[i - 1][-1], words[i + 1][0]
+    return bool(
+        (_WORD_LIKE.match(left) or left in ")]") and (_WORD_LIKE.match(right) or right in "([")
+    )

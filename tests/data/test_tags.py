@@ -1,0 +1,71 @@
+"""Whatever the scheme of the tags, the entities are the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_reprtune.data.formats.tags import (
+    count_prefixes,
+    decode_tags,
+    name_scheme,
+    split_tag,
+)
+
+
+def encode(entities, length, scheme):
+    """Entities to tags, written independently of the reader."""
+    tags = ["O"] * length
+    previous_end, previous_label = -1, None
+    for start, end, label in entities:
+        inside = ["I"] * (end - start)
+        if scheme == "IOB1":
+            inside[0] = "B" if start == previous_end and label == previous_label else "I"
+        else:
+            inside[0] = "B"
+        if scheme in ("BIOES", "BILUO"):
+            inside[-1] = "E" if scheme == "BIOES" else "L"
+            if end - start == 1:
+                inside = ["S" if scheme == "BIOES" else "U"]
+        tags[start:end] = [f"{prefix}-{label}" for prefix in inside]
+        previous_end, previous_label = end, label
+    return tags
+
+
+@st.composite
+def annotated(draw):
+    entities, position = [], 0
+    for _ in range(draw(st.integers(0, 6))):
+        start = position + draw(st.integers(0, 2))
+        end = start + draw(st.integers(1, 3))
+        entities.append((start, end, draw(st.sampled_from(["PER", "LOC", "creative-work"]))))
+        position = end
+    return entities, position + draw(st.integers(0, 2))
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILUO"])
+@given(annotated())
+def test_entities_survive_tags_in_every_scheme(scheme, case):
+    entities, length = case
+    found, begun_inside = decode_tags(encode(entities, length, scheme))
+    assert found == entities
+    assert begun_inside == 0 or scheme == "IOB1"
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILUO"])
+def test_the_scheme_is_named(scheme):
+    tags = encode([(0, 2, "PER"), (2, 3, "PER"), (4, 5, "LOC"), (6, 9, "LOC")], 9, scheme)
+    assert name_scheme(count_prefixes(tags), decode_tags(tags)[1]) == scheme
+
+
+def test_an_inside_tag_that_continues_nothing_begins_an_entity_and_is_counted():
+    assert decode_tags(["O", "I-PER", "I-LOC"]) == ([(1, 2, "PER"), (2, 3, "LOC")], 2)
+
+
+@pytest.mark.parametrize("tag", ["PER", "B_PER", "B-", "X-PER", "O-PER", "", "b-PER"])
+def test_what_is_no_tag_is_an_error_that_says_where(tag):
+    with pytest.raises(ValueError, match=r"line 3: .* is no tag\. Allowed are O, and B-, I-"):
+        decode_tags(["O", tag], "line 3")
+
+
+def test_labels_may_have_hyphens():
+    assert split_tag("B-creative-work") == ("B", "creative-work")
