@@ -7,6 +7,7 @@ import typer
 from spacy.cli._util import app
 
 from .harvest import harvest_cli
+from .mlm import mlm_cli
 from .package import package_cli
 from .results import results_cli
 from .smoke import smoke_cli
@@ -18,6 +19,10 @@ reprtune_cli = typer.Typer(
     no_args_is_help=True,
 )
 reprtune_cli.command("harvest")(harvest_cli)
+# What is no option of its own overrides the config.
+reprtune_cli.command(
+    "mlm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(mlm_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
