@@ -64,7 +64,10 @@ class MaskedHead:
         RETURNS (Tensor): The sum, a scalar.
         """
         weight, bias = self.projection.weight, self.projection.bias
-        return _Projection.apply(self(hidden), weight, bias, labels, dtype or weight.dtype)
+        # Asked here: within the function torch never records, and the flags of its inputs stay on.
+        with_gradients = torch.is_grad_enabled()
+        dtype = dtype or weight.dtype
+        return _Projection.apply(self(hidden), weight, bias, labels, dtype, with_gradients)
 
 
 class _Given(torch.nn.Module):
@@ -84,8 +87,8 @@ class _Projection(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, labels, dtype):
-        wanted = any(ctx.needs_input_grad[:3])
+    def forward(ctx, hidden, weight, bias, labels, dtype, with_gradients):
+        wanted = with_gradients and any(ctx.needs_input_grad[:3])
         hidden_type = hidden.dtype
         with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
             hidden, table = hidden.to(dtype), weight.to(dtype)
@@ -123,7 +126,7 @@ class _Projection(torch.autograd.Function):
         # The factor goes into the tables in place: they are as large as the vocabulary.
         d_weight = saved.pop(0).mul_(grad) if ctx.has[0] else None
         d_bias = saved.pop(0).mul_(grad) if ctx.has[1] else None
-        return d_hidden, d_weight, d_bias, None, None
+        return d_hidden, d_weight, d_bias, None, None, None
 
 
 def _plus(total: Optional[torch.Tensor], more: torch.Tensor) -> torch.Tensor:

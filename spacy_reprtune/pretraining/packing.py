@@ -178,20 +178,23 @@ class Packer:
         n_real = int(self.lengths[chosen].sum())
         filling = _filling(self.batch_pieces - n_real, self.limit) if self.fill >= 0 else []
         n = n_real + sum(filling)
-        ids = numpy.full(n, max(self.fill, 0), dtype=numpy.int64)
-        index = numpy.full(n, -1, dtype=numpy.int64)
-        words = numpy.full(n, -1, dtype=numpy.int64)
-        position = 0
-        for first, size in self.windows[chosen]:
-            body = slice(position + len(self.prefix), position + len(self.prefix) + size)
-            ids[position : body.start] = self.prefix
-            ids[body] = self.part.pieces[first : first + size]
-            ids[body.stop : body.stop + len(self.suffix)] = self.suffix
-            index[body] = own = numpy.arange(first, first + size)
-            starts = self.part.starts[first : first + size]
-            # The last start so far; of a word that began in the window before, this one's first.
-            words[body] = numpy.maximum.accumulate(numpy.where(starts, own, first))
-            position += size + special
+        ids, index, words = (numpy.full(n, -1, dtype=numpy.int64) for _ in range(3))
+        ids[n_real:] = self.fill
+        first, size = self.windows[chosen].T
+        begins = numpy.cumsum(size + special) - size - special
+        for i, piece in enumerate(self.prefix):
+            ids[begins + i] = piece
+        for i, piece in enumerate(self.suffix):
+            ids[begins + len(self.prefix) + size + i] = piece
+        # Each piece's place in its window, in the corpus, and in the batch.
+        place = numpy.arange(size.sum()) - numpy.repeat(numpy.cumsum(size) - size, size)
+        source = numpy.repeat(first, size) + place
+        target = numpy.repeat(begins + len(self.prefix), size) + place
+        ids[target], index[target] = self.part.pieces[source], source
+        # The last start so far; of a word that began in the window before, this one's first.
+        starts = self.part.starts[source].astype(bool) | (place == 0)
+        begun = numpy.maximum.accumulate(numpy.where(starts, numpy.arange(len(place)), 0))
+        words[target] = source[begun]
         lengths = [int(length) for length in self.lengths[chosen]] + filling
         return Batch(*map(torch.from_numpy, (ids, index, words)), lengths, n_real)
 

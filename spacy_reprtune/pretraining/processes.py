@@ -47,6 +47,14 @@ class World:
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def total(self, numbers: Sequence[float], device: torch.device) -> List[float]:
+        """RETURNS (List[float]): Sums of numbers over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64, device=device)
+        self.sum([values])
+        return values.tolist()
+
 
 def join(device: str) -> World:
     """Join the processes that the launcher started, if it did.

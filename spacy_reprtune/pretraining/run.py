@@ -100,15 +100,17 @@ class _Run:
         }
 
     def go(self) -> Dict[str, Any]:
+        self._claim()
         report = self.output / "report.json"
-        if self._resume() and report.is_file() and (self.output / "encoder").is_dir():
+        if report.is_file() and (self.output / "encoder").is_dir():
             logger.info("%s is complete: nothing to do.", self.output)
             return json.loads(report.read_text(encoding="utf8"))
+        self._resume()
         self._train()
         return self._finish()
 
-    def _resume(self) -> bool:
-        """RETURNS (bool): Whether an earlier run is gone on with."""
+    def _claim(self) -> None:
+        """Write down what this run is, or make sure that it is what is written down."""
         same = self._fingerprint()
         path = self.output / "run.json"
         if path.is_file():
@@ -118,14 +120,14 @@ class _Run:
             temporary.write_text(json.dumps(same, indent=1), encoding="utf8")
             temporary.replace(path)
         self.world.wait()
+
+    def _resume(self) -> None:
         found = self.checkpoints.load_latest()
-        if found is None:
-            return False
-        self.state, weights, moments = found
-        self._set_weights(weights)
-        self.trainer.set_moments(moments)
-        logger.info("Going on after step %d.", self.state["step"])
-        return True
+        if found is not None:
+            self.state, weights, moments = found
+            self._set_weights(weights)
+            self.trainer.set_moments(moments)
+            logger.info("Going on after step %d.", self.state["step"])
 
     def _train(self) -> None:
         from tqdm import tqdm

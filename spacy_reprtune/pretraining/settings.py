@@ -216,9 +216,11 @@ def read_settings(path: Path, overrides: Optional[Dict[str, Any]] = None) -> Set
     try:
         config = Config().from_disk(path, interpolate=False)
         for key in overrides:
-            section = key.partition(".")[0]
+            section, _, name = key.partition(".")
             if section not in config and section not in PARTS:
                 raise ValueError(_unknown("section", section, [*PARTS, "paths"], str(path)))
+            if section == "paths" and name not in config[section]:
+                raise ValueError(_unknown("variable", name, list(config[section]), "[paths]"))
         config = Config().from_str(config.to_str(), overrides=overrides)
     except ValueError as error:
         raise ValueError(f"Can't read the config {path}: {error}") from error
@@ -294,10 +296,8 @@ def _part(name: str, values: Dict[str, Any]) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and hints[key] is float:
             value = float(value)
         if not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", None) or str(hints[key])
             raise ValueError(
-                f"[{name}] {key} = {value!r}, but it has to be of the type "
-                f"{wanted.replace('typing.', '')}."
+                f"[{name}] {key} = {value!r}, but it has to be {_describe(hints[key])}."
             )
         checked[key] = value
     try:
@@ -317,6 +317,16 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int or hint is float:
         return isinstance(value, hint) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    origin, inner = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
+    if origin is Union:
+        return " or ".join(map(_describe, inner))
+    if origin is list:
+        return "a list of texts"
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    return names.get(hint, "null")
 
 
 def _unknown(what: str, name: str, known: List[str], where: str) -> str:

@@ -85,7 +85,7 @@ class Trainer:
         self.lm.freeze_encoder(step < self.head_steps)
         self.lm.train()
         device, seed = self.lm.device, self.training.seed
-        total = torch.zeros(3, dtype=torch.float64)
+        n_masked = n_pieces = 0
         data_epoch = HEAD_EPOCH if step < self.head_steps else epoch
         losses: List[torch.Tensor] = []
         for k, batch in packer.step(data_epoch, number, self.world.rank, self.world.size):
@@ -97,20 +97,11 @@ class Trainer:
             # A sum: how many pieces are masked in all is known only at the end.
             loss.backward()
             losses.append(loss.detach())
-            total[1] += len(masked.labels)
-            total[2] += batch.n_real
-        if losses:
-            total[0] = float(torch.stack(losses).double().sum())
-        total = self._sum(total)
-        n_masked = max(float(total[1]), 1.0)
-        norm = self._update(step, n_masked)
-        return Step(float(total[0]) / n_masked, int(total[1]), int(total[2]), self.rate(step), norm)
-
-    def _sum(self, total: torch.Tensor) -> torch.Tensor:
-        # NCCL sums what is on its device.
-        total = total.to(self.lm.device)
-        self.world.sum([total])
-        return total.cpu()
+            n_masked += len(masked.labels)
+            n_pieces += batch.n_real
+        total, count, pieces = self.world.total([_sum(losses), n_masked, n_pieces], device)
+        norm = self._update(step, max(count, 1.0))
+        return Step(total / max(count, 1.0), int(count), int(pieces), self.rate(step), norm)
 
     def _update(self, step: int, n_masked: float) -> float:
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
@@ -190,18 +181,22 @@ def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = 
     """
     masker = make_masker(lm, EVAL_RATE, whole_words)
     lm.train(False)
-    total = torch.zeros(2, dtype=torch.float64, device=lm.device)
+    losses, n_masked = [], 0
     with torch.no_grad():
         batches = [packer.epoch(0)[k] for k in range(world.rank, len(packer.epoch(0)), world.size)]
         for chosen in batches:
             batch = packer.collate(chosen).to(lm.device)
             masked = masker(batch.ids, batch.index, batch.words, EVAL_SEED)
-            total[0] += lm.loss(batch, masked).double()
-            total[1] += len(masked.labels)
-    world.sum([total])
-    if not total[1]:
+            losses.append(lm.loss(batch, masked))
+            n_masked += len(masked.labels)
+    total, count = world.total([_sum(losses), n_masked], lm.device)
+    if not count:
         raise ValueError(
             "Not one piece of the held-out text is masked: there is too little of it. Raise "
             "[corpus] heldout."
         )
-    return float(total[0] / total[1])
+    return total / count
+
+
+def _sum(losses: List[torch.Tensor]) -> float:
+    return float(torch.stack(losses).cpu().double().sum()) if losses else 0.0
