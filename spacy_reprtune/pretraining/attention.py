@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -27,12 +27,14 @@ class Layout:
     positions (Tensor): Position of each piece in its window, int64 of shape (n,).
     bounds (Tensor): First piece of each window, and the end; int32 of shape (n_windows + 1,).
     longest (int): Length of the longest window.
+    orders (Dict[int, Tensor]): What `order` returned before, by the number of heads.
     """
 
     groups: List[Tuple[int, int, int]]
     positions: torch.Tensor
     bounds: torch.Tensor
     longest: int
+    orders: Dict[int, torch.Tensor]
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> "Layout":
@@ -46,7 +48,24 @@ class Layout:
         bounds = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
         positions = torch.arange(first) - torch.repeat_interleave(bounds[:-1], sizes)
         move = {"device": device, "non_blocking": True}
-        return cls(groups, positions.to(**move), bounds.int().to(**move), max(lengths))
+        return cls(groups, positions.to(**move), bounds.int().to(**move), max(lengths), {})
+
+    def order(self, n_heads: int) -> torch.Tensor:
+        """Put the heads of a window beside each other, and in each of them its pieces.
+
+        n_heads (int): Heads of the attention.
+        RETURNS (Tensor): Which rows of (n * n_heads, width) to take, shape (n * n_heads,). Those
+            of a group are together: (n_windows, n_heads, length).
+        """
+        if n_heads not in self.orders:
+            heads = torch.arange(n_heads)[:, None]
+            parts = [
+                (torch.arange(first, first + rows * length).view(rows, 1, length) * n_heads + heads)
+                for first, rows, length in self.groups
+            ]
+            order = torch.cat([part.flatten() for part in parts])
+            self.orders[n_heads] = order.to(self.positions.device)
+        return self.orders[n_heads]
 
 
 class PackedAttention(TorchFunctionMode):
@@ -109,77 +128,76 @@ def packed_attention(
         bounds, longest = layout.bounds, layout.longest
         out = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scale)
     else:
-        out = _GroupedAttention.apply(query, key, value, layout.groups, scale)
+        # Softmax is to stay in the type of the products.
+        with torch.autocast(query.device.type, enabled=False):
+            out = _GroupedAttention.apply(query, key, value, layout, scale)
     return out.transpose(0, 1)[None]
 
 
 class _GroupedAttention(torch.autograd.Function):
-    """Windows of one length form a batch of products. Written out rather than composed, so that
-    a step of a small encoder does not spend its time on slices and their gradients."""
+    """Windows of one length form a batch of products. Written out rather than composed: the rows of
+    all groups are put in order at once, and a small encoder does not spend its time on slices and
+    their gradients."""
 
     @staticmethod
-    def forward(ctx, query, key, value, groups, scale):
-        out = torch.empty_like(value, memory_format=torch.contiguous_format)
-        kept = []
-        for group in groups:
-            q, k, v = (_rows(x, group) for x in (query, key, value))
-            if _flash(q, group):
-                o, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                    *(x.unflatten(0, (group[1], -1)) for x in (q, k, v)), scale=scale
+    def forward(ctx, query, key, value, layout, scale):
+        n_heads, width = query.shape[1:]
+        order = layout.order(n_heads)
+        query, key, value = (x.reshape(-1, width)[order] for x in (query, key, value))
+        out, kept = torch.empty_like(value), []
+        for first, rows, length in layout.groups:
+            part = slice(first * n_heads, (first + rows * length) * n_heads)
+            q, k, v, o = (x[part].view(-1, length, width) for x in (query, key, value, out))
+            if _flash(q):
+                q, k, v, o = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o))
+                found, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                    q, k, v, scale=scale
                 )
+                o.copy_(found)
                 kept.append(log_sum)
-                o = o.flatten(0, 1)
             else:
-                weights = torch.softmax(torch.bmm(q * scale, k.transpose(1, 2)), -1)
+                weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)) * scale, -1)
+                torch.bmm(weights, v, out=o)
                 kept.append(weights)
-                o = torch.bmm(weights, v)
-            _put(out, group, o)
         ctx.save_for_backward(query, key, value, out, *kept)
-        ctx.groups, ctx.scale = groups, scale
-        return out
+        ctx.layout, ctx.scale, ctx.n_heads = layout, scale, n_heads
+        return _scattered(out, order, n_heads)
 
     @staticmethod
     def backward(ctx, grad):
         query, key, value, out, *kept = ctx.saved_tensors
-        into = [torch.empty_like(out) for _ in range(3)]
-        for group, known in zip(ctx.groups, kept, strict=True):
-            q, k, v, g = (_rows(x, group) for x in (query, key, value, grad))
-            if _flash(q, group):
-                o = _rows(out, group)
-                g, q, k, v, o = (x.unflatten(0, (group[1], -1)) for x in (g, q, k, v, o))
-                found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                    g, q, k, v, o, known, 0.0, False, scale=ctx.scale
-                )
-                found = [x.flatten(0, 1) for x in found]
+        n_heads, width = ctx.n_heads, query.shape[1]
+        order = ctx.layout.order(n_heads)
+        grad = grad.reshape(-1, width)[order]
+        found = [torch.empty_like(x) for x in (query, key, value)]
+        for (first, rows, length), known in zip(ctx.layout.groups, kept, strict=True):
+            part = slice(first * n_heads, (first + rows * length) * n_heads)
+            views = (
+                x[part].view(-1, length, width) for x in (query, key, value, out, grad, *found)
+            )
+            q, k, v, o, g, d_q, d_k, d_v = views
+            if _flash(q):
+                q, k, v, o, g = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o, g))
+                backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+                new = backward(g, q, k, v, o, known, 0.0, False, scale=ctx.scale)
+                for x, gradient in zip((d_q, d_k, d_v), new, strict=True):
+                    x.copy_(gradient.flatten(0, 1))
             else:
                 d_weights = torch.bmm(g, v.transpose(1, 2))
                 d_scores = torch._softmax_backward_data(d_weights, known, -1, known.dtype)
                 d_scores *= ctx.scale
-                found = [
-                    torch.bmm(d_scores, k),
-                    torch.bmm(d_scores.transpose(1, 2), q),
-                    torch.bmm(known.transpose(1, 2), g),
-                ]
-            for x, gradient in zip(into, found, strict=True):
-                _put(x, group, gradient)
-        return (*into, None, None)
+                torch.bmm(d_scores, k, out=d_q)
+                torch.bmm(d_scores.transpose(1, 2), q, out=d_k)
+                torch.bmm(known.transpose(1, 2), g, out=d_v)
+        return (*(_scattered(x, order, n_heads) for x in found), None, None)
 
 
-def _rows(x: torch.Tensor, group: Tuple[int, int, int]) -> torch.Tensor:
-    """RETURNS (Tensor): A group's part of x, shape (n_windows * n_heads, length, width)."""
-    first, rows, length = group
-    part = x[first : first + rows * length].unflatten(0, (rows, length))
-    return part.transpose(1, 2).flatten(0, 1)
+def _scattered(x: torch.Tensor, order: torch.Tensor, n_heads: int) -> torch.Tensor:
+    return torch.empty_like(x).index_copy_(0, order, x).view(-1, n_heads, x.shape[1])
 
 
-def _put(x: torch.Tensor, group: Tuple[int, int, int], values: torch.Tensor) -> None:
-    first, rows, length = group
-    part = x[first : first + rows * length].unflatten(0, (rows, length))
-    part.copy_(values.unflatten(0, (rows, -1)).transpose(1, 2))
-
-
-def _flash(x: torch.Tensor, group: Tuple[int, int, int]) -> bool:
-    return x.device.type == "cpu" and group[2] >= FLASH_FROM
+def _flash(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and x.shape[1] >= FLASH_FROM
 
 
 @lru_cache(maxsize=1)

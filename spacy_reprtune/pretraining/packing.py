@@ -52,8 +52,9 @@ def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
     cut: List[Tuple[int, int]] = []
     for start, end in zip(first[long], first[long] + length[long], strict=True):
         while end - start > limit:
-            words = numpy.flatnonzero(part.starts[start + limit // 2 + 1 : start + limit + 1])
-            size = limit // 2 + 1 + int(words[-1]) if len(words) else limit
+            least = max(1, limit // 2)
+            words = numpy.flatnonzero(part.starts[start + least : start + limit + 1])
+            size = least + int(words[-1]) if len(words) else limit
             cut.append((int(start), size))
             start += size
         cut.append((int(start), int(end - start)))

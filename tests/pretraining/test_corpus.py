@@ -32,7 +32,8 @@ def texts_of(tokenizer, part):
 
 
 def many(n):
-    return [f"{a} {b} film number {i}" for i, (a, b) in enumerate([("a", "great")] * n)]
+    letters = "abcdefghij"
+    return [f"a great film {letters[i // 10]}{letters[i % 10]}" for i in range(n)]
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x.txt.gz", "x.jsonl", "x.jsonl.gz", "x.spacy", "x"])
