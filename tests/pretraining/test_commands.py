@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from spacy.cli._util import app
 from typer.testing import CliRunner
 
+from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.pretraining.__main__ import main
 
 
@@ -23,8 +23,8 @@ def test_both_command_lines_write_the_same_encoder(tmp_path, config_path, text_f
     one, two = tmp_path / "one", tmp_path / "two"
     arguments = ["--from", str(text_file), "--training.seed", "3", "--quiet"]
     assert main([str(config_path), "--output", str(one), *arguments]) == 0
-    command = ["reprtune", "mlm", str(config_path), "--output", str(two), *arguments]
-    result = CliRunner().invoke(app, command)
+    command = ["mlm", str(config_path), "--output", str(two), *arguments]
+    result = CliRunner().invoke(reprtune_cli, command)
     assert result.exit_code == 0, result.output
     assert "held-out text" in result.output and "loss before" in result.output
     files = [path / "encoder" / "model.safetensors" for path in (one, two)]
@@ -35,7 +35,7 @@ def test_both_command_lines_write_the_same_encoder(tmp_path, config_path, text_f
 @pytest.mark.parametrize(
     "extra, message",
     [
-        (["--training.max_step", "3"], "has no setting 'max_step'"),
+        (["--from", "x.txt", "--training.max_step", "3"], "has no setting 'max_step'"),
         (["--training"], "Can't make sense of '--training'"),
         ([], "[corpus] train is not set"),
         (["--from", "nothing.txt"], "no such file or directory"),
@@ -45,6 +45,6 @@ def test_errors_are_messages_not_tracebacks(tmp_path, config_path, extra, messag
     arguments = [str(config_path), "--output", str(tmp_path / "run"), *extra]
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
-    result = CliRunner().invoke(app, ["reprtune", "mlm", *arguments])
+    result = CliRunner().invoke(reprtune_cli, ["mlm", *arguments])
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
