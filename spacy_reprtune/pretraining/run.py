@@ -163,7 +163,7 @@ class _Run:
                 now = time.perf_counter()
                 speed = logged[1] / (now - logged[0])
                 logged = now, 0
-                bar.set_postfix(loss=f"{result.loss:.3f}", pieces_s=f"{speed:,.0f}")
+                bar.set_postfix(self._shown(result.loss, speed))
                 if log:
                     log.write(
                         step=state["step"],
@@ -221,9 +221,13 @@ class _Run:
         state, settings = self.state, self.settings
         step, after = state["step"], state["last"]
         if settings.training.keep == "best" and state["best_step"] != step:
-            step, after = state["best_step"], state["best"]
-            _, weights, _ = self.checkpoints.load(step)
-            self._set_weights(weights)
+            try:
+                _, weights, _ = self.checkpoints.load(state["best_step"])
+            except ValueError as error:
+                logger.warning("%s The last weights are the result instead of the best.", error)
+            else:
+                self._set_weights(weights)
+                step, after = state["best_step"], state["best"]
         sentences = settings.report.fill_mask
         filled = zip(sentences, state["fill_before"], fill_masks(self.lm, sentences), strict=True)
         report = {
@@ -310,6 +314,15 @@ class _Run:
         )
         return tokenizer
 
+    def _shown(self, loss: float, speed: float) -> Dict[str, str]:
+        shown = {"loss": f"{loss:.3f}"}
+        heldout = (self.state["last"] or self.state["before"]).get("heldout")
+        if heldout is not None:
+            shown.update(heldout=f"{heldout:.3f}", perplexity=f"{perplexity(heldout):.1f}")
+        shown["pieces/s"] = f"{speed:,.0f}"
+        shown.update((key, f"{share:.0%}") for key, share in self._mfu(speed).items())
+        return shown
+
     def _mfu(self, speed: float) -> Dict[str, float]:
         share = utilisation(self.lm, self.settings.masking.rate, speed / self.world.size)
         return {} if share is None else {"mfu": round(share, 4)}
@@ -342,11 +355,15 @@ def _check_output(output: Path, fresh: bool) -> None:
             for name in ("run.json", "report.json", "report.md", "log.jsonl", "loss.png"):
                 (output / name).unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
+    # What a killed process was writing.
+    for left in (".encoder.*", "checkpoints/.step-*", "corpus/.*"):
+        for path in output.glob(left):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_ours(output: Path) -> bool:
     # Killed while the text was tokenized.
-    return all(path.name == "corpus" for path in output.iterdir())
+    return {path.name for path in output.iterdir()} <= {"corpus", ".run.json.part"}
 
 
 def _check_same(before: Dict[str, Any], now: Dict[str, Any], output: Path) -> None:

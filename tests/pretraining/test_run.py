@@ -191,6 +191,7 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").rglob(".*"))
     rows = [json.loads(r) for r in (tmp_path / "killed" / "log.jsonl").open(encoding="utf8")]
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 45))
 
@@ -208,6 +209,19 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, run_config, caplog)
         pretrain(settings, output)
     assert f"{newest} is damaged" in caplog.text and "one before it is used" in caplog.text
     assert_same(weights(output), weights(tmp_path / "whole"))
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_last(tmp_path, settings, caplog):
+    run = settings(training={"learn_rate": 1.0, "max_steps": 16})
+    output = tmp_path / "run"
+    pretrain(run, output)
+    (output / "report.json").unlink()
+    best = min((output / "checkpoints").iterdir())
+    (best / "model.safetensors").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        report = pretrain(run, output)
+    assert "last weights are the result instead of the best" in caplog.text
+    assert report["result_step"] == report["steps"]
 
 
 def test_only_damaged_checkpoints_are_an_error_and_fresh_starts_over(tmp_path, settings):
