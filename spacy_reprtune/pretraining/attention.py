@@ -83,28 +83,28 @@ class PackedAttention(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is scaled_dot_product_attention:
-            self.called = True
-            return _checked(self.layout, *args, **(kwargs or {}))
+            return self._attend(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
+    # Not compiled: the layout differs from batch to batch, and each would be compiled anew.
+    @torch.compiler.disable
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: Optional[torch.Tensor] = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: Optional[float] = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        self.called = True
+        if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.shape[0] != 1:
+            raise NotPackable
+        return packed_attention(self.layout, query, key, value, scale)
 
-def _checked(
-    layout: Layout,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attn_mask: Optional[torch.Tensor] = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: Optional[float] = None,
-    enable_gqa: bool = False,
-) -> torch.Tensor:
-    if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.shape[0] != 1:
-        raise NotPackable
-    return packed_attention(layout, query, key, value, scale)
 
-
-@torch.compiler.disable
 def packed_attention(
     layout: Layout,
     query: torch.Tensor,
