@@ -19,7 +19,7 @@ from .processes import World, join, leave
 from .report import Log, fill_masks, perplexity, plot_log, read_log, write_page
 from .settings import Settings, paths_of
 from .speed import utilisation
-from .steps import HEAD_EPOCH, Trainer, evaluate
+from .steps import HEAD_EPOCH, Trainer, evaluate, start_head
 from .text import find_files
 from .vocabulary import extend_vocabulary
 
@@ -83,6 +83,8 @@ class _Run:
         self.trainer = Trainer(
             self.lm, settings, head_steps=self.head_steps, n_steps=self.n_steps, world=world
         )
+        if self.new_head:
+            start_head(self.lm, self.corpus.train)
         self.checkpoints = Checkpoints(output / "checkpoints")
         self.state: Dict[str, Any] = {
             "step": 0,

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Dict, List
 
+import numpy
 import torch
 
 from ..encoder.freezing import rate_factors
 from ..training.optimizer import parameter_groups
+from .corpus import Part
 from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
 from .model import MaskedLM
 from .packing import Packer
@@ -15,6 +17,8 @@ from .settings import Settings, TrainingPart
 
 # Epochs from here on are those of the head's own steps, which come before the first epoch.
 HEAD_EPOCH = 1 << 30
+# Pieces that are counted at once, for memory.
+COUNTED = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,23 @@ class Trainer:
             key, _, name = full.partition(":")
             parameter = parameters[name]
             self.optimizer.state[parameter][key] = value.to(parameter.device, copy=True)
+
+
+def start_head(lm: MaskedLM, part: Part) -> None:
+    """Let a new head begin with how frequent pieces are, which is most of what it learns first.
+
+    lm (MaskedLM): The model; its projection has a bias, or nothing is done.
+    part (Part): The training text.
+    """
+    bias = lm.head.projection.bias
+    if bias is None:
+        return
+    counts = numpy.zeros(len(bias), dtype=numpy.int64)
+    for first in range(0, len(part.pieces), COUNTED):
+        counts += numpy.bincount(part.pieces[first : first + COUNTED], minlength=len(bias))
+    shares = (counts + 1.0) / (counts.sum() + len(bias))
+    with torch.no_grad():
+        bias.copy_(torch.from_numpy(numpy.log(shares)))
 
 
 def learn_rate(training: TrainingPart, step: int, n_steps: int) -> float:

@@ -141,6 +141,22 @@ def test_an_encoder_that_has_a_head_keeps_it(finished, settings, tmp_path):
     assert report["before"]["heldout"] == pytest.approx(first["after"]["heldout"], abs=0.05)
 
 
+def test_a_new_head_begins_with_the_frequencies_of_pieces(tiny_encoder, text_file, tmp_path):
+    from spacy_reprtune.pretraining.corpus import build_corpus
+    from spacy_reprtune.pretraining.model import load
+    from spacy_reprtune.pretraining.packing import Packer
+    from spacy_reprtune.pretraining.processes import World
+    from spacy_reprtune.pretraining.settings import CorpusPart, EncoderPart
+    from spacy_reprtune.pretraining.steps import evaluate, start_head
+
+    lm, _, new = load(EncoderPart(str(tiny_encoder), precision="fp32", device="cpu"))
+    corpus = build_corpus(CorpusPart(str(text_file), heldout=0.1), lm.tokenizer, tmp_path)
+    packer = Packer(corpus.heldout, limit=64, prefix=[2], suffix=[3], batch_pieces=512)
+    before = evaluate(lm, packer, World())
+    start_head(lm, corpus.train)
+    assert new and evaluate(lm, packer, World()) < before - 1.0
+
+
 def test_the_head_s_steps_leave_the_encoder_as_it_is(tmp_path, tiny_encoder, settings):
     from spacy_reprtune.pretraining.model import load_with_head
 
