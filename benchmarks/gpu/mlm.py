@@ -185,7 +185,7 @@ class Ours:
             prefix=tokenizer.prefix,
             suffix=tokenizer.suffix,
             batch_pieces=budget,
-            fill=tokenizer.pad_id if compiled else -1,
+            fill=tokenizer.tokenizer.mask_token_id if compiled else -1,
         )
         self.trainer = Trainer(self.lm, settings, head_steps=0, n_steps=1000, world=World())
 

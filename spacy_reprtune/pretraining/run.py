@@ -294,6 +294,7 @@ class _Run:
         self, part: Part, *, step_batches: int = 1, max_pieces: Optional[int] = None
     ) -> Packer:
         tokenizer = self.lm.tokenizer
+        static = self.settings.encoder.compile and self.lm.packed
         return Packer(
             part,
             limit=self.lm.limit,
@@ -303,7 +304,8 @@ class _Run:
             step_batches=step_batches,
             seed=self.settings.training.seed,
             max_pieces=max_pieces,
-            fill=tokenizer.pad_id if self.settings.encoder.compile and self.lm.packed else -1,
+            # Not the padding piece: transformers looks for it and warns that it is not masked.
+            fill=tokenizer.tokenizer.mask_token_id if static else -1,
         )
 
     def _extend_vocabulary(
