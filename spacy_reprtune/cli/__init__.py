@@ -10,6 +10,7 @@ from .check import check_cli
 from .convert import convert_cli
 from .harvest import harvest_cli
 from .init_config import init_config_cli
+from .mlm import mlm_cli
 from .package import package_cli
 from .results import results_cli
 from .smoke import smoke_cli
@@ -24,6 +25,10 @@ reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("harvest")(harvest_cli)
 reprtune_cli.command("init-config")(init_config_cli)
+# What is no option of its own overrides the config.
+reprtune_cli.command(
+    "mlm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(mlm_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)

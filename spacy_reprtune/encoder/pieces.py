@@ -144,7 +144,7 @@ class PieceTokenizer:
     def _tokenize(self, texts: List[str], offsets: bool) -> List[Pieces]:
         parts, owners = [], []
         for i, text in enumerate(texts):
-            for part in _split(text):
+            for part in split_long(text):
                 parts.append(part)
                 owners.append(i)
         encode = self._backend.encode_batch if offsets else self._backend.encode_batch_fast
@@ -174,7 +174,7 @@ class PieceTokenizer:
             self._cached -= len(oldest)
 
 
-def _split(text: str) -> List[str]:
+def split_long(text: str) -> List[str]:
     """Cut a long text in front of white space, where no tokenizer lets a piece go across."""
     parts, start = [], 0
     while len(text) - start > PART_CHARS:

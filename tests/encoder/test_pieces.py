@@ -44,7 +44,7 @@ def test_long_texts_in_parts_give_the_same_pieces(make, monkeypatch):
 
 def test_a_text_without_white_space_stays_whole(monkeypatch):
     monkeypatch.setattr(pieces_module, "PART_CHARS", 64)
-    assert pieces_module._split("a" * 1000) == ["a" * 1000]
+    assert pieces_module.split_long("a" * 1000) == ["a" * 1000]
 
 
 def test_pieces_are_remembered_up_to_a_bound(monkeypatch):

@@ -1,0 +1,376 @@
+"""Masked-language-model pretraining: this project and the Hugging Face `Trainer`.
+
+MiniLM-L6 on sentences of `biomed_text`: the same documents in the same number of steps. Speed is in
+real pieces, padding not counted, in turns. Held-out loss is that of the same 15 % of masked pieces
+for both, after the same number of pieces from the same random head, to which this project gives the
+frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gives the
+`Trainer` batches grouped by length, the fused AdamW and no dropout.
+
+The gain on a task is the score with the adapted encoder less the score without it, seed by seed.
+"""
+
+import argparse
+import json
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from benchmarks import common
+from benchmarks.common import ENCODER, encoder_directory, headline_precision, log, mean_std, ratio
+from benchmarks.data import folder
+
+ROOT = Path(__file__).resolve().parents[1]
+# Some 64 sentences: what the peers get as a batch.
+STEP_PIECES = 2560
+RATE = 0.15
+LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
+# Of the steps of a run, those that the new head trains alone.
+HEAD_SHARE = 0.1
+CHUNK_STEPS, QUICK_CHUNK_STEPS = 20, 2
+LOSS_STEPS, QUICK_LOSS_STEPS = 400, 5
+WARM_UP_STEPS, QUICK_WARM_UP_STEPS = 2, 1
+KILLS, QUICK_KILLS = 10, 2
+# Of the encoder whose gain on tasks is measured.
+ADAPT_EPOCHS, QUICK_ADAPT_STEPS = 2, 4
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Run the benchmark and print its JSON line."""
+    parser = common.parser(__doc__, seeds=5, repeats=5)
+    choices = ("speed", "loss", "kills", "tasks")
+    parser.add_argument(
+        "--only", choices=choices, nargs="+", help="parts to run; all, but no tasks with --quick"
+    )
+    args = parser.parse_args(argv)
+    text = folder(args, "biomed_text") / "sentences.txt"
+    common.fix_threads(args.threads)
+    if args.quick:
+        args.seeds, args.repeats = 1, min(args.repeats, 2)
+    wanted = args.only or (choices[:3] if args.quick else choices)
+    figures: Dict[str, Any] = {"precision": headline_precision()}
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(args, text, Path(work))
+        parts: Dict[str, Callable[[], Dict[str, Any]]] = {
+            "speed": bench.time_chunks,
+            "loss": bench.compare_losses,
+            "kills": bench.kill_and_resume,
+            "tasks": bench.measure_gains,
+        }
+        for name in choices:
+            if name in wanted:
+                log(f"--- {name}")
+                figures.update(parts[name]())
+    common.emit("mlm", args, figures)
+
+
+class Bench:
+    """The parts of the benchmark, on one tokenized corpus."""
+
+    def __init__(self, args: argparse.Namespace, text: Path, work: Path) -> None:
+        from spacy_reprtune.encoder.pieces import PieceTokenizer
+        from spacy_reprtune.pretraining.corpus import build_corpus
+        from spacy_reprtune.pretraining.settings import CorpusPart
+
+        self.args, self.work = args, work
+        self.text = text
+        if args.quick:
+            self.text = work / "some.txt"
+            lines = text.read_text(encoding="utf8").splitlines()
+            self.text.write_text("\n".join(lines[::20]), encoding="utf8")
+        self.tokenizer = PieceTokenizer.from_directory(encoder_directory())
+        settings = CorpusPart(str(self.text), heldout=0.02)
+        self.corpus = build_corpus(settings, self.tokenizer, work / "cache")
+
+    def time_chunks(self) -> Dict[str, Any]:
+        """Let each system train on the same documents in turn.
+
+        RETURNS (Dict[str, Any]): Speed-ups, and real pieces a second.
+        """
+        best, steps = headline_precision(), QUICK_CHUNK_STEPS if self.args.quick else CHUNK_STEPS
+        systems: Dict[str, Any] = {"hf_tuned": self.peer(best, tuned=True, dropout=0.0)}
+        # A quick run does without the precision that this machine does not call for.
+        for precision in {best} if self.args.quick else {"fp32", best}:
+            systems[f"ours_{precision}"] = Ours(self, precision)
+            systems[f"hf_{precision}"] = self.peer(precision)
+        n_warm = QUICK_WARM_UP_STEPS if self.args.quick else WARM_UP_STEPS
+        warm = self.chunk(0, n_warm)
+        for system in systems.values():
+            system.train(warm, n_warm, 0)
+        times: Dict[str, List[float]] = {name: [] for name in systems}
+        pieces: List[int] = []
+        for repeat in range(self.args.repeats):
+            part = self.chunk(repeat, steps)
+            pieces.append(self.count(part))
+            for name, system in systems.items():
+                times[name].append(system.train(part, steps, repeat))
+                speed = pieces[-1] / times[name][-1]
+                log(f"round {repeat + 1}/{self.args.repeats}  {name:<12} {speed:9,.0f} pieces/s")
+        figures: Dict[str, Any] = {}
+        for name, peer, ours in (
+            ("speedup_vs_hf_trainer", f"hf_{best}", f"ours_{best}"),
+            ("speedup_vs_hf_trainer_fp32", "hf_fp32", "ours_fp32"),
+            ("speedup_vs_hf_tuned", "hf_tuned", f"ours_{best}"),
+        ):
+            if ours in times:
+                figures.update(ratio(name, times[peer], times[ours]))
+        figures["pieces_per_second"] = {
+            name: round(statistics.median(n / t for n, t in zip(pieces, values, strict=True)))
+            for name, values in times.items()
+        }
+        return figures
+
+    def compare_losses(self) -> Dict[str, Any]:
+        """Train both on the same documents, with the same head to begin with.
+
+        RETURNS (Dict[str, Any]): Held-out losses and the seconds that they took.
+        """
+        import torch
+
+        from spacy_reprtune.pretraining.steps import start_head
+
+        best, steps = headline_precision(), QUICK_LOSS_STEPS if self.args.quick else LOSS_STEPS
+        part = self.chunk(0, steps)
+        figures: Dict[str, Any] = {}
+        peers = {"_hf": None} if self.args.quick else {"_hf": None, "_hf_no_dropout": 0.0}
+        losses: Dict[str, List[float]] = {suffix: [] for suffix in ("", *peers)}
+        for seed in range(1 if self.args.quick else min(3, self.args.seeds)):
+            ours = Ours(self, best, n_steps=steps, seed=seed)
+            start = {k: v.clone() for k, v in ours.lm.model.state_dict().items()}
+            figures.setdefault("heldout_loss_random_head", round(self.heldout(ours.lm), 4))
+            start_head(ours.lm, part)
+            seconds = [ours.train(part, steps, seed)]
+            if not losses[""]:
+                figures["heldout_loss_before"] = round(ours.before, 4)
+            losses[""].append(self.heldout(ours.lm))
+            for suffix, dropout in peers.items():
+                peer = self.peer(best, dropout=dropout)
+                peer.model.load_state_dict(start)
+                seconds.append(peer.train(part, steps, seed))
+                with torch.no_grad():
+                    ours.lm.model.load_state_dict(peer.model.state_dict())
+                losses[suffix].append(self.heldout(ours.lm))
+            shown = (f"{name or 'ours'} {values[-1]:.4f}" for name, values in losses.items())
+            log(f"seed {seed}  {', '.join(shown)}")
+            figures.setdefault("loss_seconds", [round(s, 1) for s in seconds])
+        for suffix, values in losses.items():
+            figures.update(mean_std(f"heldout_loss_after{suffix}", values))
+        figures["loss_pieces"] = self.count(part)
+        return figures
+
+    def kill_and_resume(self) -> Dict[str, Any]:
+        """Kill a run at random moments, go on with it, and compare weights with an unbroken run.
+
+        RETURNS (Dict[str, Any]): How often it was killed, and whether the weights are equal.
+        """
+        kills = QUICK_KILLS if self.args.quick else KILLS
+        rng = random.Random(0)
+        command = [
+            *(sys.executable, "-m", "spacy_reprtune.pretraining", str(ROOT / "configs/mlm.cfg")),
+            *("--paths.text", str(self.text), "--quiet", "--training.keep", "last"),
+            *("--training.max_steps", str(10 * kills), "--training.head_steps", "4"),
+            *("--training.step_pieces", "512", "--training.batch_pieces", "512"),
+            *("--training.eval_every", "4", "--corpus.eval_pieces", "512"),
+            *("--corpus.cache_dir", str(self.work / "kill-cache"), "--encoder.dropout", "0.1"),
+        ]
+        run(command, self.work / "whole").wait()
+        done = 0
+        killed = self.work / "killed" / "checkpoints"
+        while done < kills:
+            process = run(command, self.work / "killed")
+            seen = max(killed.glob("step-*"), default=None)
+            while process.poll() is None and max(killed.glob("step-*"), default=None) == seen:
+                time.sleep(0.01)
+            time.sleep(rng.random() * 1.5)
+            if process.poll() is not None:
+                break
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+        run(command, self.work / "killed").wait()
+        names = ("whole", "killed")
+        weights = [self.work / name / "encoder" / "model.safetensors" for name in names]
+        same = all(path.is_file() for path in weights)
+        same = same and weights[0].read_bytes() == weights[1].read_bytes()
+        log(f"killed {done} times, weights {'equal' if same else 'DIFFER'}")
+        return {"kills": done, "killed_run_has_the_same_weights": same}
+
+    def measure_gains(self) -> Dict[str, Any]:
+        """Adapt the encoder to the text of each task, and train the task with it and without it.
+
+        RETURNS (Dict[str, Any]): The gain on each task, with its spread.
+        """
+        from benchmarks.mlm_tasks import Task, available_tasks
+
+        figures: Dict[str, Any] = {}
+        tasks: List[Task] = available_tasks(self.args, self.work, self.text)
+        for task in tasks:
+            output = self.work / f"adapted-{task.name}"
+            arguments = [
+                *(sys.executable, "-m", "spacy_reprtune.pretraining"),
+                *(str(ROOT / "configs/mlm.cfg"), "--quiet", "--corpus.train", task.text),
+                *("--corpus.exclude", json.dumps(task.exclude)),
+                *("--training.max_epochs", str(ADAPT_EPOCHS)),
+            ]
+            if self.args.quick:
+                arguments += ["--training.max_steps", str(QUICK_ADAPT_STEPS)]
+                arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
+            if run(arguments, output).wait():
+                common.fail(f"pretraining for {task.name} failed")
+            report = json.loads((output / "report.json").read_text(encoding="utf8"))
+            for key in ("before", "after"):
+                figures[f"{task.name}_heldout_loss_{key}"] = report[key]["heldout"]
+            gains, scores = [], []
+            for seed in range(self.args.seeds):
+                pair = [task.score(name, seed) for name in (ENCODER, str(output / "encoder"))]
+                scores.append([round(score, 4) for score in pair])
+                gains.append(pair[1] - pair[0])
+                log(f"{task.name} seed {seed}: {pair[0]:.4f} without, {pair[1]:.4f} with")
+            figures[f"{task.name}_gain"] = round(statistics.fmean(gains), 4)
+            figures[f"{task.name}_gain_spread"] = [round(min(gains), 4), round(max(gains), 4)]
+            figures[f"{task.name}_scores"] = scores
+        return figures
+
+    def chunk(self, number: int, steps: int) -> Any:
+        """RETURNS (Part): Documents for some steps, other ones for each number."""
+        import numpy
+
+        from spacy_reprtune.pretraining.corpus import Part
+
+        train = self.corpus.train
+        first = int(number * steps * STEP_PIECES) % max(1, int(train.offsets[-1]) // 2)
+        start = int(train.offsets.searchsorted(first))
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        sizes = train.offsets[start + 1 :] - train.offsets[start]
+        sizes = sizes + special * numpy.arange(1, len(sizes) + 1)
+        # A little less than the budget, so that what batches leave empty is room enough.
+        n = int(sizes.searchsorted(steps * STEP_PIECES * 0.985))
+        return Part(train.pieces, train.starts, train.offsets[start : start + n + 1])
+
+    def count(self, part: Any) -> int:
+        """RETURNS (int): Pieces, special ones included."""
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        return int(part.offsets[-1] - part.offsets[0]) + len(part) * special
+
+    def packer(self, part: Any, seed: int = 0, **settings: Any) -> Any:
+        """RETURNS (Packer): Batches of some documents."""
+        from spacy_reprtune.pretraining.packing import Packer
+
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        return Packer(
+            part, limit=512, prefix=prefix, suffix=suffix, seed=seed,
+            batch_pieces=STEP_PIECES, **settings,
+        )  # fmt: skip
+
+    def heldout(self, lm: Any) -> float:
+        """RETURNS (float): Loss on held-out text, the same masked pieces for whatever weights."""
+        from spacy_reprtune.pretraining.processes import World
+        from spacy_reprtune.pretraining.steps import evaluate
+
+        pieces = 3000 if self.args.quick else 50_000
+        return evaluate(lm, self.packer(self.corpus.heldout, max_pieces=pieces), World())
+
+    def peer(self, precision: str, **settings: Any) -> "HFAdapter":
+        """RETURNS (HFAdapter): The `Trainer`, on the documents of a chunk."""
+        from benchmarks.peers.hf_mlm import HFMaskedLM
+
+        return HFAdapter(
+            HFMaskedLM(
+                encoder_directory(),
+                precision=precision,
+                learn_rate=LEARN_RATE,
+                weight_decay=WEIGHT_DECAY,
+                warmup=WARMUP,
+                rate=RATE,
+                **settings,
+            ),
+            self.tokenizer,
+        )
+
+
+class HFAdapter:
+    """Gives the `Trainer` the documents of a chunk as rows."""
+
+    def __init__(self, peer: Any, tokenizer: Any) -> None:
+        self.peer, self.tokenizer, self.model = peer, tokenizer, peer.model
+
+    def train(self, part: Any, steps: int, seed: int) -> float:
+        """RETURNS (float): Seconds of an epoch in so many steps."""
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        bounds = zip(part.offsets[:-1], part.offsets[1:], strict=True)
+        rows = [[*prefix, *map(int, part.pieces[a:b][:510]), *suffix] for a, b in bounds]
+        return self.peer.train(rows, -(-len(rows) // steps), seed)
+
+
+class Ours:
+    """This project's steps, without the run around them."""
+
+    def __init__(self, bench: Bench, precision: str, n_steps: int = 0, seed: int = 0) -> None:
+        from spacy_reprtune.pretraining.model import load
+        from spacy_reprtune.pretraining.processes import World
+        from spacy_reprtune.pretraining.settings import settings_from
+        from spacy_reprtune.pretraining.steps import Trainer
+
+        self.bench = bench
+        self.settings = settings_from(
+            {
+                "encoder": {"name": ENCODER, "precision": precision, "device": "cpu"},
+                "corpus": {"train": str(bench.text)},
+                "masking": {"rate": RATE, "whole_words": False},
+                "training": {
+                    "step_pieces": STEP_PIECES,
+                    "batch_pieces": STEP_PIECES,
+                    "learn_rate": LEARN_RATE,
+                    "weight_decay": WEIGHT_DECAY,
+                    "warmup": WARMUP,
+                    "final_rate": 0.0,
+                    "seed": seed,
+                },
+            }
+        )
+        self.lm = load(self.settings.encoder, seed=seed)[0]
+        # Speed is measured without the cheap steps of a frozen encoder.
+        self.head_steps = round(HEAD_SHARE * n_steps)
+        self.trainer = Trainer(
+            self.lm,
+            self.settings,
+            head_steps=self.head_steps,
+            n_steps=max(1, n_steps - self.head_steps),
+            world=World(),
+        )
+        self.before = float("nan")
+
+    def train(self, part: Any, steps: int, seed: int) -> float:
+        """RETURNS (float): Seconds of an epoch; the held-out loss of a new head is left out."""
+        packer = self.bench.packer(part, seed)
+        start, paused = time.perf_counter(), 0.0
+        for step in range(packer.n_steps(0)):
+            if step == self.head_steps and step:
+                begun = time.perf_counter()
+                self.before = self.bench.heldout(self.lm)
+                paused = time.perf_counter() - begun
+            # One order for the head's steps and the others: an epoch is an epoch for both.
+            self.trainer.step(_OneOrder(packer), step, 0, step)
+        return time.perf_counter() - start - paused
+
+
+class _OneOrder:
+    def __init__(self, packer: Any) -> None:
+        self.packer = packer
+
+    def step(self, epoch: int, number: int, rank: int, world: int) -> Any:
+        return self.packer.step(0, number, rank, world)
+
+
+def run(command: List[str], output: Path) -> "subprocess.Popen[bytes]":
+    """RETURNS (Popen): A pretraining process."""
+    return subprocess.Popen([*command, "--output", str(output)], stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Hidden states of a batch of windows: packed in one row, or in padded rows where that can't be."""
+
+import inspect
+from typing import Any, Dict, List, Sequence
+
+import torch
+
+from .attention import Layout, NotPackable, PackedAttention
+
+
+class PackedBody:
+    """Runs an encoder over windows that stand one after the other in a single row."""
+
+    def __init__(self, model: torch.nn.Module, first_position: int) -> None:
+        """Prepare to run an encoder.
+
+        model (PreTrainedModel): The bare encoder.
+        first_position (int): The position of a window's first piece; RoBERTa and its kin
+            begin above 0.
+        """
+        self.model, self.first_position = model, first_position
+        self._takes = set(inspect.signature(model.forward).parameters)
+        if "position_ids" not in self._takes:
+            raise NotPackable
+
+    def __call__(self, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """Run the encoder.
+
+        ids (Tensor): Piece ids of all windows, shape (n,).
+        lengths (Sequence[int]): Pieces of each window.
+        RETURNS (Tensor): Hidden states, shape (n, width).
+        RAISES (NotPackable): Its attention is not torch's own over the pieces alone.
+        """
+        layout = Layout.of(lengths, ids.device)
+        inputs: Dict[str, Any] = {
+            "input_ids": ids[None],
+            "position_ids": (layout.positions + self.first_position)[None],
+        }
+        if "token_type_ids" in self._takes and _has_types(self.model):
+            # Made here, because encoders cut theirs from a table as long as their positions.
+            inputs["token_type_ids"] = torch.zeros_like(ids)[None]
+        with PackedAttention(layout) as attention:
+            hidden = self.model(**inputs)[0][0]
+        if not attention.called:
+            raise NotPackable
+        return hidden
+
+
+class PaddedBody:
+    """Runs an encoder over windows in padded rows, a few lengths at a time."""
+
+    def __init__(self, model: torch.nn.Module, pad_id: int) -> None:
+        """Prepare to run an encoder.
+
+        model (PreTrainedModel): The bare encoder.
+        pad_id (int): What to pad with.
+        """
+        self.model, self.pad_id = model, pad_id
+
+    def __call__(self, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """Run the encoder; see `PackedBody`."""
+        found: List[torch.Tensor] = []
+        for rows in _split_rows(list(ids.split(list(lengths)))):
+            padded = torch.nn.utils.rnn.pad_sequence(rows, True, self.pad_id)
+            mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], True)
+            hidden = self.model(input_ids=padded, attention_mask=mask)[0]
+            found.append(hidden[mask.bool()])
+        return torch.cat(found)
+
+
+def choose_body(model: torch.nn.Module, pad_id: int, vocab_size: int):
+    """Pack if the encoder gives the same packed as padded, tried on a few windows.
+
+    model (PreTrainedModel): The bare encoder, in evaluation mode.
+    pad_id (int): What to pad with.
+    vocab_size (int): Ids below this are pieces.
+    RETURNS (Union[PackedBody, PaddedBody]): What to run it with.
+    """
+    padded = PaddedBody(model, pad_id)
+    device = next(model.parameters()).device
+    lengths = [4, 6, 6, 9]
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(pad_id + 1, vocab_size, (sum(lengths),), generator=generator).to(device)
+    with torch.no_grad():
+        wanted = padded(ids, lengths)
+        for first in (0, pad_id + 1):
+            try:
+                packed = PackedBody(model, first)
+                found = packed(ids, lengths)
+            except (NotPackable, RuntimeError, TypeError, ValueError, IndexError):
+                continue
+            if torch.allclose(found, wanted, atol=1e-4):
+                return packed
+    return padded
+
+
+def _split_rows(rows: List[torch.Tensor]) -> List[List[torch.Tensor]]:
+    # Windows come sorted: a new group where padding would be more than an eighth.
+    groups: List[List[torch.Tensor]] = []
+    for row in rows:
+        if groups and len(row) <= len(groups[-1][0]) * 9 // 8:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _has_types(model: torch.nn.Module) -> bool:
+    return bool(getattr(model.config, "type_vocab_size", 0))

@@ -1,0 +1,277 @@
+"""Tokenized text in memory-mapped files, made once for a text and a tokenizer."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+from ..encoder.atomic import replaced_directory
+from ..encoder.pieces import PieceTokenizer, split_long
+from .settings import CorpusPart, paths_of
+from .text import find_files, normalise, read_documents
+
+logger = logging.getLogger(__name__)
+
+# Goes into the key: a change of the files' layout makes old ones invisible.
+LAYOUT = 1
+# Texts that share so many words in a row are taken to be the same text, as Brown et al. 2020
+# (GPT-3, appendix C) do.
+SHINGLE = 13
+# Characters that are tokenized at once.
+SLICE_CHARS = 2_000_000
+# Overlaps with excluded texts that are written down, for a look.
+SHOWN_OVERLAPS = 200
+PARTS = ("train", "heldout", "general")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tokenized documents, one after the other, without special pieces.
+
+    pieces (NDArray): Vocabulary ids of all documents, shape (n_pieces,), mapped from a file.
+    starts (NDArray[uint8]): 1 where a piece is the first of a word, shape (n_pieces,).
+    offsets (NDArray[int64]): Where each document starts, and the end; shape (n_documents + 1,).
+    """
+
+    pieces: NDArray
+    starts: NDArray[numpy.uint8]
+    offsets: NDArray[numpy.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is trained on, what is held out of it, and a general sample if there is one.
+
+    meta: Counts of documents read, dropped and kept, and of pieces, by name.
+    """
+
+    path: Path
+    train: Part
+    heldout: Part
+    general: Optional[Part]
+    meta: Dict[str, Any]
+
+
+def build_corpus(
+    settings: CorpusPart, tokenizer: PieceTokenizer, cache_dir: Path, *, progress: bool = False
+) -> Corpus:
+    """Tokenize the text, unless that has been done before.
+
+    settings (CorpusPart): Which text.
+    tokenizer (PieceTokenizer): The encoder's tokenizer.
+    cache_dir (Path): Holds a directory for each text and tokenizer.
+    progress (bool): Whether to show a progress bar.
+    RETURNS (Corpus): The corpus.
+    RAISES (ValueError): A file can't be read as text, there is no text, or none is held out.
+    """
+    files = find_files(paths_of(settings.train))
+    excluded = find_files(paths_of(settings.exclude))
+    general = find_files(paths_of(settings.general))
+    path = cache_dir / _key(settings, tokenizer, files, excluded, general)
+    if not (path / "meta.json").is_file():
+        with replaced_directory(path) as fresh:
+            _write(fresh, settings, tokenizer, files, excluded, general, progress)
+    return open_corpus(path)
+
+
+def open_corpus(path: Path) -> Corpus:
+    """RETURNS (Corpus): The corpus that was written to a directory."""
+    meta = json.loads((path / "meta.json").read_text(encoding="utf8"))
+    parts = {name: _open(path / name, meta["dtype"]) for name in PARTS if name in meta["pieces"]}
+    return Corpus(path, parts["train"], parts["heldout"], parts.get("general"), meta)
+
+
+def read_texts(settings: CorpusPart, paths: Iterable[Path]) -> Iterator[str]:
+    """YIELDS (str): The documents of files, one file after the other."""
+    for path in paths:
+        yield from read_documents(path, unit=settings.unit, text_key=settings.text_key)
+
+
+def word_starts(text: str, encoding: Any) -> List[bool]:
+    """Say which pieces begin a word.
+
+    text (str): The text.
+    encoding (tokenizers.Encoding): Its pieces. Where its tokenizer cuts text into words first, a
+        word is one of those; otherwise it is what stands between white space.
+    RETURNS (List[bool]): One for each piece.
+    """
+    words = encoding.word_ids
+    if len(set(words)) > 1 or len(words) < 2:
+        # An added piece in the text (None) is a word by itself.
+        return [i == 0 or w is None or w != words[i - 1] for i, w in enumerate(words)]
+    starts, end = [], 0
+    for first, last in encoding.offsets:
+        starts.append(not starts or any(c.isspace() for c in text[end : first + 1]))
+        end = max(end, last)
+    return starts
+
+
+class _Writer:
+    """Appends tokenized documents to the files of a part."""
+
+    def __init__(self, path: Path, tokenizer: PieceTokenizer, dtype: str) -> None:
+        path.mkdir()
+        self.path, self.dtype = path, dtype
+        self._encode = tokenizer.tokenizer.backend_tokenizer.encode_batch
+        self._pieces = (path / "pieces.bin").open("wb")
+        self._starts = (path / "starts.bin").open("wb")
+        self._lengths: List[int] = []
+        self._texts: List[str] = []
+        self._chars = 0
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._chars += len(text)
+        if self._chars >= SLICE_CHARS:
+            self._flush()
+
+    def close(self) -> Tuple[int, int]:
+        """RETURNS (Tuple[int, int]): Documents and pieces."""
+        self._flush()
+        self._pieces.close()
+        self._starts.close()
+        offsets = numpy.cumsum([0, *self._lengths], dtype=numpy.int64)
+        numpy.save(self.path / "offsets.npy", offsets, allow_pickle=False)
+        return len(self._lengths), int(offsets[-1])
+
+    def _flush(self) -> None:
+        parts = [(i, part) for i, text in enumerate(self._texts) for part in split_long(text)]
+        # The tokenizers library spreads a batch over the processor's cores.
+        encodings = self._encode([part for _, part in parts], add_special_tokens=False)
+        lengths = [0] * len(self._texts)
+        for (i, part), encoding in zip(parts, encodings, strict=True):
+            lengths[i] += len(encoding.ids)
+            self._pieces.write(numpy.asarray(encoding.ids, dtype=self.dtype).tobytes())
+            self._starts.write(bytes(word_starts(part, encoding)))
+        self._lengths.extend(lengths)
+        self._texts, self._chars = [], 0
+
+
+class _Excluded:
+    """Finds out whether a text is, holds or is held by one that must not be trained on."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._whole: Set[str] = set()
+        self._shingles: Set[str] = set()
+        for text in texts:
+            words = normalise(text)
+            self._whole.add(" ".join(words))
+            self._shingles.update(_shingles(words))
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def why(self, words: List[str]) -> Optional[str]:
+        """RETURNS (Optional[str]): What a text with these words has in common, if anything."""
+        if " ".join(words) in self._whole:
+            return "the same text"
+        if any(shingle in self._shingles for shingle in _shingles(words)):
+            return f"{SHINGLE} words in a row"
+        return None
+
+
+def _shingles(words: List[str]) -> Iterator[str]:
+    for i in range(len(words) - SHINGLE + 1):
+        yield " ".join(words[i : i + SHINGLE])
+
+
+def _write(
+    path: Path,
+    settings: CorpusPart,
+    tokenizer: PieceTokenizer,
+    files: List[Path],
+    excluded_files: List[Path],
+    general_files: List[Path],
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    dtype = "uint16" if len(tokenizer.tokenizer) <= 1 << 16 else "uint32"
+    excluded = _Excluded(read_texts(settings, excluded_files))
+    meta: Dict[str, Any] = {"dtype": dtype, "read": 0, "duplicates": 0, "excluded": 0}
+    writers = {name: _Writer(path / name, tokenizer, dtype) for name in ("train", "heldout")}
+    seen: Set[bytes] = set()
+    overlaps: List[Dict[str, str]] = []
+    texts = read_texts(settings, files)
+    for text in tqdm(texts, desc="tokenize", unit=" texts", disable=not progress, leave=False):
+        meta["read"] += 1
+        digest = hashlib.blake2b(text.encode("utf8"), digest_size=16).digest()
+        if digest in seen:
+            meta["duplicates"] += 1
+            continue
+        seen.add(digest)
+        why = excluded.why(normalise(text)) if excluded else None
+        if why is not None:
+            meta["excluded"] += 1
+            if len(overlaps) < SHOWN_OVERLAPS:
+                overlaps.append({"why": why, "text": text})
+            continue
+        # The text alone decides, so it stays where it is when others come or go.
+        share = int.from_bytes(digest[:8], "big") / 2**64
+        writers["heldout" if share < settings.heldout else "train"].add(text)
+    if general_files:
+        writers["general"] = _Writer(path / "general", tokenizer, dtype)
+        for text in read_texts(settings, general_files):
+            writers["general"].add(text)
+    counts = {name: writer.close() for name, writer in writers.items()}
+    meta["documents"] = {name: documents for name, (documents, _) in counts.items()}
+    meta["pieces"] = {name: pieces for name, (_, pieces) in counts.items()}
+    _check(meta, settings)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in overlaps)
+    (path / "overlap.jsonl").write_text(lines, encoding="utf8")
+    (path / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf8")
+
+
+def _check(meta: Dict[str, Any], settings: CorpusPart) -> None:
+    names = ", ".join(str(path) for path in paths_of(settings.train))
+    if not meta["read"] or not sum(meta["pieces"].values()):
+        raise ValueError(f"There is no text in {names}: every document is empty.")
+    if not meta["pieces"]["train"]:
+        raise ValueError(
+            f"Nothing is left to train on in {names}: of {meta['read']} documents "
+            f"{meta['duplicates']} are duplicates, {meta['excluded']} overlap with excluded texts "
+            f"and {meta['documents']['heldout']} are held out."
+        )
+    if not meta["pieces"]["heldout"]:
+        raise ValueError(
+            f"Nothing is held out: [corpus] heldout = {settings.heldout} of "
+            f"{meta['documents']['train']} documents in {names} is none. Raise heldout, or set "
+            "unit to 'line' or 'paragraph' so that there are more documents."
+        )
+    if "general" in meta["pieces"] and not meta["pieces"]["general"]:
+        raise ValueError(f"There is no text in the general sample {settings.general}.")
+
+
+def _open(path: Path, dtype: str) -> Part:
+    offsets = numpy.load(path / "offsets.npy", allow_pickle=False)
+    if not offsets[-1]:
+        return Part(numpy.zeros(0, dtype), numpy.zeros(0, numpy.uint8), offsets)
+    pieces = numpy.memmap(path / "pieces.bin", dtype=dtype, mode="r")
+    starts = numpy.memmap(path / "starts.bin", dtype=numpy.uint8, mode="r")
+    if not len(pieces) == len(starts) == offsets[-1]:
+        raise ValueError(f"The tokenized corpus in {path} is damaged: delete the directory.")
+    return Part(pieces, starts, offsets)
+
+
+def _key(settings: CorpusPart, tokenizer: PieceTokenizer, *groups: List[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    how = [LAYOUT, settings.unit, settings.text_key, settings.heldout, SHINGLE]
+    digest.update(json.dumps(how).encode("utf8"))
+    digest.update(tokenizer.tokenizer.backend_tokenizer.to_str().encode("utf8"))
+    for files in groups:
+        digest.update(b"\0group")
+        for path in files:
+            # The suffix decides how a file is read; where it lies does not.
+            digest.update(f"\0file{''.join(path.suffixes)}".encode())
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()

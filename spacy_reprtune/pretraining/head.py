@@ -1,0 +1,133 @@
+"""The masked-language-model head, over masked pieces alone."""
+
+import copy
+from typing import Any, Optional
+
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+# Rows whose logits are in memory at once: 1024 of 30,000 pieces are 125 MB in fp32.
+ROWS = 1024
+
+
+class MaskedHead:
+    """What lies between an encoder's hidden states and the vocabulary projection.
+
+    That part is the family's own code: it runs as it is, in a shell of the model that shares every
+    weight, in which the encoder hands on given hidden states and the projection is left out.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        """Take a model's head.
+
+        model (PreTrainedModel): An encoder with its masked-language-model head. Not changed.
+        """
+        self._given = _Given()
+        self.projection = model.get_output_embeddings()
+        memo: Any = {id(model.config): model.config}
+        memo.update((id(p), p) for p in model.parameters())
+        memo.update((id(b), b) for b in model.buffers())
+        memo[id(model.base_model)] = self._given
+        memo[id(self.projection)] = torch.nn.Identity()
+        self._shell = copy.deepcopy(model, memo)
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Transform hidden states.
+
+        hidden (Tensor): Of some pieces, shape (n, width).
+        RETURNS (Tensor): What the projection gets, shape (n, embedding width).
+        """
+        self._given.__dict__["hidden"] = hidden[None]
+        try:
+            # Shells look at the shape of what they believe to be piece ids.
+            ids = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
+            return self._shell(input_ids=ids, return_dict=True).logits[0]
+        finally:
+            self._given.__dict__["hidden"] = None
+
+    def train(self, mode: bool = True) -> None:
+        """Switch between training and evaluation."""
+        self._shell.train(mode)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): A score for each piece of the vocabulary, shape (n, n_vocabulary)."""
+        return self.projection(self(hidden)).float()
+
+    def loss(
+        self, hidden: torch.Tensor, labels: torch.Tensor, dtype: Optional[torch.dtype] = None
+    ) -> torch.Tensor:
+        """Sum the cross entropy over pieces.
+
+        hidden (Tensor): Hidden states of masked pieces, shape (n, width).
+        labels (Tensor): The pieces that stood there, shape (n,).
+        dtype (Optional[dtype]): Type of the matrix products; None for the weights' own.
+        RETURNS (Tensor): The sum, a scalar.
+        """
+        weight, bias = self.projection.weight, self.projection.bias
+        # Asked here: within the function torch never records, and the flags of its inputs stay on.
+        with_gradients = torch.is_grad_enabled()
+        dtype = dtype or weight.dtype
+        return _Projection.apply(self(hidden), weight, bias, labels, dtype, with_gradients)
+
+
+class _Given(torch.nn.Module):
+    """In the place of the encoder."""
+
+    hidden: Optional[torch.Tensor] = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=self.__dict__["hidden"])
+
+
+class _Projection(torch.autograd.Function):
+    """Vocabulary projection and cross entropy in one, a slice of rows at a time.
+
+    Gradients are made while a slice's logits are there (Wijmans et al. 2024, Cut Your Losses, for
+    the idea), so that they are neither kept nor computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, labels, dtype, with_gradients):
+        wanted = with_gradients and any(ctx.needs_input_grad[:3])
+        hidden_type = hidden.dtype
+        with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+            hidden, table = hidden.to(dtype), weight.to(dtype)
+            exact = torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+            total = torch.zeros((), dtype=exact, device=hidden.device)
+            d_hidden = torch.empty_like(hidden) if wanted else None
+            d_weight = d_bias = None
+            for rows in range(0, len(hidden), ROWS):
+                part, gold = hidden[rows : rows + ROWS], labels[rows : rows + ROWS]
+                logits = (part @ table.T).to(exact)
+                if bias is not None:
+                    logits += bias
+                chances = torch.log_softmax(logits, -1)
+                del logits
+                total -= chances.gather(1, gold[:, None]).sum()
+                if not wanted:
+                    continue
+                chances.exp_()
+                chances[torch.arange(len(gold), device=gold.device), gold] -= 1.0
+                if ctx.needs_input_grad[2]:
+                    d_bias = _plus(d_bias, chances.sum(0))
+                chances = chances.to(dtype)
+                d_hidden[rows : rows + ROWS] = chances @ table
+                if ctx.needs_input_grad[1]:
+                    d_weight = _plus(d_weight, (chances.T @ part).to(weight.dtype))
+        ctx.save_for_backward(*(x for x in (d_hidden, d_weight, d_bias) if x is not None))
+        ctx.has = d_weight is not None, d_bias is not None
+        ctx.hidden_type = hidden_type
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        saved = list(ctx.saved_tensors)
+        d_hidden = saved.pop(0).to(ctx.hidden_type) * grad.to(ctx.hidden_type)
+        # The factor goes into the tables in place: they are as large as the vocabulary.
+        d_weight = saved.pop(0).mul_(grad) if ctx.has[0] else None
+        d_bias = saved.pop(0).mul_(grad) if ctx.has[1] else None
+        return d_hidden, d_weight, d_bias, None, None, None
+
+
+def _plus(total: Optional[torch.Tensor], more: torch.Tensor) -> torch.Tensor:
+    return more if total is None else total.add_(more)

@@ -1,0 +1,132 @@
+"""Which pieces are masked: a pure function of seed, epoch and place in the corpus.
+
+No random state is kept and none is drawn: a piece's place is hashed, on the device. So the masks
+of a step are the same in any batch, on any number of processes, and after a restart.
+"""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import torch
+
+# Of masked pieces: 80 % become the mask, 10 % a random piece, 10 % stay (Devlin et al. 2019, BERT).
+MASKED, REPLACED = 0.8, 0.1
+EVAL_RATE = 0.15
+EVAL_SEED = 0x5EED
+# Bits that a decision is made from; rates are multiples of 2**-24.
+_BITS = 24
+_LOW64 = (1 << 64) - 1
+_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A masked batch.
+
+    ids (Tensor): The pieces to feed, shape (n,).
+    positions (Tensor): Where to predict, shape (n_masked,).
+    labels (Tensor): The pieces to predict there, shape (n_masked,).
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+
+
+class Masker:
+    """Masks batches for one tokenizer."""
+
+    def __init__(
+        self,
+        *,
+        mask_id: int,
+        special_ids: Sequence[int],
+        vocab_size: int,
+        rate: float,
+        whole_words: bool,
+        device: torch.device,
+    ) -> None:
+        """Prepare to mask.
+
+        mask_id (int): The mask.
+        special_ids (Sequence[int]): Pieces that are neither masked nor put in another's place.
+        vocab_size (int): Ids below this are pieces.
+        rate (float): Share of the pieces to mask.
+        whole_words (bool): Whether the pieces of a word are masked together.
+        device (torch.device): Where the batches are.
+        """
+        self.mask_id, self.whole_words = mask_id, whole_words
+        self.rate = rate
+        self.ordinary = torch.ones(vocab_size, dtype=torch.bool, device=device)
+        self.ordinary[torch.as_tensor(list(special_ids), dtype=torch.int64)] = False
+        self.choices = self.ordinary.nonzero()[:, 0]
+
+    def __call__(
+        self, ids: torch.Tensor, index: torch.Tensor, words: torch.Tensor, *key: int
+    ) -> Masked:
+        """Mask a batch.
+
+        ids, index, words (Tensor): As in `Batch`.
+        *key (int): What other masks are drawn by, such as seed and epoch.
+        RETURNS (Masked): The masked batch.
+        """
+        unit = words if self.whole_words else index
+        wanted = _bits(hashed(unit, *key, 0)) < _threshold(self.rate)
+        chosen = wanted & (index >= 0) & self.ordinary[ids]
+        positions = chosen.nonzero()[:, 0]
+        labels, place = ids[positions], index[positions]
+        fate = _bits(hashed(place, *key, 1))
+        other = self.choices[(hashed(place, *key, 2) & ((1 << 62) - 1)) % len(self.choices)]
+        fed = torch.where(fate < _threshold(MASKED + REPLACED), other, labels)
+        fed = torch.where(fate < _threshold(MASKED), self.mask_id, fed)
+        return Masked(ids.index_copy(0, positions, fed), positions, labels)
+
+
+def hashed(values: torch.Tensor, *key: int) -> torch.Tensor:
+    """Hash integers (Steele et al. 2014, Fast splittable pseudorandom number generators: the
+    finaliser of SplitMix64).
+
+    values (Tensor): int64, any shape.
+    *key (int): Another key gives other numbers.
+    RETURNS (Tensor): int64 of the same shape, all bits of use.
+    """
+    state = 0
+    for part in key:
+        state = _mix(state + _GOLDEN + part)
+    x = values * _signed(_GOLDEN) + _signed(state)
+    x = (x ^ _shift(x, 30)) * _signed(_MIX[0])
+    x = (x ^ _shift(x, 27)) * _signed(_MIX[1])
+    return x ^ _shift(x, 31)
+
+
+def seed_of(*key: int) -> int:
+    """RETURNS (int): A seed for torch's own generators, of 63 bits."""
+    state = 0
+    for part in key:
+        state = _mix(state + _GOLDEN + part)
+    return state >> 1
+
+
+def _mix(x: int) -> int:
+    x &= _LOW64
+    x = ((x ^ (x >> 30)) * _MIX[0]) & _LOW64
+    x = ((x ^ (x >> 27)) * _MIX[1]) & _LOW64
+    return x ^ (x >> 31)
+
+
+def _shift(x: torch.Tensor, n: int) -> torch.Tensor:
+    # torch shifts the sign in from the left.
+    return (x >> n) & ((1 << (64 - n)) - 1)
+
+
+def _bits(x: torch.Tensor) -> torch.Tensor:
+    return _shift(x, 64 - _BITS)
+
+
+def _threshold(rate: float) -> int:
+    return round(rate * (1 << _BITS))
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 64) if x >= 1 << 63 else x

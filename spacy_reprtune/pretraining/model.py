@@ -1,0 +1,249 @@
+"""An encoder with its masked-language-model head: loading, running, writing to a directory."""
+
+import json
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+
+import torch
+
+from ..encoder.atomic import replaced_directory
+from ..encoder.dropout import use_cheap_dropout
+from ..encoder.freezing import find_blocks, freeze
+from ..encoder.load import load_config, resolve_encoder
+from ..encoder.pieces import PieceTokenizer
+from ..encoder.precision import resolve_device, resolve_precision
+from .body import PackedBody, choose_body
+from .head import MaskedHead
+from .masking import Masked, seed_of
+from .packing import Batch
+from .settings import EncoderPart
+
+# Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
+DEFAULT_LIMIT = 512
+# Not copied from the source: weights and configuration, which are written anew, what could run
+# code, and what describes the source alone.
+_REPLACED = ("config.json", "model.safetensors", "model.safetensors.index.json", "README.md")
+_COPIED = (".json", ".txt", ".model", ".jinja")
+
+
+class MaskedLM(torch.nn.Module):
+    """An encoder, its head and its tokenizer, computing losses of masked batches."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: PieceTokenizer,
+        settings: EncoderPart,
+        device: torch.device,
+    ) -> None:
+        """Put the parts together; `load` does that from settings.
+
+        model (PreTrainedModel): The encoder with its head.
+        tokenizer (PieceTokenizer): Its tokenizer.
+        settings (EncoderPart): How to run it.
+        device (device): Where.
+        """
+        super().__init__()
+        self.model, self.tokenizer, self.settings, self.device = model, tokenizer, settings, device
+        self.dtype = resolve_precision(settings.precision, device)
+        self.limit = _limit(model, tokenizer)
+        model.to(device).eval()
+        _set_dropout(model, settings.dropout)
+        if device.type == "cpu":
+            use_cheap_dropout(model)
+        vocab = model.get_input_embeddings().weight.shape[0]
+        self.body = choose_body(model.base_model, tokenizer.pad_id, vocab)
+        self.head = MaskedHead(model)
+        self.freeze_encoder(False)
+        if settings.compile:
+            for block in find_blocks(model.base_model):
+                block.compile()
+
+    @property
+    def packed(self) -> bool:
+        """RETURNS (bool): Whether windows are computed without padding."""
+        return isinstance(self.body, PackedBody)
+
+    def freeze_encoder(self, frozen: bool) -> None:
+        """Let the head alone train, or what the settings say.
+
+        frozen (bool): Whether the encoder stays as it is.
+        """
+        base = self.model.base_model
+        self.model.requires_grad_(True)
+        # The projection is tied to the embeddings and goes with them.
+        self._trained = freeze(base, "none" if frozen else self.settings.unfreeze)
+
+    def train(self, mode: bool = True) -> "MaskedLM":
+        """Switch what trains to training; frozen blocks stay in evaluation mode."""
+        self.model.eval()
+        self.head.train(mode)
+        for module in self._trained:
+            module.train(mode)
+        return self
+
+    def hidden(self, ids: torch.Tensor, lengths: List[int]) -> torch.Tensor:
+        """RETURNS (Tensor): Hidden states of the windows of a batch, shape (n, width)."""
+        with self._precision():
+            return self.body(ids, lengths)
+
+    def loss(self, batch: Batch, masked: Masked) -> torch.Tensor:
+        """Compute the loss of a batch.
+
+        batch (Batch): The batch.
+        masked (Masked): What of it is masked.
+        RETURNS (Tensor): Summed over the masked pieces, a scalar.
+        """
+        hidden = self.hidden(masked.ids, batch.lengths)
+        with self._precision():
+            return self.head.loss(hidden[masked.positions], masked.labels, self.dtype)
+
+    def save_encoder(self, path: Path, source: Path, *, new_vocabulary: bool = False) -> None:
+        """Write an encoder directory: weights with head, tokenizer, and what the source had for
+        pooling.
+
+        path (Path): The directory. It is written beside and put in place at the end.
+        source (Path): Where the encoder came from.
+        new_vocabulary (bool): Whether the tokenizer is no longer the source's.
+        """
+        with replaced_directory(path) as fresh:
+            for file in sorted(source.rglob("*")):
+                name = file.relative_to(source)
+                if file.is_file() and file.suffix in _COPIED and str(name) not in _REPLACED:
+                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, fresh / name)
+            self._make_module_folders(fresh)
+            self.model.save_pretrained(str(fresh), safe_serialization=True)
+            if new_vocabulary or not (fresh / "tokenizer.json").is_file():
+                for name, content in self.tokenizer.files().items():
+                    (fresh / name).write_bytes(content)
+
+    @staticmethod
+    def _make_module_folders(path: Path) -> None:
+        # sentence-transformers looks for a folder for each module, also where it has no file.
+        modules = path / "modules.json"
+        if modules.is_file():
+            for module in json.loads(modules.read_text(encoding="utf8")):
+                (path / module["path"]).mkdir(exist_ok=True)
+
+    def _precision(self):
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+Change = Callable[[torch.nn.Module, PieceTokenizer], PieceTokenizer]
+
+
+def load(
+    settings: EncoderPart,
+    *,
+    seed: int = 0,
+    local_rank: int = 0,
+    change: Optional[Change] = None,
+) -> Tuple[MaskedLM, Path, bool]:
+    """Load the encoder of a run.
+
+    settings (EncoderPart): Which, and how to run it.
+    seed (int): Of a head that is built.
+    local_rank (int): Which CUDA device of this machine, where device is "auto" or "cuda".
+    change (Optional[Change]): Gets model and tokenizer before anything is made of them, and
+        returns the tokenizer to use.
+    RETURNS (Tuple[MaskedLM, Path, bool]): The model, the directory that it came from, and
+        whether its head is new.
+    RAISES (ValueError): It can't be loaded, or can't be pretrained so.
+    """
+    path = resolve_encoder(settings.name, sha256=settings.sha256)
+    tokenizer = PieceTokenizer.from_directory(path)
+    if tokenizer.tokenizer.mask_token_id is None:
+        raise ValueError(
+            f"The tokenizer of '{settings.name}' has no mask token, so the encoder was not "
+            "pretrained by masking and can't be adapted that way. Use one of the kind of BERT, "
+            "RoBERTa or MPNet."
+        )
+    model, new_head = load_with_head(path, seed)
+    if change is not None:
+        tokenizer = change(model, tokenizer)
+    return (
+        MaskedLM(model, tokenizer, settings, _device(settings.device, local_rank)),
+        path,
+        new_head,
+    )
+
+
+def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
+    """Load an encoder with its head, or with a new one where it has none.
+
+    path (Path): A directory that passed `check_directory`.
+    seed (int): Of a new head.
+    RETURNS (Tuple[PreTrainedModel, bool]): The model in fp32, and whether its head is new.
+    RAISES (ValueError): The family has no such head, or weights of the encoder are missing.
+    """
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    config = load_config(path)
+    try:
+        torch.manual_seed(seed_of(seed, 0x4EAD))
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            str(path),
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            torch_dtype=torch.float32,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"The encoder in {path} is of the type {config.model_type!r}, for which transformers "
+            f"has no masked-language-model head. ({str(error).splitlines()[0]})"
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+    prefix = model.base_model_prefix + "."
+    missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}"]
+    lost = [key for key in missing if key.startswith(prefix)]
+    if lost:
+        raise ValueError(
+            f"The weights in {path} lack {len(lost)} tensors that its config.json asks for (the "
+            f"first is '{lost[0]}'): the two files belong to different models."
+        )
+    return model, bool(missing)
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(name)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    return device
+
+
+def _limit(model: torch.nn.Module, tokenizer: PieceTokenizer) -> int:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not positions or positions < 0:
+        return tokenizer.max_pieces or DEFAULT_LIMIT
+    # RoBERTa and its kin number positions from the padding piece on.
+    for module in model.modules():
+        if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
+            return int(positions) - int(module.padding_idx) - 1
+    return int(positions)
+
+
+def _set_dropout(model: torch.nn.Module, rate: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+        # Attention's own: as a number, or as a module inside of it.
+        if isinstance(getattr(module, "dropout_prob", None), float):
+            module.dropout_prob = 0.0
+        if hasattr(module, "query") or hasattr(module, "q_lin"):
+            inner = getattr(module, "dropout", None)
+            if isinstance(inner, torch.nn.Dropout):
+                inner.p = 0.0

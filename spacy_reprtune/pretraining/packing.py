@@ -1,0 +1,210 @@
+"""Whole documents in batches of a fixed number of pieces, in an order that is a pure function."""
+
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from .corpus import Part
+
+# Documents further on that are tried for the last gap of a batch.
+LOOK_AHEAD = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows one after the other, without padding, shortest first.
+
+    ids (Tensor): Piece ids with special pieces, int64 of shape (n,).
+    index (Tensor): Index of each piece in its part of the corpus, -1 for special pieces and
+        for filling; int64 of shape (n,).
+    words (Tensor): The index of the first piece of the word that a piece belongs to; int64 of
+        shape (n,).
+    lengths (List[int]): Pieces of each window, ascending but for filling, which comes last.
+    n_real (int): Pieces without the filling.
+    """
+
+    ids: torch.Tensor
+    index: torch.Tensor
+    words: torch.Tensor
+    lengths: List[int]
+    n_real: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """RETURNS (Batch): The same on a device."""
+        moved = [_move(tensor, device) for tensor in (self.ids, self.index, self.words)]
+        return Batch(*moved, self.lengths, self.n_real)
+
+
+def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
+    """Cut documents that are longer than the encoder; no piece is lost, none comes twice.
+
+    part (Part): The documents.
+    limit (int): The most pieces of a window, special pieces not counted.
+    RETURNS (NDArray[int64]): First piece and length of each window, shape (n_windows, 2). Windows
+        begin at a word where one begins in the second half of what fits.
+    """
+    first, length = part.offsets[:-1], numpy.diff(part.offsets)
+    long = length > limit
+    whole = numpy.stack([first[~long], length[~long]], axis=1)[length[~long] > 0]
+    cut: List[Tuple[int, int]] = []
+    for start, end in zip(first[long], first[long] + length[long], strict=True):
+        while end - start > limit:
+            least = max(1, limit // 2)
+            words = numpy.flatnonzero(part.starts[start + least : start + limit + 1])
+            size = least + int(words[-1]) if len(words) else limit
+            cut.append((int(start), size))
+            start += size
+        cut.append((int(start), int(end - start)))
+    windows = numpy.concatenate([whole, numpy.array(cut, dtype=numpy.int64).reshape(-1, 2)])
+    return windows[numpy.argsort(windows[:, 0], kind="stable")]
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> NDArray[numpy.int64]:
+    """RETURNS (NDArray[int64]): The numbers below n in the order of an epoch."""
+    return numpy.random.Generator(numpy.random.Philox(key=[seed, epoch])).permutation(n)
+
+
+def pack(lengths: NDArray[numpy.int64], order: Sequence[int], budget: int) -> List[List[int]]:
+    """Put windows into batches, each in one.
+
+    lengths (NDArray[int64]): Pieces of each window, special pieces included.
+    order (Sequence[int]): The windows in order.
+    budget (int): The most pieces of a batch. No window may be longer.
+    RETURNS (List[List[int]]): The windows of each batch. It is filled in order until one does
+        not fit, then with the longest that do from those that come next.
+    """
+    order = numpy.asarray(order)
+    size = lengths[order]
+    taken = numpy.zeros(len(order), dtype=bool)
+    batches, position = [], 0
+    while position < len(order):
+        ahead = position + numpy.flatnonzero(~taken[position : position + budget])
+        sums = numpy.cumsum(size[ahead])
+        n = int(numpy.searchsorted(sums, budget, side="right"))
+        chosen = list(ahead[:n])
+        taken[ahead[:n]] = True
+        room = budget - int(sums[n - 1])
+        rest = ahead[n : n + LOOK_AHEAD]
+        while len(rest := rest[(size[rest] <= room) & ~taken[rest]]):
+            best = int(rest[numpy.argmax(size[rest])])
+            chosen.append(best)
+            taken[best] = True
+            room -= int(size[best])
+        batches.append([int(order[i]) for i in chosen])
+        while position < len(order) and taken[position]:
+            position += 1
+    return batches
+
+
+class Packer:
+    """The batches of a part of the corpus, for each step of each epoch."""
+
+    def __init__(
+        self,
+        part: Part,
+        *,
+        limit: int,
+        prefix: List[int],
+        suffix: List[int],
+        batch_pieces: int,
+        step_batches: int = 1,
+        seed: int = 0,
+        max_pieces: Optional[int] = None,
+        fill: int = -1,
+    ) -> None:
+        """Prepare to pack.
+
+        part (Part): The documents.
+        limit (int): The most pieces that the encoder takes, special pieces included.
+        prefix, suffix (List[int]): The special pieces around a window.
+        batch_pieces (int): The most pieces of a batch.
+        step_batches (int): Batches a step, over all processes.
+        seed (int): Of the order.
+        max_pieces (Optional[int]): Take every so many windows, for about this many pieces.
+        fill (int): With what piece to fill batches up to one static shape; -1 for no filling.
+        RAISES (ValueError): A batch can't hold a window.
+        """
+        special = len(prefix) + len(suffix)
+        limit = min(limit, batch_pieces)
+        if limit <= special:
+            raise ValueError(
+                f"batch_pieces = {batch_pieces} holds no piece besides {special} special ones."
+            )
+        self.part = part
+        self.windows = cut_documents(part, limit - special)
+        if max_pieces is not None:
+            self.windows = self.windows[:: max(1, int(self.windows[:, 1].sum()) // max_pieces)]
+        self.lengths = self.windows[:, 1] + special
+        self.prefix, self.suffix = prefix, suffix
+        self.limit, self.batch_pieces, self.step_batches = limit, batch_pieces, step_batches
+        self.seed, self.fill = seed, fill
+        self._epoch, self._batches = -1, []  # type: int, List[List[int]]
+
+    def epoch(self, epoch: int) -> List[List[int]]:
+        """RETURNS (List[List[int]]): The windows of each batch of an epoch."""
+        if epoch != self._epoch:
+            order = epoch_order(len(self.windows), self.seed, epoch)
+            self._epoch, self._batches = epoch, pack(self.lengths, order, self.batch_pieces)
+        return self._batches
+
+    def n_steps(self, epoch: int) -> int:
+        """RETURNS (int): Steps of an epoch."""
+        return -(-len(self.epoch(epoch)) // self.step_batches)
+
+    def efficiency(self, epoch: int) -> float:
+        """RETURNS (float): Share of the pieces that batches could hold that they hold."""
+        return float(self.lengths.sum()) / (len(self.epoch(epoch)) * self.batch_pieces)
+
+    def step(
+        self, epoch: int, step: int, rank: int = 0, world: int = 1
+    ) -> Iterator[Tuple[int, Batch]]:
+        """Make what a process computes in a step.
+
+        epoch, step (int): The epoch, and the step in it.
+        rank, world (int): The process, and how many there are.
+        YIELDS (Tuple[int, Batch]): Number of the batch in the epoch, and the batch.
+        """
+        first = step * self.step_batches
+        batches = self.epoch(epoch)[first : first + self.step_batches]
+        for k in range(rank, len(batches), world):
+            yield first + k, self.collate(batches[k])
+
+    def collate(self, chosen: Sequence[int]) -> Batch:
+        """RETURNS (Batch): A batch of some windows."""
+        chosen = sorted(chosen, key=lambda w: (self.lengths[w], w))
+        special = len(self.prefix) + len(self.suffix)
+        n_real = int(self.lengths[chosen].sum())
+        filling = _filling(self.batch_pieces - n_real, self.limit) if self.fill >= 0 else []
+        n = n_real + sum(filling)
+        ids, index, words = (numpy.full(n, -1, dtype=numpy.int64) for _ in range(3))
+        ids[n_real:] = self.fill
+        first, size = self.windows[chosen].T
+        begins = numpy.cumsum(size + special) - size - special
+        for i, piece in enumerate(self.prefix):
+            ids[begins + i] = piece
+        for i, piece in enumerate(self.suffix):
+            ids[begins + len(self.prefix) + size + i] = piece
+        # Each piece's place in its window, in the corpus, and in the batch.
+        place = numpy.arange(size.sum()) - numpy.repeat(numpy.cumsum(size) - size, size)
+        source = numpy.repeat(first, size) + place
+        target = numpy.repeat(begins + len(self.prefix), size) + place
+        ids[target], index[target] = self.part.pieces[source], source
+        # The last start so far; of a word that began in the window before, this one's first.
+        starts = self.part.starts[source].astype(bool) | (place == 0)
+        begun = numpy.maximum.accumulate(numpy.where(starts, numpy.arange(len(place)), 0))
+        words[target] = source[begun]
+        lengths = [int(length) for length in self.lengths[chosen]] + filling
+        return Batch(*map(torch.from_numpy, (ids, index, words)), lengths, n_real)
+
+
+def _filling(n: int, limit: int) -> List[int]:
+    return [limit] * (n // limit) + ([n % limit] if n % limit else [])
+
+
+def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

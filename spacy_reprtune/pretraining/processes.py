@@ -1,0 +1,92 @@
+"""One process or many: what `torchrun` and `accelerate launch` set up, and sums over all."""
+
+import os
+from dataclasses import dataclass
+from typing import List, Sequence
+
+import torch
+
+# Gradients are summed in pieces of this many numbers: 100 MB of fp32.
+BUCKET = 25_000_000
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    rank (int): Of this process.
+    size (int): How many there are.
+    local_rank (int): Of this process on its machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """RETURNS (bool): Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def sum(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Sum tensors over all processes, in place.
+
+        tensors (Sequence[Tensor]): Of one type, in all processes alike.
+        """
+        if self.size == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            torch.distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def total(self, numbers: Sequence[float], device: torch.device) -> List[float]:
+        """RETURNS (List[float]): Sums of numbers over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64, device=device)
+        self.sum([values])
+        return values.tolist()
+
+
+def join(device: str) -> World:
+    """Join the processes that the launcher started, if it did.
+
+    device (str): The `device` setting. "cpu" goes over gloo; a CUDA device over NCCL.
+    RETURNS (World): The processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size < 2:
+        return World()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)
+
+
+def leave(world: World) -> None:
+    """Leave the processes again."""
+    if world.size > 1 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _buckets(tensors: Sequence[torch.Tensor]) -> List[List[torch.Tensor]]:
+    buckets: List[List[torch.Tensor]] = []
+    room = 0
+    for tensor in tensors:
+        if not buckets or tensor.numel() > room:
+            buckets.append([])
+            room = BUCKET
+        buckets[-1].append(tensor)
+        room -= tensor.numel()
+    return buckets

@@ -1,0 +1,171 @@
+"""What a run shows for itself: its log, a picture, a table of filled masks, a page."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+
+from .model import MaskedLM
+
+# Fillings that the table shows.
+SHOWN = 5
+
+
+class Log:
+    """A JSONL file with a row a step or evaluation."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Open the log, without what an earlier attempt wrote after the step it goes on from.
+
+        path (Path): The file.
+        step (int): Steps taken so far.
+        """
+        rows = [row for row in read_log(path) if row["step"] <= step]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text("".join(map(_line, rows)), encoding="utf8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf8")
+
+    def write(self, **row: Any) -> None:
+        """Append a row."""
+        self._file.write(_line(row))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> List[Dict[str, Any]]:
+    """RETURNS (List[Dict[str, Any]]): The rows of a log; a last one that is cut off is left out."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+def fill_masks(lm: MaskedLM, sentences: Sequence[str]) -> List[List[str]]:
+    """Fill masks.
+
+    lm (MaskedLM): The model.
+    sentences (Sequence[str]): Each with one `[MASK]`, whatever the tokenizer calls it.
+    RETURNS (List[List[str]]): The best pieces for each, best first.
+    RAISES (ValueError): A sentence has no mask or several.
+    """
+    tokenizer = lm.tokenizer.tokenizer
+    found = []
+    lm.train(False)
+    for sentence in sentences:
+        if sentence.count("[MASK]") != 1:
+            raise ValueError(
+                f"[report] fill_mask: each sentence needs one [MASK], but this has "
+                f"{sentence.count('[MASK]')}: {sentence!r}"
+            )
+        text = sentence.replace("[MASK]", tokenizer.mask_token)
+        pieces = lm.tokenizer([text])[0].ids[: lm.limit - 8]
+        ids = torch.tensor([*lm.tokenizer.prefix, *pieces, *lm.tokenizer.suffix], device=lm.device)
+        with torch.no_grad():
+            hidden = lm.hidden(ids, [len(ids)])
+            place = (ids == tokenizer.mask_token_id).nonzero()[:, 0]
+            logits = lm.head.logits(hidden[place].float())[0, : len(tokenizer)]
+        best = logits.topk(SHOWN).indices.tolist()
+        found.append([tokenizer.decode([piece]).strip() for piece in best])
+    return found
+
+
+def perplexity(loss: float) -> float:
+    """RETURNS (float): Of a mean cross entropy."""
+    return math.exp(min(loss, 100.0))
+
+
+def write_page(report: Dict[str, Any], path: Path) -> None:
+    """Write the report as Markdown.
+
+    report (Dict[str, Any]): What `run.pretrain` returned.
+    path (Path): The file.
+    """
+    corpus, after = report["corpus"], report["after"]
+    lines = [
+        "# Pretraining",
+        "",
+        f"{corpus['pieces']['train']:,} pieces of {corpus['documents']['train']:,} documents; "
+        f"{corpus['documents']['heldout']:,} documents held out; of {corpus['read']:,} read, "
+        f"{corpus['duplicates']:,} were duplicates and {corpus['excluded']:,} overlapped with "
+        "excluded texts.",
+        "",
+        f"{report['steps']:,} steps at up to {report['learn_rate']:g}, "
+        f"{report['head_steps']:,} more for a new head before them. "
+        f"Result: the weights of step {report['result_step']:,}. "
+        f"Batches were {report['packing_efficiency']:.1%} full"
+        f"{'' if report['packed'] else ' before padding, which this encoder needs'}.",
+        "",
+        "| held-out text | loss before | after | perplexity before | after |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, label in (("heldout", "domain"), ("general", "general")):
+        before = report["before"].get(name)
+        if before is not None:
+            lines.append(
+                f"| {label} | {before:.4f} | {after[name]:.4f} | {perplexity(before):.2f} | "
+                f"{perplexity(after[name]):.2f} |"
+            )
+    if report["fill_mask"]:
+        lines += ["", "| sentence | before | after |", "| --- | --- | --- |"]
+        for row in report["fill_mask"]:
+            before, found = (", ".join(row[key]) for key in ("before", "after"))
+            lines.append(f"| {row['sentence']} | {before} | {found} |")
+    if report.get("vocabulary"):
+        words = report["vocabulary"]
+        lines += [
+            "",
+            f"{words['added']} pieces were added to the vocabulary: "
+            f"{words['pieces_per_word_before']:.3f} pieces a word before, "
+            f"{words['pieces_per_word_after']:.3f} after.",
+        ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf8")
+
+
+def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
+    """Draw losses and learning rate against steps.
+
+    rows (Sequence[Dict[str, Any]]): Of the log.
+    path (Path): PNG, SVG or PDF, by its suffix.
+    RETURNS (Optional[Path]): The file, or None where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    rates = axes.twinx()
+    for key, label, style in (
+        ("loss", "training", {"color": "#9aa5b8", "lw": 1}),
+        ("heldout", "held out", {"color": "#1f4e9c", "marker": "o", "ms": 4}),
+        ("general", "general sample", {"color": "#c2410c", "marker": "o", "ms": 4}),
+    ):
+        points = [(row["step"], row[key]) for row in rows if key in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    points = [(row["step"], row["learn_rate"]) for row in rows if "learn_rate" in row]
+    if points:
+        rates.plot(*zip(*points, strict=True), color="#d9dee7", ls="--")
+    rates.set_ylabel("learning rate (dashed)", color="#6b7280")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.grid(axis="y", alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _line(row: Dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"

@@ -1,0 +1,34 @@
+"""How much of a GPU's arithmetic a run makes use of."""
+
+from typing import Optional
+
+import torch
+
+from ..encoder.freezing import find_blocks
+from .model import MaskedLM
+
+# Dense bf16 products a second, from the makers' data sheets.
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12}
+
+
+def flops_per_piece(lm: MaskedLM, rate: float) -> float:
+    """Count the arithmetic that training needs.
+
+    lm (MaskedLM): The model.
+    rate (float): Share of the pieces that are projected to the vocabulary.
+    RETURNS (float): Operations a piece: two for each weight of a product forward, twice that on
+        the way back. Scores of attention are left out: they depend on the windows.
+    """
+    blocks = find_blocks(lm.model.base_model) or [lm.model.base_model]
+    weights = sum(p.numel() for block in blocks for p in block.parameters() if p.ndim > 1)
+    return 6.0 * (weights + rate * lm.head.projection.weight.numel())
+
+
+def utilisation(lm: MaskedLM, rate: float, pieces_per_second: float) -> Optional[float]:
+    """RETURNS (Optional[float]): Share of the device's peak (model FLOPs utilisation, Chowdhery et
+    al. 2022, PaLM, appendix B), or None where the device is unknown."""
+    if lm.device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(lm.device)
+    peak = next((value for key, value in PEAKS.items() if key in name), None)
+    return None if peak is None else pieces_per_second * flops_per_piece(lm, rate) / peak

@@ -1,0 +1,223 @@
+"""Training steps: masked batches in, one update out; and the loss of held-out text."""
+
+from dataclasses import dataclass
+from typing import Dict, List
+
+import numpy
+import torch
+
+from ..encoder.freezing import rate_factors
+from ..training.optimizer import parameter_groups
+from .corpus import Part
+from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
+from .model import MaskedLM
+from .packing import Packer
+from .processes import World
+from .settings import Settings, TrainingPart
+
+# Epochs from here on are those of the head's own steps, which come before the first epoch.
+HEAD_EPOCH = 1 << 30
+# Pieces that are counted at once, for memory.
+COUNTED = 50_000_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did, over all processes.
+
+    loss (float): Mean over the masked pieces.
+    masked (int): How many these were.
+    pieces (int): Pieces, special ones included.
+    rate (float): The learning rate.
+    norm (float): Of the gradient, before the clip.
+    """
+
+    loss: float
+    masked: int
+    pieces: int
+    rate: float
+    norm: float
+
+
+class Trainer:
+    """Takes steps."""
+
+    def __init__(
+        self, lm: MaskedLM, settings: Settings, *, head_steps: int, n_steps: int, world: World
+    ) -> None:
+        """Prepare to train.
+
+        lm (MaskedLM): The model.
+        settings (Settings): How.
+        head_steps (int): Steps on the frozen encoder that come first.
+        n_steps (int): Steps after these, for the schedule.
+        world (World): The processes.
+        """
+        self.lm, self.world = lm, world
+        self.training: TrainingPart = settings.training
+        self.head_steps, self.n_steps = head_steps, n_steps
+        self.masker = make_masker(lm, settings.masking.rate, settings.masking.whole_words)
+        lm.freeze_encoder(False)
+        factors = rate_factors(lm.model.base_model, settings.encoder.lr_decay)
+        parameters = [p for p in lm.model.parameters() if p.requires_grad]
+        groups = parameter_groups(parameters, factors)
+        for group in groups:
+            group["weight_decay"] = self.training.weight_decay if group["decays"] else 0.0
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            lr=self.training.learn_rate,
+            betas=(self.training.beta1, self.training.beta2),
+            eps=self.training.eps,
+            fused=True,
+        )
+
+    def rate(self, step: int) -> float:
+        """RETURNS (float): The learning rate of a step, counted from the head's first on."""
+        if step < self.head_steps:
+            return self.training.head_learn_rate
+        return learn_rate(self.training, step - self.head_steps, self.n_steps)
+
+    def step(self, packer: Packer, step: int, epoch: int, number: int) -> Step:
+        """Take a step.
+
+        packer (Packer): The training text.
+        step (int): Its number in the run.
+        epoch, number (int): The epoch, and its number in the epoch.
+        RETURNS (Step): What it did.
+        RAISES (ValueError): The gradient is not finite; the weights have not been touched.
+        """
+        self.lm.freeze_encoder(step < self.head_steps)
+        self.lm.train()
+        device, seed = self.lm.device, self.training.seed
+        n_masked = n_pieces = 0
+        data_epoch = HEAD_EPOCH if step < self.head_steps else epoch
+        losses: List[torch.Tensor] = []
+        for k, batch in packer.step(data_epoch, number, self.world.rank, self.world.size):
+            batch = batch.to(device)
+            masked = self.masker(batch.ids, batch.index, batch.words, seed, epoch)
+            # Dropout, too, is a function of the place in the run.
+            torch.manual_seed(seed_of(seed, epoch, k))
+            loss = self.lm.loss(batch, masked)
+            # A sum: how many pieces are masked in all is known only at the end.
+            loss.backward()
+            losses.append(loss.detach())
+            n_masked += len(masked.labels)
+            n_pieces += batch.n_real
+        total, count, pieces = self.world.total([_sum(losses), n_masked, n_pieces], device)
+        norm = self._update(step, max(count, 1.0))
+        return Step(total / max(count, 1.0), int(count), int(pieces), self.rate(step), norm)
+
+    def _update(self, step: int, n_masked: float) -> float:
+        parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            # A process without a batch in this step takes part in the sum; and what no batch
+            # reaches is treated alike whatever the number of processes.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.world.sum([p.grad for p in parameters])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]) / n_masked
+        if not bool(torch.isfinite(norm)):
+            self.optimizer.zero_grad()
+            raise ValueError(
+                f"The norm of the gradient is {float(norm)} in step {step}. The weights have not "
+                "been touched. Lower [training] learn_rate, or set [encoder] precision to 'fp32'."
+            )
+        clip = self.training.grad_clip
+        excess = max(1.0, float(norm) / clip) if clip else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step) * group["factor"]
+        # What torch's GradScaler sets: the fused update divides by it as it goes. So neither the
+        # mean over pieces nor the clip is a pass over the gradients.
+        scale = torch.tensor(n_masked * excess, dtype=torch.float32, device=self.lm.device)
+        self.optimizer.grad_scale = scale
+        self.optimizer.step()
+        self.optimizer.grad_scale = None
+        self.optimizer.zero_grad()
+        return float(norm)
+
+    def moments(self) -> Dict[str, torch.Tensor]:
+        """RETURNS (Dict[str, Tensor]): The optimizer's state, by the names of the parameters."""
+        found = {}
+        for name, parameter in self.lm.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                found[f"{key}:{name}"] = torch.as_tensor(value)
+        return found
+
+    def set_moments(self, moments: Dict[str, torch.Tensor]) -> None:
+        """Restore what `moments` gave."""
+        parameters = dict(self.lm.model.named_parameters())
+        for full, value in moments.items():
+            key, _, name = full.partition(":")
+            parameter = parameters[name]
+            self.optimizer.state[parameter][key] = value.to(parameter.device, copy=True)
+
+
+def start_head(lm: MaskedLM, part: Part) -> None:
+    """Let a new head begin with how frequent pieces are, which is most of what it learns first.
+
+    lm (MaskedLM): The model; its projection has a bias, or nothing is done.
+    part (Part): The training text.
+    """
+    bias = lm.head.projection.bias
+    if bias is None:
+        return
+    counts = numpy.zeros(len(bias), dtype=numpy.int64)
+    for first in range(0, len(part.pieces), COUNTED):
+        counts += numpy.bincount(part.pieces[first : first + COUNTED], minlength=len(bias))
+    shares = (counts + 1.0) / (counts.sum() + len(bias))
+    with torch.no_grad():
+        bias.copy_(torch.from_numpy(numpy.log(shares)))
+
+
+def learn_rate(training: TrainingPart, step: int, n_steps: int) -> float:
+    """RETURNS (float): Linear up over the warm-up, linear down to the final rate."""
+    n_warmup = round(training.warmup * n_steps)
+    if step < n_warmup:
+        return training.learn_rate * (step + 1) / n_warmup
+    done = min(1.0, (step - n_warmup) / max(1, n_steps - n_warmup))
+    return training.learn_rate * (1.0 - done * (1.0 - training.final_rate))
+
+
+def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
+    """RETURNS (Masker): Masks for a model's tokenizer, on its device."""
+    tokenizer = lm.tokenizer.tokenizer
+    return Masker(
+        mask_id=tokenizer.mask_token_id,
+        special_ids=tokenizer.all_special_ids,
+        vocab_size=min(len(tokenizer), lm.model.get_input_embeddings().weight.shape[0]),
+        rate=rate,
+        whole_words=whole_words,
+        device=lm.device,
+    )
+
+
+def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = False) -> float:
+    """Compute the loss of held-out text, 15 % of whose pieces are masked, always the same ones.
+
+    lm (MaskedLM): The model.
+    packer (Packer): The text.
+    world (World): The processes, which share the work.
+    whole_words (bool): Whether the pieces of a word are masked together.
+    RETURNS (float): Mean over the masked pieces.
+    """
+    masker = make_masker(lm, EVAL_RATE, whole_words)
+    lm.train(False)
+    losses, n_masked = [], 0
+    with torch.no_grad():
+        batches = [packer.epoch(0)[k] for k in range(world.rank, len(packer.epoch(0)), world.size)]
+        for chosen in batches:
+            batch = packer.collate(chosen).to(lm.device)
+            masked = masker(batch.ids, batch.index, batch.words, EVAL_SEED)
+            losses.append(lm.loss(batch, masked))
+            n_masked += len(masked.labels)
+    total, count = world.total([_sum(losses), n_masked], lm.device)
+    if not count:
+        raise ValueError(
+            "Not one piece of the held-out text is masked: there is too little of it. Raise "
+            "[corpus] heldout."
+        )
+    return total / count
+
+
+def _sum(losses: List[torch.Tensor]) -> float:
+    return float(torch.stack(losses).cpu().double().sum()) if losses else 0.0

@@ -1,0 +1,141 @@
+"""Documents from files: plain text, JSONL and `.spacy`, in directories or not, gzipped or not."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import IO, Iterator, List, Sequence
+
+SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".spacy")
+
+
+def find_files(paths: Sequence[Path]) -> List[Path]:
+    """Find the files that documents are read from.
+
+    paths (Sequence[Path]): Files of any name, and directories, searched for known suffixes.
+    RETURNS (List[Path]): The files, those of a directory in the order of their names.
+    RAISES (ValueError): A path does not exist, or a directory has no such file.
+    """
+    files: List[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and _kind(p) in SUFFIXES)
+            if not found:
+                raise ValueError(
+                    f"The directory {path} has no file with text. Files are taken by their "
+                    f"suffix: {', '.join(SUFFIXES)}, each also with .gz."
+                )
+            files.extend(found)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise ValueError(f"There is no text at {path}: no such file or directory.")
+    return files
+
+
+def read_documents(path: Path, *, unit: str = "line", text_key: str = "text") -> Iterator[str]:
+    """Read the documents of a file.
+
+    path (Path): `.jsonl` has a row a document, `.spacy` is a DocBin; anything else is plain
+        text in UTF-8. With `.gz` at the end it is unpacked on the way.
+    unit (str): What a document of plain text is: a "line", a "paragraph" (between empty lines),
+        or the "file".
+    text_key (str): The field of a JSONL row that holds the text.
+    YIELDS (str): The documents, without white space around them; never an empty one.
+    RAISES (ValueError): The file is not what its name says; the message has the line.
+    """
+    kind = _kind(path)
+    if kind == ".spacy":
+        documents = _docbin(path)
+    elif kind == ".jsonl":
+        documents = _rows(path, text_key)
+    elif unit == "line":
+        documents = _lines(path)
+    elif unit == "paragraph":
+        documents = _paragraphs(path)
+    else:
+        documents = iter(["\n".join(_lines(path))])
+    for text in documents:
+        text = text.strip()
+        if text:
+            yield text
+
+
+def _kind(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, start=1):
+                if b"\0" in line:
+                    raise ValueError(
+                        f"{path} is no text file: there is a zero byte in line {number}. Give "
+                        "text in UTF-8, or take the file out of the corpus."
+                    )
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    column = error.start + 1
+                    raise ValueError(
+                        f"{path}, line {number}, byte {column}: not UTF-8 (the byte is "
+                        f"0x{line[error.start]:02x}). Convert the file first, for example with "
+                        f"iconv -f LATIN1 -t UTF-8 {path.name}"
+                    ) from error
+                yield text.rstrip("\r\n")
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+
+
+def _paragraphs(path: Path) -> Iterator[str]:
+    lines: List[str] = []
+    for line in _lines(path):
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "\n".join(lines)
+            lines = []
+    yield "\n".join(lines)
+
+
+def _rows(path: Path, key: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error.msg}).") from error
+        if not isinstance(row, dict) or not isinstance(row.get(key), str):
+            has = f"it has {', '.join(map(repr, row))}" if isinstance(row, dict) else "it is none"
+            raise ValueError(
+                f"{path}, line {number}: a row has to be an object with a string under {key!r}; "
+                f"{has}. Name the field with [corpus] text_key."
+            )
+        yield row[key]
+
+
+def _docbin(path: Path) -> Iterator[str]:
+    try:
+        import spacy
+        from spacy.tokens import DocBin
+    except ImportError as error:
+        raise ValueError(f"Reading {path} needs spaCy: pip install spacy") from error
+    with _open(path) as file:
+        content = file.read()
+    try:
+        docs = list(DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:
+        # zlib's, msgpack's and spaCy's own; none of them names the file.
+        raise ValueError(f"{path} is no .spacy file: {type(error).__name__}: {error}") from error
+    return (doc.text for doc in docs)
+
+
+def normalise(text: str) -> List[str]:
+    """RETURNS (List[str]): A text's words, without case, punctuation and spacing."""
+    return re.findall(r"\w+", text.casefold())

@@ -1,0 +1,102 @@
+"""Configs are checked where they are read, and every message says what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from spacy_reprtune.pretraining.settings import (
+    PARTS,
+    parse_overrides,
+    read_settings,
+    settings_from,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("name", ["mlm.cfg", "mlm_gpu.cfg"])
+def test_shipped_configs_name_every_setting(name):
+    from confection import Config
+
+    settings = read_settings(CONFIGS / name, {"paths.text": "text.txt"})
+    assert settings.corpus.train == "text.txt"
+    config = Config().from_disk(CONFIGS / name, interpolate=False)
+    assert set(config) == {*PARTS, "paths"}
+    for section, values in settings.to_dict().items():
+        assert list(config[section]) == list(values)
+
+
+def test_overrides_are_read_as_json_or_text():
+    found = parse_overrides(
+        ["--training.max_steps", "5", "--corpus.train=a.txt", "--corpus.exclude", '["a", "b"]']
+    )
+    assert found == {
+        "training.max_steps": 5,
+        "corpus.train": "a.txt",
+        "corpus.exclude": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["steps"], "Can't make sense of 'steps'"),
+        (["--steps", "5"], "Can't make sense of '--steps'"),
+        (["--training.max_steps"], "--training.max_steps has no value"),
+        (["--training.seed", "--training.max_steps", "3"], "--training.seed has no value"),
+    ],
+)
+def test_bad_overrides_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parse_overrides(arguments)
+
+
+@pytest.mark.parametrize(
+    "section, values, message",
+    [
+        ("training", {"steps": 3}, r"\[training\] has no setting 'steps'"),
+        ("training", {"max_step": 3}, "Did you mean 'max_steps'"),
+        ("train", {}, "no section 'train'. Did you mean 'training'"),
+        ("training", {"max_steps": "many"}, r"max_steps = 'many', but it has to be a whole number"),
+        ("training", {"seed": True}, r"seed = True, but it has to be a whole number"),
+        ("training", {"seed": None}, r"\[training\] seed is not set"),
+        ("training", {"step_pieces": 100, "batch_pieces": 64}, r"multiple of batch_pieces \(64\)"),
+        ("training", {"max_epochs": 0}, "max_steps = 0. It has to be above 0 if max_epochs is 0"),
+        ("training", {"learn_rate": 0}, "learn_rate = 0.0. It has to be above 0"),
+        ("training", {"keep": "all"}, "keep = 'all'. It has to be one of"),
+        ("masking", {"rate": 1.5}, "rate = 1.5. It has to be a share"),
+        ("masking", {"rate": 15}, "rate = 15.0. It has to be a share"),
+        ("corpus", {"heldout": 0}, "heldout = 0.0"),
+        ("corpus", {"unit": "word"}, "unit = 'word'. It has to be one of"),
+        ("corpus", {"train": None}, r"\[corpus\] train is not set: .* --corpus.train"),
+        ("corpus", {"train": []}, "train = .*a path or a list of paths"),
+        ("encoder", {"unfreeze": True}, "has to be a text or a whole number"),
+        ("encoder", {"unfreeze": "some"}, "unfreeze = 'some'. Use 'all'"),
+        ("encoder", {"precision": "fp8"}, "precision = 'fp8'"),
+        ("encoder", {"dropout": 1.0}, "dropout = 1.0"),
+    ],
+)
+def test_bad_settings_are_refused(section, values, message):
+    config = {"encoder": {"name": "x"}, "corpus": {"train": "x.txt"}}
+    config[section] = {**config.get(section, {}), **values}
+    with pytest.raises(ValueError, match=message):
+        settings_from(config)
+
+
+def test_what_has_no_default_has_to_be_there():
+    with pytest.raises(ValueError, match=r"lacks \[corpus\] 'train'"):
+        settings_from({"encoder": {"name": "x"}})
+
+
+def test_a_config_that_is_none_is_named(tmp_path):
+    with pytest.raises(ValueError, match="There is no config"):
+        read_settings(tmp_path / "no.cfg")
+    path = tmp_path / "bad.cfg"
+    path.write_text("no section = 1\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"Can't read the config .*bad.cfg"):
+        read_settings(path)
+    path.write_text("[training]\nseed = 0\n", encoding="utf8")
+    with pytest.raises(ValueError, match="has no section 'trainin'. Did you mean 'training'"):
+        read_settings(path, {"trainin.seed": 1})
+    with pytest.raises(ValueError, match="has no variable 'txt'. Did you mean 'text'"):
+        read_settings(CONFIGS / "mlm.cfg", {"paths.txt": "x.txt"})
