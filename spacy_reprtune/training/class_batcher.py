@@ -1,11 +1,12 @@
 """Batches with the same number of texts of each label."""
 
 import random
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, TypeVar
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar
 
 from spacy.util import registry
 
 ItemT = TypeVar("ItemT")
+ValueT = TypeVar("ValueT")
 
 
 @registry.batchers("spacy_reprtune.batch_by_class.v1")
@@ -56,14 +57,17 @@ def batch_by_class_v1(
             return
         n_classes = min(len(groups), size // per_class)
         quota = size // n_classes
-        turns = _endless(list(groups), rng)
-        queues = {label: _endless(group, rng) for label, group in groups.items()}
+        turns = _turns(list(groups), n_classes, rng)
+        queues = {
+            label: _turns(range(len(group)), min(quota, len(group)), rng)
+            for label, group in groups.items()
+        }
         left = len(texts)
         while left > 0:
             chosen: Dict[int, ItemT] = {}
-            for label in _distinct(turns, n_classes):
-                for _ in range(min(quota, len(groups[label]))):
-                    item = next(queues[label])
+            for label in next(turns):
+                for i in next(queues[label]):
+                    item = groups[label][i]
                     # Of several labels, one has brought it already.
                     chosen.setdefault(id(item), item)
             left -= len(chosen)
@@ -72,18 +76,25 @@ def batch_by_class_v1(
     return batch
 
 
-def _endless(items: List[Any], rng: random.Random) -> Iterator[Any]:
-    """All items in random order, then again in another."""
+def _turns(values: Sequence[ValueT], n: int, rng: random.Random) -> Iterator[List[ValueT]]:
+    """So many different values at a time, in random order, each as often as the others."""
+    stream, waiting = _endless(values, rng), []
     while True:
-        yield from rng.sample(items, len(items))
+        found = dict.fromkeys(waiting)
+        waiting = []
+        while len(found) < n:
+            value = next(stream)
+            if value in found:
+                # Where one round ends and the next begins, a value can come twice.
+                waiting.append(value)
+            else:
+                found[value] = None
+        yield list(found)
 
 
-def _distinct(stream: Iterator[str], n: int) -> List[str]:
-    # Where one round ends and the next begins, a label could come twice.
-    found: Dict[str, None] = {}
-    while len(found) < n:
-        found[next(stream)] = None
-    return list(found)
+def _endless(values: Sequence[ValueT], rng: random.Random) -> Iterator[ValueT]:
+    while True:
+        yield from rng.sample(values, len(values))
 
 
 def _labels(item: Any) -> List[str]:
