@@ -6,14 +6,25 @@ import logging
 import random
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
-from thinc.api import Model, Optimizer
+from thinc.api import Optimizer
 from thinc.types import Floats2d
 
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
@@ -121,9 +132,16 @@ class FewShotTextClassifier(TextClassifier):
                 "add up to it: set [training] accumulate_gradient = 1, and for less memory lower "
                 "the size in [training.batcher]."
             )
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+
+    def announce(self, texts: Optional[List[str]] = None) -> None:
+        """Settle what is going to train, and log it once.
+
+        texts (Optional[List[str]]): The training texts, if they are at hand.
+        """
         # Without cross-entropy nothing but the next solution changes the head.
         self._shim.module.output.requires_grad_(self.cross_entropy > 0.0)
-        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+        super().announce(texts)
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Apply the accumulated gradients, and note that the head has to be solved anew.

@@ -1,6 +1,6 @@
 """`reprtune_setfit`: few texts a label, as SetFit (Tunstall et al. 2022), under `spacy train`."""
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional
+from typing import Any, Callable, Iterable, List, Optional
 
 from spacy.language import Language
 from spacy.pipeline.textcat import textcat_score
@@ -14,9 +14,6 @@ from .few_shot import FewShotTextClassifier
 from .textcat import DEFAULT_CONFIG as TEXTCAT_CONFIG
 from .textcat import SCORE_WEIGHTS, ClassWeights
 from .textcat_multilabel import MultiLabelTextClassifier
-
-if TYPE_CHECKING:
-    from ..training.setfit_trainer import SetFitTrainer
 
 DEFAULT_MODEL = """
 [model]
@@ -122,9 +119,7 @@ class SetFit(FewShotTextClassifier):
             text with different labels, or training settings that split or stream batches.
         """
         self._check_training(nlp)
-        super().initialize(
-            get_examples, nlp=nlp, labels=labels, positive_label=positive_label
-        )
+        super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
 
 
 class MultiLabelSetFit(FewShotTextClassifier, MultiLabelTextClassifier):

@@ -38,7 +38,9 @@ def pair_masks(
     return positive, ~positive & ~unsure & ~nothing
 
 
-def all_pairs_cosine(vectors: NDArray, positive: NDArray, negative: NDArray) -> Tuple[float, NDArray]:
+def all_pairs_cosine(
+    vectors: NDArray, positive: NDArray, negative: NDArray
+) -> Tuple[float, NDArray]:
     """Half the mean of (1 - cos)² over positive pairs and half the mean of cos² over negative ones.
 
     Both kinds weigh the same however many there are of each, as in the library's oversampling.

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.SentenceClassifier.v1`: vectors to be trained by contrast, under a solved head."""
+"""`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a solved head."""
 
 from typing import TYPE_CHECKING, List
 

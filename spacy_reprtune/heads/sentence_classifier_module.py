@@ -11,9 +11,7 @@ from .text_classifier_module import TextClassifier
 class SentenceClassifier(TextClassifier):
     """A text classifier with a linear head that also gives the vectors it classifies."""
 
-    def __init__(
-        self, encoder: Encoder, n_labels: int, *, pooling: str, normalize: bool
-    ) -> None:
+    def __init__(self, encoder: Encoder, n_labels: int, *, pooling: str, normalize: bool) -> None:
         """Build a new head on an encoder.
 
         encoder (Encoder): The encoder.

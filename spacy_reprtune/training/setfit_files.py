@@ -105,7 +105,9 @@ def read_body(path: Path) -> Body:
             f"{path} is no saved setfit model: it has no modules.json. It has to be the directory "
             "that SetFitModel.save_pretrained wrote."
         )
-    kinds = {part["type"].rpartition(".")[2]: part for part in srsly.read_json(path / "modules.json")}
+    kinds = {
+        part["type"].rpartition(".")[2]: part for part in srsly.read_json(path / "modules.json")
+    }
     foreign = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if foreign or not {"Transformer", "Pooling"} <= set(kinds) or kinds["Transformer"]["path"]:
         raise ValueError(
@@ -116,7 +118,11 @@ def read_body(path: Path) -> Body:
     found = [kind for kind, flag in POOLING_FLAGS.items() if pooling.get(flag)]
     if "pooling_mode" in pooling:
         found = numpy.atleast_1d(pooling["pooling_mode"]).tolist()
-    if len(found) != 1 or found[0] not in POOLING_FLAGS or pooling.get("pooling_mode_mean_sqrt_len_tokens"):
+    if (
+        len(found) != 1
+        or found[0] not in POOLING_FLAGS
+        or pooling.get("pooling_mode_mean_sqrt_len_tokens")
+    ):
         raise ValueError(
             f"The model in {path} pools in a way that has no counterpart here: {pooling}. "
             f"One of {', '.join(POOLING_FLAGS)} has."
@@ -180,7 +186,10 @@ def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
         weight, bias = head.coef_, head.intercept_
         if len(classes) == 2:
             # scikit-learn gives one logit for two labels: half of it for each side.
-            weight, bias = numpy.concatenate([-weight, weight]) / 2, numpy.array([-bias[0], bias[0]]) / 2
+            weight, bias = (
+                numpy.concatenate([-weight, weight]) / 2,
+                numpy.array([-bias[0], bias[0]]) / 2,
+            )
         return _head(weight, bias, [_name(value, labels) for value in classes], exclusive=True)
     if kind == "MultiOutputClassifier" or (kind == "OneVsRestClassifier" and head.multilabel_):
         rows = [_binary_row(estimator) for estimator in head.estimators_]

@@ -51,7 +51,10 @@ def test_losses_and_gradients_are_those_that_torch_finds(labels, seed):
     positive, negative = within(one_hot(labels, 4))
     tensor = torch.tensor(vectors, requires_grad=True)
     for ours, reference in (
-        (all_pairs_cosine(vectors, positive, negative), reference_cosine(tensor, positive, negative)),
+        (
+            all_pairs_cosine(vectors, positive, negative),
+            reference_cosine(tensor, positive, negative),
+        ),
         (
             supervised_contrastive(vectors, positive, negative, temperature=0.3),
             reference_supcon(tensor, positive, negative, 0.3),
@@ -107,9 +110,7 @@ def test_without_positive_pairs_the_negative_ones_still_push():
     vectors = numpy.array([[1.0, 0.2], [1.0, 0.1]])
     loss, gradient = all_pairs_cosine(vectors, *within(one_hot([0, 1], 2)))
     assert loss > 0.4 and numpy.abs(gradient).max() > 0
-    loss, gradient = supervised_contrastive(
-        vectors, *within(one_hot([0, 1], 2)), temperature=0.1
-    )
+    loss, gradient = supervised_contrastive(vectors, *within(one_hot([0, 1], 2)), temperature=0.1)
     assert loss == 0.0 and not gradient.any()
 
 
