@@ -32,6 +32,7 @@ from .support_set import SupportSet, unique_texts
 from .textcat import TextClassifier
 
 if TYPE_CHECKING:
+    from ..heads.probe import Probe
     from ..training.setfit_trainer import SetFitTrainer
 
 logger = logging.getLogger("spacy")
@@ -87,6 +88,8 @@ class FewShotTextClassifier(TextClassifier):
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy
         self.trainer = trainer
+        # C of the logistic regression, once it has been chosen.
+        self.cfg["head_strength"] = None
         self._forget()
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
@@ -240,10 +243,23 @@ class FewShotTextClassifier(TextClassifier):
         # Whether the encoder has moved since the head was solved.
         self._stale = False
 
-    def _solve(self, examples: Sequence[Example]):
+    def _solve(self, examples: Sequence[Example]) -> "Probe":
+        """Solve the head, as regularised as was best on the vectors of the untouched encoder.
+
+        After training there is nothing to choose by: the encoder has learned the labels of all
+        texts by heart, so whatever is held out of the regression is no longer unseen.
+        """
+        from ..heads.probe import fit_classes, fit_independent
+
         module = self._shim.module
         vectors = module.vectors([eg.reference.text for eg in examples])
-        probe = self._fit_probe(vectors, *self._gold(examples))
+        gold, known = self._gold(examples)
+        settings = {"weights": self._weights(), "strength": self.cfg["head_strength"]}
+        if self.exclusive:
+            probe = fit_classes(vectors, gold.argmax(1), len(self.labels), **settings)
+        else:
+            probe = fit_independent(vectors, gold, known, **settings)
+        self.cfg["head_strength"] = probe.strength
         module.set_output(probe.weight, probe.bias)
         return probe
 
@@ -254,6 +270,7 @@ class FewShotTextClassifier(TextClassifier):
         examples = self._support.examples
         self._check_support(examples)
         super()._initialize_model(get_examples)
+        self.cfg["head_strength"] = None
         probe = self._solve(examples)
         logger.info(
             "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out gold "

@@ -57,7 +57,7 @@ def all_pairs_cosine(
     loss = (weight * excess**2).sum()
     # Each pair is in the matrix twice, and moves both of its texts.
     d_units = 4.0 * (weight * excess) @ units
-    return float(loss), _through_units(d_units, units, norms)
+    return float(loss), _through_units(d_units, units, norms).astype(vectors.dtype)
 
 
 def supervised_contrastive(
@@ -80,17 +80,20 @@ def supervised_contrastive(
     # A text without any pair has no highest score; it is no anchor either.
     highest = numpy.where(pairs.any(1), scores.max(1, initial=-numpy.inf), 0.0)
     shares = numpy.exp(scores - highest[:, None])
-    total = numpy.maximum(shares.sum(1), numpy.finfo(vectors.dtype).tiny)
+    total = numpy.maximum(shares.sum(1), numpy.finfo(shares.dtype).tiny)
     logs = numpy.where(positive, scores - highest[:, None] - numpy.log(total)[:, None], 0.0)
     target = positive / numpy.maximum(positive.sum(1), 1)[:, None]
     weight = anchors / max(anchors.sum(), 1)
     loss = -(weight * (target * logs).sum(1)).sum()
     d_scores = weight[:, None] * (shares / total[:, None] - target)
     d_units = (d_scores + d_scores.T) @ units / temperature
-    return float(loss), _through_units(d_units, units, norms)
+    return float(loss), _through_units(d_units, units, norms).astype(vectors.dtype)
 
 
 def _units(vectors: NDArray) -> Tuple[NDArray, NDArray]:
+    # In double precision: how a product is summed up depends on where in memory it is, and what
+    # is rounded to single precision at the end is the same bits each time.
+    vectors = vectors.astype("d")
     norms = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     # A text without any piece has the zero vector, which has no direction.
     norms = numpy.where(norms > 0, norms, 1.0)
@@ -99,4 +102,4 @@ def _units(vectors: NDArray) -> Tuple[NDArray, NDArray]:
 
 def _through_units(d_units: NDArray, units: NDArray, norms: NDArray) -> NDArray:
     along = (d_units * units).sum(1, keepdims=True)
-    return ((d_units - along * units) / norms).astype(units.dtype)
+    return (d_units - along * units) / norms
