@@ -116,6 +116,20 @@ def model_config(encoder_config) -> Callable[..., Dict]:
     return config
 
 
+@pytest.fixture
+def sentence_config(encoder_config) -> Callable[..., Dict]:
+    """Makes the config block of a sentence classifier on the tiny encoder."""
+
+    def config(encoder: Dict = {}, **settings) -> Dict:  # noqa: B006
+        return {
+            "@architectures": "spacy_reprtune.SentenceClassifier.v1",
+            "encoder": encoder_config(**encoder),
+            **settings,
+        }
+
+    return config
+
+
 GOOD = ["a great film", "lovely and warm", "this movie is great", "quite a bright plot"]
 BAD = ["an awful film", "dull and cold", "this movie is bad", "quite a weak plot"]
 

@@ -11,8 +11,10 @@ from .convert import convert_cli
 from .harvest import harvest_cli
 from .init_config import init_config_cli
 from .mlm import mlm_cli
+from .learning_curve import learning_curve_cli
 from .package import package_cli
 from .results import results_cli
+from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
 from .sweep import sweep_cli
 
@@ -32,9 +34,14 @@ reprtune_cli.command(
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
+reprtune_cli.command("import-setfit")(import_setfit_cli)
+reprtune_cli.command("export-setfit")(export_setfit_cli)
 # What is no option of its own overrides the config.
 reprtune_cli.command(
     "sweep", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(sweep_cli)
+reprtune_cli.command(
+    "learning-curve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(learning_curve_cli)
 
 app.add_typer(reprtune_cli, name="reprtune")

@@ -66,6 +66,11 @@ class TorchShim(Shim):
             )
         return self._model
 
+    @property
+    def n_backward(self) -> int:
+        """RETURNS (int): Backward passes whose gradients wait for `finish_update`."""
+        return self._n_backward
+
     def initialize(self, n_labels: int) -> None:
         """Load the pretrained encoder that the settings name, and build a new head.
 

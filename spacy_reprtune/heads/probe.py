@@ -43,6 +43,7 @@ def fit_classes(
     n_labels: int,
     *,
     weights: Optional[Sequence[float]] = None,
+    strength: Optional[float] = None,
 ) -> Probe:
     """Solve a head with exclusive labels, whose logits go through a softmax.
 
@@ -50,6 +51,7 @@ def fit_classes(
     classes (ndarray): The label of each, shape (n,).
     n_labels (int): Labels of the head. One that no example has gets a low constant logit.
     weights (Optional[Sequence[float]]): Weight of each label, or None for 1.
+    strength (Optional[float]): The C to use, or None to choose it on held-out folds.
     RETURNS (Probe): The head.
     RAISES (ValueError): Fewer than two different labels occur.
     """
@@ -60,7 +62,9 @@ def fit_classes(
         )
     sample = None if weights is None else numpy.asarray(weights, dtype="f")[classes]
     scaled, mean, scale = _scale(vectors)
-    strength, score = _choose([(scaled, classes, sample)])
+    score = float("nan")
+    if strength is None:
+        strength, score = _choose([(scaled, classes, sample)])
     weight, bias = _solve(scaled, classes, sample, strength, n_labels)
     return _unscaled(weight, bias, mean, scale, strength, score)
 
@@ -71,6 +75,7 @@ def fit_independent(
     known: NDArray,
     *,
     weights: Optional[Sequence[float]] = None,
+    strength: Optional[float] = None,
 ) -> Probe:
     """Solve a head with independent labels, each logit through a sigmoid of its own.
 
@@ -78,6 +83,7 @@ def fit_independent(
     gold (ndarray): 0 or 1, shape (n, n_labels).
     known (ndarray): 1 where `gold` is annotated, shape (n, n_labels).
     weights (Optional[Sequence[float]]): Weight of the positive examples of each label.
+    strength (Optional[float]): The C to use, or None to choose it on held-out folds.
     RETURNS (Probe): The head. A label whose examples are all alike gets a constant logit.
     """
     scaled, mean, scale = _scale(vectors)
@@ -95,9 +101,11 @@ def fit_independent(
     # The rate of a label among its examples, one of each kind added.
     rate = ((gold * known).sum(0) + 1) / (known.sum(0) + 2)
     bias = numpy.log(rate / (1 - rate)).astype("f")
-    strength, score = STRENGTHS[0], float("nan")
-    if problems:
-        strength, score = _choose(list(problems.values()))
+    score = float("nan")
+    if strength is None:
+        strength = STRENGTHS[0]
+        if problems:
+            strength, score = _choose(list(problems.values()))
     for label, (rows, values, sample) in problems.items():
         both_weights, both_biases = _solve(rows, values, sample, strength, 2)
         weight[label] = both_weights[1] - both_weights[0]

@@ -41,7 +41,9 @@ def training_overview(
         trains = [p for p in parameters if p.requires_grad]
         rate = f"{max(factors[p] for p in trains):.3g}" if trains else "-"
         data.append((name, "trains" if trains else "frozen", _count(parameters), rate))
-    data.append(("head", "trains", _count(head), f"{head_lr:.3g}"))
+    trains = any(p.requires_grad for p in head)
+    rate = f"{head_lr:.3g}" if trains else "-"
+    data.append(("head", "trains" if trains else "solved", _count(head), rate))
     lines = table(
         data,
         header=("Part", "State", "Parameters", "Rate (x learn_rate)"),

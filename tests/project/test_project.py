@@ -83,6 +83,8 @@ def test_entry_points_load_and_are_registered_under_their_names():
     groups = {
         "spacy_architectures": registry.architectures,
         "spacy_batchers": registry.batchers,
+        "spacy_readers": registry.readers,
+        "spacy_misc": registry.misc,
     }
     points = list(distribution("spacy-reprtune").entry_points)
     assert {p.group for p in points} == {*groups, "spacy_factories", "spacy_cli"}
@@ -104,10 +106,10 @@ for name in names.split():
     sys.modules[name] = None
 import importlib.metadata as metadata
 import spacy
-from spacy_reprtune.components import textcat, textcat_multilabel
+from spacy_reprtune.components import setfit, textcat, textcat_multilabel
 import spacy_reprtune.cli
 nlp = spacy.blank("en")
-assert nlp.has_factory("reprtune_textcat")
+assert nlp.has_factory("reprtune_textcat") and nlp.has_factory("reprtune_setfit")
 loaded = [n for n in names.split() if sys.modules.get(n) is not None]
 assert not loaded, loaded
 """

@@ -1,0 +1,109 @@
+"""Few-shot samples: rotten_tomatoes, and two sets made of the docstrings of installed packages."""
+
+import argparse
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from benchmarks.data import Texts, rotten_tomatoes
+
+# The many-class set: modules of packages, as many as have enough paragraphs of so many words.
+MANY_CLASSES = 40
+MANY_WORDS = 15
+MANY_TRAIN = 16
+MANY_TEST = 20
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A set to draw samples from.
+
+    name (str): Prefix of its figures.
+    per_class (int): Texts a label of a sample.
+    train, test (Texts): What samples are drawn from, and what is scored.
+    """
+
+    name: str
+    per_class: int
+    train: Texts
+    test: Texts
+
+    def sample(self, seed: int) -> Texts:
+        """RETURNS (Texts): So many texts of each label, in random order."""
+        rng = random.Random(seed)
+        groups: Dict[str, List[int]] = {}
+        for i, label in enumerate(self.train.labels):
+            groups.setdefault(label, []).append(i)
+        chosen = [i for _, g in sorted(groups.items()) for i in rng.sample(g, self.per_class)]
+        rng.shuffle(chosen)
+        return self.train.take(chosen)
+
+
+def rotten_tomatoes_few(args: argparse.Namespace, per_class: int, test: int) -> FewShot:
+    """RETURNS (FewShot): Two labels, sentences."""
+    splits = rotten_tomatoes(args)
+    picked = list(range(len(splits["test"])))
+    random.Random(0).shuffle(picked)
+    return FewShot(
+        "rotten_tomatoes", per_class, splits["train"], splits["test"].take(picked[:test])
+    )
+
+
+def docstring_sets() -> Dict[str, FewShot]:
+    """Make the harvested topics and the many-class set, which is "which module is this about".
+
+    Modules of the test data are not among those of the training data.
+
+    RETURNS (Dict[str, FewShot]): `topics_8`, `topics_16` and `modules_8`.
+    """
+    from spacy_reprtune.data.docstrings import PACKAGES, find_packages, read_docstrings
+    from spacy_reprtune.data.paragraphs import Paragraph, collect_paragraphs
+    from spacy_reprtune.data.topics import load_topics, select_passages
+
+    found, _ = find_packages(PACKAGES)
+
+    def paragraphs(topic_of: Callable) -> List[Paragraph]:
+        return collect_paragraphs(read_docstrings(found), topic_of=topic_of, seed=0)[0]
+
+    table = load_topics(Path(__file__).resolve().parents[1] / "assets" / "topics.json")
+    passages = select_passages(paragraphs(table.topic_of), labels=table.labels, size=300, seed=0)
+    train, test = (
+        Texts([p.text for p in passages[split]], [p.topic for p in passages[split]])
+        for split in ("train", "test")
+    )
+    modules = [
+        p for p in paragraphs(_second_level) if p.topic and len(p.text.split()) >= MANY_WORDS
+    ]
+    return {
+        "topics_8": FewShot("topics_8", 8, train, test),
+        "topics_16": FewShot("topics_16", 16, train, test),
+        "modules_8": _many(modules),
+    }
+
+
+def _second_level(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def _many(paragraphs: List) -> FewShot:
+    counts = {s: Counter(p.topic for p in paragraphs if p.split == s) for s in ("train", "test")}
+    labels = [
+        label
+        for label, n in sorted(counts["train"].items(), key=lambda item: (-item[1], item[0]))
+        if n >= MANY_TRAIN and counts["test"][label] >= MANY_TEST // 2
+    ][:MANY_CLASSES]
+    kept: Dict[str, Texts] = {}
+    for split in ("train", "test"):
+        rng = random.Random(0)
+        texts: List[str] = []
+        golds: List[str] = []
+        for label in labels:
+            own = [p.text for p in paragraphs if p.split == split and p.topic == label]
+            if split == "test":
+                own = rng.sample(own, min(len(own), MANY_TEST))
+            texts += own
+            golds += [label] * len(own)
+        kept[split] = Texts(texts, golds)
+    return FewShot("modules_8", 8, kept["train"], kept["test"])

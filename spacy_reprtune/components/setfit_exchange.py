@@ -1,0 +1,97 @@
+"""Saved `setfit` models in, and out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy
+import spacy
+from spacy.language import Language
+
+if TYPE_CHECKING:
+    from .few_shot import FewShotTextClassifier
+
+
+def import_setfit(
+    path: Union[str, Path],
+    *,
+    trust_pickle: bool = False,
+    name: str = "textcat",
+    lang: str = "en",
+    **encoder_settings: Any,
+) -> Language:
+    """Make a pipeline of a model that `SetFitModel.save_pretrained` wrote.
+
+    Vectors and probabilities are the library's. Texts that are longer than the library reads
+    differ: it cuts them off, here they get several windows.
+
+    path (Union[str, Path]): The model's directory.
+    trust_pickle (bool): Whether to load its head, a pickle, which runs whatever code it contains.
+    name (str): Name of the component.
+    lang (str): Language of the pipeline.
+    encoder_settings (Any): More settings of `spacy_reprtune.Encoder.v1`.
+    RETURNS (Language): A pipeline that is ready to use, to save, or to train further.
+    RAISES (ValueError): The head is a pickle and not trusted, or some part of the model has no
+        counterpart.
+    """
+    from ..training.setfit_files import read_body, read_head
+
+    path = Path(path)
+    body = read_body(path)
+    head = read_head(path, trust_pickle=trust_pickle)
+    nlp = spacy.blank(lang)
+    encoder = {
+        "@architectures": "spacy_reprtune.Encoder.v1",
+        "name": str(path),
+        "window": body.max_pieces,
+        **encoder_settings,
+    }
+    model = {
+        "@architectures": "spacy_reprtune.SentenceClassifier.v1",
+        "pooling": body.pooling,
+        "normalize": body.normalize,
+        "encoder": encoder,
+    }
+    settings = {"exclusive": head.exclusive, "model": model}
+    pipe: Any = nlp.add_pipe("reprtune_setfit", name=name, config=settings)
+    for label in head.labels:
+        pipe.add_label(label)
+    sample = numpy.zeros((1, len(head.labels)), dtype="f")
+    pipe.model.initialize(X=[nlp.make_doc("")], Y=sample)
+    pipe.model.shims[0].module.set_output(head.weight, head.bias)
+    return nlp
+
+
+def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None:
+    """Write a component as a directory that `SetFitModel.from_pretrained` reads.
+
+    The head becomes a pickle, because the library reads nothing else.
+
+    pipe (FewShotTextClassifier): The component.
+    path (Union[str, Path]): The directory. One that is there is replaced.
+    RAISES (ValueError): It is no `reprtune_setfit`, has fewer than two labels, or pools in a way
+        that the library does not know.
+    """
+    from ..encoder.atomic import replaced_directory
+    from ..training.setfit_files import Head, write_body, write_head
+    from .few_shot import FewShotTextClassifier
+
+    if not isinstance(pipe, FewShotTextClassifier):
+        raise ValueError(
+            f"A {type(pipe).__name__} can't be written as a setfit model; a reprtune_setfit "
+            "component can."
+        )
+    if len(pipe.labels) < 2:
+        raise ValueError(
+            f"'{pipe.name}' has the one label {pipe.labels[0]!r}, and a setfit model has two at "
+            "least."
+            if pipe.labels
+            else f"'{pipe.name}' has no labels yet: train it first."
+        )
+    pipe.refit()
+    shim = pipe.model.shims[0]
+    output = shim.module.output
+    weight = output.weight.detach().cpu().numpy()
+    bias = output.bias.detach().cpu().numpy()
+    with replaced_directory(Path(path)) as folder:
+        write_body(shim, folder)
+        write_head(Head(weight, bias, list(pipe.labels), pipe.exclusive), folder)

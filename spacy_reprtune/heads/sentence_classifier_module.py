@@ -1,0 +1,46 @@
+"""The torch module behind `spacy_reprtune.SentenceClassifier.v1`."""
+
+from typing import Sequence
+
+import torch
+
+from ..encoder.module import Encoder
+from .text_classifier_module import TextClassifier
+
+
+class SentenceClassifier(TextClassifier):
+    """A text classifier with a linear head that also gives the vectors it classifies."""
+
+    def __init__(self, encoder: Encoder, n_labels: int, *, pooling: str, normalize: bool) -> None:
+        """Build a new head on an encoder.
+
+        encoder (Encoder): The encoder.
+        n_labels (int): Columns of the logits.
+        pooling (str): See `Pooling`.
+        normalize (bool): Whether vectors are brought to length 1.
+        """
+        super().__init__(encoder, n_labels, pooling=pooling, hidden_width=None)
+        self.normalize = normalize
+
+    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute logits, and in training vectors as well.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels); in training the vectors in front
+            of them, shape (n_texts, width + n_labels).
+        """
+        if not self.training:
+            return super().forward(texts)
+        unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        vectors = self.pool(list(unique))
+        rows = torch.cat([vectors, self.classify(vectors)], dim=1)
+        return rows[torch.tensor([unique[text] for text in texts], device=rows.device)]
+
+    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute one vector a text, what the losses and the head get.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32, shape (n_texts, width).
+        """
+        vectors = super().pool(texts)
+        return torch.nn.functional.normalize(vectors, dim=1) if self.normalize else vectors

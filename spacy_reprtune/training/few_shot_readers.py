@@ -1,0 +1,142 @@
+"""Corpora of few texts: a sample of a larger one, or what the names of labels give."""
+
+import logging
+import random
+from pathlib import Path
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Corpus, Example
+from spacy.util import registry
+
+logger = logging.getLogger("spacy")
+
+Reader = Callable[[Language], Iterable[Example]]
+Labels = Union[List[str], Dict[str, Union[str, List[str]]]]
+
+
+@registry.readers("spacy_reprtune.FewShot.v1")
+def FewShot_v1(path: Optional[Path], *, per_class: int = 16, seed: int = 0) -> Reader:
+    """Read some texts of each label of a corpus.
+
+    The sample depends on the corpus, the number and the seed alone, and with one seed a smaller
+    sample is a part of a larger one. A label with fewer texts than asked for gives all it has.
+    With several labels a text is counted for each; texts that are annotated to have none are
+    sampled like those of a label.
+
+    path (Optional[Path]): A `.spacy` file or a directory of them; null if it is to be set with
+        `--paths.train`.
+    per_class (int): Texts of each label.
+    seed (int): Which ones.
+    RETURNS (Callable[[Language], Iterable[Example]]): The corpus reader.
+    RAISES (ValueError): There is no path, `per_class` is below 1, or nothing is annotated.
+    """
+    if per_class < 1:
+        raise ValueError(f"per_class = {per_class}. Use 1 or more; 8 to 16 are usual.")
+
+    def read(nlp: Language) -> Iterator[Example]:
+        if path is None:
+            raise ValueError(
+                "spacy_reprtune.FewShot.v1 has no path: name a .spacy file in the config, or "
+                "with --paths.train FILE."
+            )
+        examples = list(Corpus(path)(nlp))
+        chosen = sample_per_class([eg.reference for eg in examples], per_class, seed)
+        if not chosen:
+            raise ValueError(f"None of the docs in {path} has any doc.cats to sample by.")
+        logger.debug("FewShot: %d of %d docs of %s", len(chosen), len(examples), path)
+        yield from (examples[i] for i in chosen)
+
+    return read
+
+
+def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int]:
+    """Choose docs of each label.
+
+    docs (Sequence[Doc]): Docs with gold `doc.cats`; those without are never chosen.
+    per_class (int): Docs of each label.
+    seed (int): Which ones.
+    RETURNS (List[int]): Their indices, in the docs' order. Of several docs with the same text the
+        first counts alone.
+    """
+    groups: Dict[str, List[int]] = {}
+    seen = set()
+    for i, doc in enumerate(docs):
+        if not doc.cats or doc.text in seen:
+            continue
+        seen.add(doc.text)
+        for label in [k for k, value in doc.cats.items() if value > 0] or [""]:
+            groups.setdefault(label, []).append(i)
+    chosen = set()
+    for label, group in sorted(groups.items()):
+        # A generator of its own, so that no label's sample depends on the other labels.
+        order = random.Random(f"{seed} {label}").sample(group, len(group))
+        chosen.update(order[:per_class])
+    return sorted(chosen)
+
+
+@registry.readers("spacy_reprtune.LabelTemplates.v1")
+def LabelTemplates_v1(
+    labels: Labels,
+    *,
+    templates: Optional[List[str]] = None,
+    corpus: Optional[Reader] = None,
+) -> Reader:
+    """Make texts from the names of labels, for a start without any annotation.
+
+    It is what `setfit.get_templated_dataset` does, but each text comes once, however often: here
+    one text is encoded once a batch anyway. So use several templates or descriptions, to give
+    each label texts that can be drawn together.
+
+    labels (Union[List[str], Dict[str, Union[str, List[str]]]]): The labels, or what to put into
+        the templates for each: a description, or several.
+    templates (Optional[List[str]]): Texts with `{}` where the label or description goes; null
+        for "This sentence is {}", the library's.
+    corpus (Optional[Callable[[Language], Iterable[Example]]]): A corpus whose examples come as
+        well, for example `spacy_reprtune.FewShot.v1`, or null.
+    RETURNS (Callable[[Language], Iterable[Example]]): The corpus reader.
+    RAISES (ValueError): Fewer than two labels, a template without `{}`, or two labels that
+        give the same text.
+    """
+    templates = ["This sentence is {}"] if templates is None else templates
+    texts = label_texts(labels, templates)
+    names = list(labels)
+
+    def read(nlp: Language) -> Iterator[Example]:
+        for text, label in texts.items():
+            cats = {name: float(name == label) for name in names}
+            yield Example.from_dict(nlp.make_doc(text), {"cats": cats})
+        if corpus is not None:
+            yield from corpus(nlp)
+
+    return read
+
+
+def label_texts(labels: Labels, templates: Sequence[str]) -> Dict[str, str]:
+    """Fill templates.
+
+    labels, templates: See `LabelTemplates_v1`.
+    RETURNS (Dict[str, str]): Texts and the label of each.
+    RAISES (ValueError): See `LabelTemplates_v1`.
+    """
+    if len(labels) < 2:
+        raise ValueError(f"labels = {labels!r}: a classifier needs two labels at least.")
+    wrong = [template for template in templates if "{}" not in template]
+    if wrong or not templates:
+        raise ValueError(
+            f"templates = {list(templates)!r}: each has to have {{}} where the label goes, as in "
+            '"This sentence is {}".'
+        )
+    texts: Dict[str, str] = {}
+    for label in labels:
+        described = labels[label] if isinstance(labels, dict) else label
+        for description in [described] if isinstance(described, str) else described:
+            for template in templates:
+                text = template.replace("{}", description)
+                if texts.setdefault(text, label) != label:
+                    raise ValueError(
+                        f"The labels {texts[text]!r} and {label!r} both give the text {text!r}. "
+                        "Describe them differently."
+                    )
+    return texts

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import spacy
+import srsly
+from conftest import BAD, GOOD
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.training.learning_curve import Result, parse_sizes, summarize
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    nlp = spacy.blank("en")
+    docs = []
+    for texts, good in ((GOOD, 1.0), (BAD, 0.0)):
+        for text in texts:
+            doc = nlp.make_doc(text)
+            doc.cats = {"GOOD": good, "BAD": 1.0 - good}
+            docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "corpus.spacy")
+    return tmp_path / "corpus.spacy"
+
+
+def run(corpus, encoder, *more):
+    args = ["learning-curve"]
+    args += [str(CONFIGS / "textcat_setfit.cfg"), str(CONFIGS / "textcat_joint.cfg")]
+    args += ["--output", str(corpus.parent / "curve.json"), "--seeds", "1"]
+    args += ["--setfit-steps", "2", "--joint-steps", "2"]
+    args += ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
+    for key, value in {"name": encoder, "sha256": "null", "precision": "fp32"}.items():
+        args += [f"--components.textcat.model.encoder.{key}", str(value)]
+    return CliRunner().invoke(reprtune_cli, [*args, *more])
+
+
+def test_all_recipes_are_scored_on_the_same_samples_and_drawn(corpus, tiny_encoder):
+    done = run(corpus, tiny_encoder, "--per-class", "2,4")
+    assert done.exit_code == 0, done.output
+    saved = srsly.read_json(corpus.parent / "curve.json")
+    found = {(r["recipe"], r["per_class"]) for r in saved["results"]}
+    assert found == {(r, n) for r in ("probe", "setfit", "joint") for n in (2, 4)}
+    assert all(0.0 <= r["score"] <= 1.0 for r in saved["results"])
+    assert (corpus.parent / "curve.png").stat().st_size > 1000
+    # The same command again has nothing left to do; a size more adds to it.
+    first = (corpus.parent / "curve.json").read_text()
+    assert run(corpus, tiny_encoder, "--per-class", "2,4").exit_code == 0
+    assert (corpus.parent / "curve.json").read_text() == first
+
+
+def test_results_of_other_data_are_not_mixed_in(corpus, tiny_encoder):
+    assert run(corpus, tiny_encoder, "--per-class", "2").exit_code == 0
+    (corpus.parent / "curve.json").write_text(
+        (corpus.parent / "curve.json").read_text().replace('fingerprint":"', 'fingerprint":"0')
+    )
+    done = run(corpus, tiny_encoder, "--per-class", "2")
+    assert done.exit_code == 1 and "other" in done.output
+    (corpus.parent / "curve.json").write_text("{}")
+    done = run(corpus, tiny_encoder, "--per-class", "2")
+    assert done.exit_code == 1 and "what a learning curve writes" in done.output
+
+
+@pytest.mark.parametrize("text", ["", "1,x", "0,2", "-1"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(ValueError, match="no number of texts"):
+        parse_sizes(text)
+
+
+def test_sizes_come_sorted_and_once():
+    assert parse_sizes("8, 2,2") == [2, 8]
+
+
+def test_a_summary_has_the_mean_and_spread_of_each_recipe_and_size():
+    results = [Result("setfit", 4, i, score) for i, score in enumerate((0.5, 0.7))]
+    (point,) = summarize(results)
+    assert point["mean"] == pytest.approx(0.6) and point["n"] == 2
+    assert point["std"] == pytest.approx(0.1414, abs=1e-4)
