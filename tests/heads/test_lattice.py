@@ -97,7 +97,8 @@ def test_loss_and_gradients_are_those_of_enumeration(name, learned, temperature)
         start += n
     expected = total / (gold >= 0).sum()
     expected.backward()
-    assert loss == pytest.approx(float(expected), rel=1e-6)
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    assert lattice.negative_log_likelihood(logits, lengths, gold) == pytest.approx(loss)
     numpy.testing.assert_allclose(d_logits, cells.grad.numpy(), atol=1e-6)
     numpy.testing.assert_allclose(d_transitions, scores.grad.numpy(), atol=1e-6)
 
