@@ -11,7 +11,6 @@ from thinc.api import Optimizer
 
 from .encoder_pipe import EncoderPipe
 
-# Examples, and what the model gave for the doc of each.
 LossOfTemperature = Callable[[float], float]
 
 
@@ -36,13 +35,15 @@ class CalibratedPipe(EncoderPipe):
         """RETURNS (float): What logits are divided by."""
         return self.cfg.get("temperature", 1.0)
 
-    def temperature_loss(self, examples: List[Example], logits: List[Any]) -> LossOfTemperature:
+    def temperature_loss(
+        self, examples: List[Example], logits: List[Any]
+    ) -> Optional[LossOfTemperature]:
         """Prepare to fit the temperature.
 
         examples (List[Example]): Evaluated examples.
         logits (List[Any]): What `keep_logits` got for each.
-        RETURNS (Callable[[float], float]): The loss of the gold values at a temperature, or None
-            where nothing is annotated.
+        RETURNS (Optional[Callable[[float], float]]): The loss of the gold values at a temperature,
+            or None where there is nothing to fit it to.
         """
         raise NotImplementedError
 

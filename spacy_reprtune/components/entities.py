@@ -1,8 +1,7 @@
 """Entities of docs: read from gold annotation, written with their scores."""
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -129,63 +128,6 @@ def register_score() -> None:
     """Make `span._.score` known, unless someone else has."""
     if not Span.has_extension(SCORE):
         Span.set_extension(SCORE, default=None)
-
-
-@dataclass
-class Survey:
-    """What the training data have, and what of it can't be learned from.
-
-    labels (Dict[str, int]): Entities of each label.
-    docs, unannotated (int): Docs, and those whose entities were never set.
-    missing (int): Tokens of other docs whose annotation is missing.
-    cut (int): Entities whose borders are not between tokens.
-    span_groups (Dict[str, Tuple[int, int]]): Of docs without entities: spans in each group, and
-        how many of them overlap the one before.
-    """
-
-    labels: Dict[str, int]
-    docs: int
-    unannotated: int
-    missing: int
-    cut: int
-    span_groups: Dict[str, Tuple[int, int]]
-
-
-def survey(examples: Iterable[Example]) -> Survey:
-    """Count what is there.
-
-    examples (Iterable[Example]): The training examples.
-    RETURNS (Survey): The counts.
-    """
-    labels: Counter = Counter()
-    groups: Dict[str, Tuple[int, int]] = {}
-    docs = unannotated = missing = cut = 0
-    for example in examples:
-        docs += 1
-        reference = example.reference
-        if len(reference) and not reference.has_annotation("ENT_IOB"):
-            unannotated += 1
-            for key, group in reference.spans.items():
-                n_spans, n_overlapping = groups.get(key, (0, 0))
-                overlapping = _overlaps(group)
-                groups[key] = (n_spans + len(group), n_overlapping + overlapping)
-            continue
-        gold = read_gold(example)
-        labels.update(entity.label_ for entity in reference.ents)
-        lost = len(reference.ents) - len(gold.entities)
-        cut += lost
-        if not lost:
-            missing += int((~gold.known).sum())
-    return Survey(dict(sorted(labels.items())), docs, unannotated, missing, cut, groups)
-
-
-def _overlaps(group: SpanGroup) -> int:
-    spans = sorted((span.start, span.end) for span in group)
-    reach, count = 0, 0
-    for start, end in spans:
-        count += start < reach
-        reach = max(reach, end)
-    return count
 
 
 def _same_tokens(first: Doc, second: Doc) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -14,21 +14,15 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..heads.losses import cross_entropy
-from ..heads.tags import TagScheme, TagSpan
+from ..heads.tags import TagScheme
 from ..heads.token_classifier import TagScores
 from .calibrated_pipe import CalibratedPipe, LossOfTemperature
-from .entities import (
-    Entity,
-    Gold,
-    Survey,
-    entity_results,
-    is_space,
-    is_taken,
-    read_gold,
-    register_score,
-    survey,
-    write_entities,
-)
+from .entities import entity_results, read_gold, register_score, write_entities
+from .entity_survey import nothing_to_learn, problems, survey
+from .tag_rows import DocEntities, compare, decode, gold_tags
+
+if TYPE_CHECKING:
+    from ..heads.lattice import Lattice
 
 logger = logging.getLogger("spacy")
 
@@ -61,17 +55,6 @@ reinit_last = 0
 # first number of tokens are encoded; of those tokens, the second number of each kind is used.
 PROBE_READ = 100_000
 PROBE_TOKENS = 10_000
-
-
-class DocEntities(NamedTuple):
-    """What is predicted for a doc.
-
-    entities (List[Entity]): First token, token after the last, label; in order, none overlapping.
-    scores (List[float]): The probability of each.
-    """
-
-    entities: List[Entity]
-    scores: List[float]
 
 
 @Language.factory(
@@ -218,8 +201,11 @@ class EntityRecognizer(CalibratedPipe):
             return []
         scores = self.model.predict(docs)
         logits = _numpy(scores.logits)
-        self._keep(docs, scores, logits)
-        return self._decode(docs, logits, scores)
+        transitions = None if scores.transitions is None else _numpy(scores.transitions)
+        rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
+        self.keep_logits(docs, [(own, transitions) for own in rows])
+        lattice = self._lattice(transitions, self.temperature)
+        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=self.min_score)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
         """Write entities to `doc.ents`, and with their scores to `doc.spans` and `span._.score`.
@@ -232,9 +218,7 @@ class EntityRecognizer(CalibratedPipe):
                 doc, entities, scores, spans_key=self.spans_key, overwrite=self.overwrite
             )
 
-    def get_loss(
-        self, examples: Iterable[Example], scores: TagScores
-    ) -> Tuple[float, TagScores]:
+    def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
         """Compute the loss and its gradient.
 
         examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
@@ -245,18 +229,19 @@ class EntityRecognizer(CalibratedPipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         logits = _numpy(scores.logits)
-        keep, lengths, gold = self._gold_tags(examples, logits)
+        gold = gold_tags(examples, logits, self.tags)
         gradient = numpy.zeros_like(logits)
-        d_transitions = None
-        rows = numpy.flatnonzero(gold >= 0)
-        loss = 0.0
         if scores.transitions is not None:
-            lattice = self._lattice(scores.transitions, 1.0)
-            loss, gradient[keep], d_transitions = lattice.loss(logits[keep], lengths, gold)
-            d_transitions = self.model.ops.asarray2f(d_transitions)
-        elif len(rows):
-            loss, gradient[keep[rows]] = cross_entropy(logits[keep[rows]], gold[rows])
-        return loss, TagScores(self.model.ops.asarray2f(gradient), scores.lengths, d_transitions)
+            lattice = self._lattice(_numpy(scores.transitions), 1.0)
+            loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
+            gradient[gold.rows] = d_rows
+            return loss, self._scores(gradient, scores.lengths, d_transitions)
+        known = numpy.flatnonzero(gold.tags >= 0)
+        rows = gold.rows[known]
+        loss = 0.0
+        if len(rows):
+            loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
+        return loss, self._scores(gradient, scores.lengths, None)
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples with a token of which it is known what it is."""
@@ -304,12 +289,12 @@ class EntityRecognizer(CalibratedPipe):
         for label in list(found.labels) if labels is None else labels:
             self.add_label(label)
         if not self.labels or not found.labels:
-            raise ValueError(_nothing_to_learn(self.name, found))
-        problems = _problems(found, self.labels)
-        if problems:
+            raise ValueError(nothing_to_learn(self.name, found))
+        wrong = problems(found, self.labels)
+        if wrong:
             warnings.warn(
                 f"Not all of the training data can be learned by '{self.name}': "
-                f"{'; '.join(problems)}.",
+                f"{'; '.join(wrong)}.",
                 stacklevel=2,
             )
         self.cfg["temperature"] = 1.0
@@ -346,21 +331,32 @@ class EntityRecognizer(CalibratedPipe):
 
     def temperature_loss(
         self, examples: List[Example], logits: List[Tuple[NDArray, Optional[NDArray]]]
-    ) -> LossOfTemperature:
-        """Prepare to fit the temperature to the gold sequences' probability.
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to whether entities were right. What is best is the same
+        at any temperature, so they are found once.
 
         examples (List[Example]): Evaluated examples.
         logits (List[Tuple[ndarray, Optional[ndarray]]]): Of the tokens of each, and transitions.
-        RETURNS (Callable[[float], float]): Negative log-likelihood at a temperature.
+        RETURNS (Optional[Callable[[float], float]]): The log loss of the entities' probabilities
+            at a temperature, or None if there are no entities.
         """
+        from ..heads.calibration import binary_log_loss
+
         rows = numpy.concatenate([own for own, _ in logits])
         transitions = logits[0][1]
-        keep, lengths, gold = self._gold_tags(examples, rows)
-        rows = rows[keep]
+        gold = gold_tags(examples, rows, self.tags)
+        rows = rows[gold.rows]
+        lattice = self._lattice(transitions, 1.0)
+        tags = lattice.decode(rows, gold.lengths)
+        entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)
+        known, right = compare(entities, tags, gold, lattice.scheme)
+        if not known.any():
+            return None
 
         def loss(temperature: float) -> float:
             lattice = self._lattice(transitions, temperature)
-            return lattice.negative_log_likelihood(rows, lengths, gold)
+            _, found = lattice.entity_probabilities(rows, gold.lengths, tags)
+            return binary_log_loss(found[known], right[known])
 
         return loss
 
@@ -371,61 +367,17 @@ class EntityRecognizer(CalibratedPipe):
         """
         return self.temperature if self.fixed_temperature is not None else super().calibrate()
 
-    def _keep(self, docs: List[Doc], scores: TagScores, logits: NDArray) -> None:
-        transitions = None if scores.transitions is None else _numpy(scores.transitions)
-        rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
-        self.keep_logits(docs, [(own, transitions) for own in rows])
-
-    def _lattice(self, transitions: Any, temperature: float):
+    def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
         from ..heads.lattice import Lattice
 
-        learned = None if transitions is None else _numpy(transitions)
-        return Lattice(self.tags, learned, temperature=temperature)
+        return Lattice(self.tags, transitions, temperature=temperature)
 
-    def _decode(self, docs: List[Doc], logits: NDArray, scores: TagScores) -> List[DocEntities]:
-        keep = _seen(docs, logits)
-        if not self.overwrite:
-            taken = numpy.concatenate([is_taken(doc) for doc in docs])
-            if taken.any():
-                logits = logits.copy()
-                logits[taken] = -numpy.inf
-                logits[taken, 0] = 0.0
-                keep |= taken
-        rows = numpy.flatnonzero(keep)
-        doc_of = numpy.repeat(numpy.arange(len(docs)), scores.lengths)[rows]
-        lengths = numpy.bincount(doc_of, minlength=len(docs))
-        lattice = self._lattice(scores.transitions, self.temperature)
-        tags = lattice.decode(logits[rows], lengths)
-        found, probabilities = lattice.entity_probabilities(logits[rows], lengths, tags)
-        # From kept tokens of a doc to kept tokens of all, to tokens of all, to tokens of the doc.
-        before = numpy.cumsum(lengths) - lengths
-        token_before = numpy.cumsum(scores.lengths) - scores.lengths
-        doc, first, after, label = found.T
-        first = rows[before[doc] + first] - token_before[doc]
-        last = rows[before[doc] + after - 1] - token_before[doc]
-        result = [DocEntities([], []) for _ in docs]
-        for i in numpy.flatnonzero(probabilities >= self.min_score):
-            entity = (int(first[i]), int(last[i]) + 1, self.labels[label[i]])
-            result[doc[i]].entities.append(entity)
-            result[doc[i]].scores.append(float(probabilities[i]))
-        return result
-
-    def _gold_tags(
-        self, examples: Sequence[Example], logits: NDArray
-    ) -> Tuple[NDArray, List[int], NDArray]:
-        """Which tokens are in the sequences, how many of each doc, and their tags, -1 for those
-        that are not known."""
-        docs = [eg.predicted for eg in examples]
-        seen = _seen(docs, logits)
-        scheme = self.tags
-        numbers = {label: i for i, label in enumerate(self.labels)}
-        tags, lengths, start = [], [], 0
-        for example, doc in zip(examples, docs, strict=True):
-            own = seen[start : start + len(doc)]
-            tags.append(_tags_of_seen(read_gold(example), own, scheme, numbers))
-            lengths.append(len(tags[-1]))
-            start += len(doc)
-        return numpy.flatnonzero(seen), lengths, numpy.concatenate(tags)
+    def _scores(
+        self, logits: NDArray, lengths: List[int], transitions: Optional[NDArray]
+    ) -> TagScores:
+        ops = self.model.ops
+        learned = None if transitions is None else ops.asarray2f(transitions)
+        return TagScores(ops.asarray2f(logits), lengths, learned)
 
     def _start_from_probe(self, examples: Iterable[Example]) -> None:
         from ..encoder.architecture import token_spans
@@ -438,15 +390,17 @@ class EntityRecognizer(CalibratedPipe):
                 n_tokens += len(example.predicted)
         module = self._shim.module
         vectors = module.vectors([token_spans(eg.predicted) for eg in chosen])
-        keep, _, gold = self._gold_tags(chosen, vectors)
+        gold = gold_tags(chosen, vectors, self.tags)
         # All of what is rare, some of the O, and these weigh as much as all of them.
-        inside, outside = numpy.flatnonzero(gold > 0), numpy.flatnonzero(gold == 0)
+        inside, outside = (numpy.flatnonzero(found) for found in (gold.tags > 0, gold.tags == 0))
         random = numpy.random.default_rng(0)
         some = [random.permutation(rows)[:PROBE_TOKENS] for rows in (inside, outside)]
         weights = numpy.full(len(self.tags), len(inside) / max(len(some[0]), 1))
         weights[0] = len(outside) / max(len(some[1]), 1)
         rows = numpy.sort(numpy.concatenate(some))
-        probe = fit_classes(vectors[keep[rows]], gold[rows], len(self.tags), weights=weights)
+        probe = fit_classes(
+            vectors[gold.rows[rows]], gold.tags[rows], len(self.tags), weights=weights
+        )
         module.set_output(probe.weight, probe.bias)
         module.encoder.weights_changed()
         logger.info(
@@ -455,71 +409,6 @@ class EntityRecognizer(CalibratedPipe):
             probe.score,
             probe.strength,
         )
-
-
-def _seen(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
-    """Which tokens the model has seen anything of. A row of zeros is that of no piece at all."""
-    if not len(rows):
-        return numpy.zeros(0, dtype=bool)
-    return rows.any(1) & ~numpy.concatenate([is_space(doc) for doc in docs])
-
-
-def _tags_of_seen(
-    gold: Gold, seen: NDArray, scheme: TagScheme, numbers: Dict[str, int]
-) -> NDArray[numpy.int64]:
-    position = numpy.concatenate([[0], numpy.cumsum(seen)])
-    spans: List[TagSpan] = []
-    for start, end, label in gold.entities:
-        first, after = int(position[start]), int(position[end])
-        # Other labels than those given are outside for this component.
-        if first < after and label in numbers:
-            spans.append((first, after, numbers[label]))
-    tags = scheme.tags(spans, int(position[-1]))
-    tags[~gold.known[seen]] = -1
-    return tags
-
-
-def _problems(found: Survey, labels: Sequence[str]) -> List[str]:
-    problems = []
-    if found.unannotated:
-        problems.append(
-            f"{found.unannotated} of {found.docs} docs have no annotation of entities and are left "
-            "out (if they have no entities, say so with doc.set_ents([]))"
-        )
-    if found.missing:
-        problems.append(f"{found.missing} tokens of the other docs have none")
-    if found.cut:
-        problems.append(
-            f"{found.cut} of {sum(found.labels.values())} entities begin or end within a token of "
-            "this pipeline's tokenizer, and their tokens are left out"
-        )
-    unknown = {k: v for k, v in found.labels.items() if k not in labels}
-    if unknown:
-        named = ", ".join(f"{label} ({count})" for label, count in unknown.items())
-        problems.append(
-            f"entities of labels that are not among its own count as outside: {named}"
-        )
-    return problems
-
-
-def _nothing_to_learn(name: str, found: Survey) -> str:
-    message = (
-        f"'{name}' has nothing to learn: none of the {found.docs} training docs has an entity in "
-        "doc.ents."
-    )
-    spans = {key: counts for key, counts in found.span_groups.items() if counts[0]}
-    if not spans:
-        return f"{message} Set doc.ents in the training data."
-    key, (n_spans, n_overlapping) = max(spans.items(), key=lambda item: item[1][0])
-    message += f" They have {n_spans} spans in doc.spans[{key!r}]"
-    if n_overlapping:
-        return (
-            f"{message}, and {n_overlapping} of them overlap or are nested in others, which "
-            "entities and tags can't. For all of them, train spaCy's 'spancat' with spans_key = "
-            f"{key!r}; for the longest ones, doc.set_ents(spacy.util.filter_spans("
-            f"doc.spans[{key!r}]))."
-        )
-    return f"{message}, none overlapping: doc.set_ents(list(doc.spans[{key!r}])) makes entities."
 
 
 def _check_settings(head_init: str, min_score: float, temperature: Optional[float]) -> None:

@@ -1,7 +1,7 @@
 """A vector for each token: the mean of its pieces, each read where it is most central."""
 
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 import numpy
 import torch

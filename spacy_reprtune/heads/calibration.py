@@ -39,6 +39,22 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
+def binary_log_loss(probabilities: NDArray, correct: NDArray) -> float:
+    """The log loss of probabilities that something is right.
+
+    probabilities (ndarray): Shape (n,).
+    correct (ndarray): Whether it was, shape (n,).
+    RETURNS (float): The mean over both, with targets as if there were one more of each kind, so
+        that a few predictions that are all right do not ask for certainty (Platt 1999, section
+        2.2).
+    """
+    right = numpy.asarray(correct, dtype=bool)
+    n_right = int(right.sum())
+    target = numpy.where(right, (n_right + 1) / (n_right + 2), 1 / (len(right) - n_right + 2))
+    safe = numpy.clip(probabilities, 1e-12, 1 - 1e-12)
+    return float(-(target * numpy.log(safe) + (1 - target) * numpy.log1p(-safe)).mean())
+
+
 def calibration_error(confidence: NDArray, correct: NDArray, *, bins: int = BINS) -> float:
     """The expected calibration error: how far confidence and accuracy are apart on average, over
     bins of like confidence (Naeini et al. 2015).

@@ -162,18 +162,6 @@ class Lattice:
         scale = 1.0 / (n_known * self.temperature)
         return total / n_known, d_logits * scale, d_transitions.numpy() * scale
 
-    @torch.no_grad()
-    def negative_log_likelihood(
-        self, logits: NDArray, lengths: Sequence[int], gold: NDArray
-    ) -> float:
-        """RETURNS (float): `loss` without its gradients."""
-        total = 0.0
-        for group in self._groups(logits, lengths):
-            free = log_partition(group.logits, self.factors)
-            clamped = log_partition(_clamp(group, gold), self.factors)
-            total += float((free - clamped).sum())
-        return total / max(int((gold >= 0).sum()), 1)
-
     def _score_group(self, group: Group, tags: NDArray) -> Tuple[NDArray, NDArray]:
         weights = forward_backward(group.logits, self.factors)
         path = numpy.where(group.rows >= 0, tags[group.rows], 0)
@@ -268,26 +256,7 @@ def forward_backward(logits: torch.Tensor, factors: torch.Tensor) -> Weights:
     """
     greatest = logits.amax(2, keepdim=True)
     emissions = (logits - greatest).exp()
-    alpha, scales = _forward(emissions, factors)
-    scaled = emissions / scales
-    beta = torch.empty_like(emissions)
-    beta[-1] = 1.0
-    backwards = factors.T.contiguous()
-    for time in range(len(logits) - 1, 0, -1):
-        torch.mm(beta[time] * scaled[time], backwards, out=beta[time - 1])
-    log_z = (scales.log() + greatest).sum((0, 2))
-    return Weights(alpha, beta, scales[..., 0], emissions, log_z)
-
-
-def log_partition(logits: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """RETURNS (Tensor): `log_z` of `forward_backward`, without the way back."""
-    greatest = logits.amax(2, keepdim=True)
-    _, scales = _forward((logits - greatest).exp(), factors)
-    return (scales.log() + greatest).sum((0, 2))
-
-
-def _forward(emissions: torch.Tensor, factors: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    alpha = torch.empty_like(emissions)
+    alpha, beta = torch.empty_like(emissions), torch.empty_like(emissions)
     scales = torch.empty(*emissions.shape[:2], 1, dtype=emissions.dtype)
     ahead = factors[0].expand(emissions.shape[1:])
     for time in range(len(emissions)):
@@ -295,7 +264,13 @@ def _forward(emissions: torch.Tensor, factors: torch.Tensor) -> Tuple[torch.Tens
         torch.sum(weight, 1, keepdim=True, out=scales[time])
         torch.div(weight, scales[time], out=alpha[time])
         ahead = alpha[time] @ factors
-    return alpha, scales
+    scaled = emissions / scales
+    beta[-1] = 1.0
+    backwards = factors.T.contiguous()
+    for time in range(len(logits) - 1, 0, -1):
+        torch.mm(beta[time] * scaled[time], backwards, out=beta[time - 1])
+    log_z = (scales.log() + greatest).sum((0, 2))
+    return Weights(alpha, beta, scales[..., 0], emissions, log_z)
 
 
 def _clamp(group: Group, gold: NDArray) -> torch.Tensor:

@@ -42,9 +42,7 @@ class TagScheme:
         goes_on = (kind == "B") | (kind == "I")
         must = goes_on if scheme == "bilou" else numpy.zeros_like(goes_on)
         # allowed[i, j]: tag j may come right after tag i.
-        self.allowed = numpy.where(
-            self.continues[None, :], goes_on[:, None] & same, ~must[:, None]
-        )
+        self.allowed = numpy.where(self.continues[None, :], goes_on[:, None] & same, ~must[:, None])
 
     def __len__(self) -> int:
         return len(self.names)

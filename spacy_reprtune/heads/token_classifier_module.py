@@ -1,6 +1,6 @@
 """The torch module behind `spacy_reprtune.TokenClassifier.v1`."""
 
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 import numpy
 import torch
@@ -85,9 +85,7 @@ class TokenClassifier(torch.nn.Module):
         ]
         if self.piece_pooling == "first":
             alignments = [_first_pieces(alignment) for alignment in alignments]
-        return pool_tokens(
-            self.encoder, pieces, alignments, project=project, n_columns=n_columns
-        )
+        return pool_tokens(self.encoder, pieces, alignments, project=project, n_columns=n_columns)
 
 
 def _first_pieces(alignment: Alignment) -> Alignment:

@@ -57,7 +57,9 @@ def test_the_best_sequence_and_entity_probabilities_are_those_of_enumeration(
         expected_tags.extend(best)
         spans = [{tuple(s) for s in scheme.spans(numpy.array(p)).tolist()} for p in paths]
         for span in scheme.spans(best).tolist():
-            share = sum(p for p, has in zip(probabilities, spans, strict=True) if tuple(span) in has)
+            share = sum(
+                p for p, has in zip(probabilities, spans, strict=True) if tuple(span) in has
+            )
             expected[(doc, *span)] = share
     assert tags.tolist() == expected_tags
     assert len(rows) and {tuple(r) for r in rows.tolist()} == set(expected)
@@ -98,7 +100,6 @@ def test_loss_and_gradients_are_those_of_enumeration(name, learned, temperature)
     expected = total / (gold >= 0).sum()
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-6)
-    assert lattice.negative_log_likelihood(logits, lengths, gold) == pytest.approx(loss)
     numpy.testing.assert_allclose(d_logits, cells.grad.numpy(), atol=1e-6)
     numpy.testing.assert_allclose(d_transitions, scores.grad.numpy(), atol=1e-6)
 

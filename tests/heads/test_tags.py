@@ -1,10 +1,12 @@
+import itertools
+
 import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy.tokens import Doc
 from spacy.training import iob_to_biluo, offsets_to_biluo_tags
 from spacy.vocab import Vocab
-from spacy.tokens import Doc
 
 from spacy_reprtune.heads.tags import SCHEMES, TagScheme
 
@@ -16,7 +18,7 @@ def annotated(draw):
     """Some tokens, and entities over them of which none overlaps another."""
     n_tokens = draw(st.integers(0, 30))
     edges = sorted(draw(st.sets(st.integers(0, n_tokens), max_size=12)))
-    gaps = [(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    gaps = list(itertools.pairwise(edges))
     chosen = draw(st.lists(st.booleans(), min_size=len(gaps), max_size=len(gaps)))
     labels = [draw(st.integers(0, len(LABELS) - 1)) for _ in gaps]
     return n_tokens, [(a, b, k) for (a, b), k, yes in zip(gaps, labels, chosen, strict=True) if yes]
@@ -46,11 +48,24 @@ def test_tags_are_the_ones_that_spacy_gives(case):
 @pytest.mark.parametrize(
     ("name", "legal", "illegal"),
     [
-        ("bio", ["O", "B-X O B-X I-X", "B-X B-X", "B-X B-Y I-Y", "B-X"], ["I-X", "O I-X", "B-X I-Y"]),
+        (
+            "bio",
+            ["O", "B-X O B-X I-X", "B-X B-X", "B-X B-Y I-Y", "B-X"],
+            ["I-X", "O I-X", "B-X I-Y"],
+        ),
         (
             "bilou",
             ["O", "U-X B-X L-X", "B-X I-X L-X U-Y", ""],
-            ["B-X", "B-X O", "I-X L-X", "U-X L-X", "B-X L-Y", "B-X U-X", "B-X B-X L-X", "L-X I-X L-X"],
+            [
+                "B-X",
+                "B-X O",
+                "I-X L-X",
+                "U-X L-X",
+                "B-X L-Y",
+                "B-X U-X",
+                "B-X B-X L-X",
+                "L-X I-X L-X",
+            ],
         ),
     ],
 )
