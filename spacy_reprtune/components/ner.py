@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
 import numpy
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from spacy.language import Language
 from spacy.pipeline.ner import ner_score
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
@@ -50,11 +52,6 @@ lr_decay = 1.0
 unfreeze_every = null
 reinit_last = 0
 """
-
-# What the probe is solved on: enough for a start, and little enough for seconds. Docs up to the
-# first number of tokens are encoded; of those tokens, the second number of each kind is used.
-PROBE_READ = 100_000
-PROBE_TOKENS = 10_000
 
 
 @Language.factory(
@@ -164,7 +161,7 @@ class EntityRecognizer(CalibratedPipe):
         self.fixed_temperature = temperature
         self.spans_key = spans_key
         self.overwrite = overwrite
-        self.cfg: Dict[str, Any] = {"labels": [], "temperature": 1.0}
+        self.cfg: Dict[str, Any] = {"labels": [], "scheme": scheme, "temperature": 1.0}
         self.scorer = scorer
         register_score()
 
@@ -367,6 +364,37 @@ class EntityRecognizer(CalibratedPipe):
         """
         return self.temperature if self.fixed_temperature is not None else super().calibrate()
 
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_disk` wrote; see `EncoderPipe.from_disk`.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EntityRecognizer): Itself.
+        RAISES (ValueError): It was trained with another scheme.
+        """
+        super().from_disk(path, exclude=exclude)
+        return self._checked()
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_bytes` gave.
+
+        data (bytes): The bytes.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EntityRecognizer): Itself.
+        RAISES (ValueError): It was trained with another scheme.
+        """
+        super().from_bytes(data, exclude=exclude)
+        return self._checked()
+
+    def _checked(self) -> "EntityRecognizer":
+        if self.cfg["scheme"] != self.scheme:
+            raise ValueError(
+                f"'{self.name}' was trained with scheme = {self.cfg['scheme']!r}, and its config "
+                f"says {self.scheme!r}. A pipeline has to be loaded with the config that it was "
+                "saved with."
+            )
+        return self
+
     def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
         from ..heads.lattice import Lattice
 
@@ -380,27 +408,10 @@ class EntityRecognizer(CalibratedPipe):
         return TagScores(ops.asarray2f(logits), lengths, learned)
 
     def _start_from_probe(self, examples: Iterable[Example]) -> None:
-        from ..encoder.architecture import token_spans
-        from ..heads.probe import fit_classes
+        from .token_probe import solve
 
-        chosen, n_tokens = [], 0
-        for example in examples:
-            if n_tokens < PROBE_READ and example.reference.has_annotation("ENT_IOB"):
-                chosen.append(example)
-                n_tokens += len(example.predicted)
         module = self._shim.module
-        vectors = module.vectors([token_spans(eg.predicted) for eg in chosen])
-        gold = gold_tags(chosen, vectors, self.tags)
-        # All of what is rare, some of the O, and these weigh as much as all of them.
-        inside, outside = (numpy.flatnonzero(found) for found in (gold.tags > 0, gold.tags == 0))
-        random = numpy.random.default_rng(0)
-        some = [random.permutation(rows)[:PROBE_TOKENS] for rows in (inside, outside)]
-        weights = numpy.full(len(self.tags), len(inside) / max(len(some[0]), 1))
-        weights[0] = len(outside) / max(len(some[1]), 1)
-        rows = numpy.sort(numpy.concatenate(some))
-        probe = fit_classes(
-            vectors[gold.rows[rows]], gold.tags[rows], len(self.tags), weights=weights
-        )
+        probe = solve(module, examples, self.tags)
         module.set_output(probe.weight, probe.bias)
         module.encoder.weights_changed()
         logger.info(
