@@ -120,11 +120,13 @@ def _sentences(path: Path) -> Iterator[Tagged]:
             words.append(columns[0].strip())
             tags.append(columns[-1].strip())
         elif words:
-            yield Tagged(words, _entities(tags), document)
+            yield Tagged(words, entities_of_tags(tags), document)
             words, tags = [], []
 
 
-def _entities(tags: List[str]) -> List[Tuple[int, int, str]]:
+def entities_of_tags(tags: List[str]) -> List[Tuple[int, int, str]]:
+    """RETURNS (List[Tuple[int, int, str]]): The entities of IOB1 or IOB2 tags. An I that continues
+    nothing begins an entity, as in seqeval's default mode."""
     entities: List[Tuple[int, int, str]] = []
     before = "O"
     for i, tag in enumerate(tags):
@@ -135,6 +137,14 @@ def _entities(tags: List[str]) -> List[Tuple[int, int, str]]:
             entities[-1] = (entities[-1][0], i + 1, label)
         before = tag
     return entities
+
+
+def bio_tags(item: Tagged) -> List[str]:
+    """RETURNS (List[str]): The tag of each word."""
+    tags = ["O"] * len(item.words)
+    for start, end, label in item.entities:
+        tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return tags
 
 
 def mixed_documents(sentences: List[str], n: int, seed: int) -> List[str]:

@@ -83,13 +83,15 @@ def reprtune_textcat(
     return nlp
 
 
-def batches_by_length(examples: List["Example"], seed: int) -> Iterable[List["Example"]]:
+def batches_by_length(
+    examples: List["Example"], seed: int, size: int = BATCH_SIZE
+) -> Iterable[List["Example"]]:
     """Group by length with this project's batcher."""
     from spacy import registry
 
     batcher = registry.batchers.get("spacy_reprtune.batch_by_length.v1")
     shuffled = [examples[i] for i in order(len(examples), seed)]
-    return batcher(size=BATCH_SIZE, seed=seed)(shuffled)
+    return batcher(size=size, seed=seed)(shuffled)
 
 
 def random_batches(examples: List["Example"], seed: int) -> Iterator[List["Example"]]:
@@ -99,12 +101,12 @@ def random_batches(examples: List["Example"], seed: int) -> Iterator[List["Examp
         yield [examples[i] for i in indices[start : start + BATCH_SIZE]]
 
 
-def adam(total_steps: int) -> "Optimizer":
+def adam(total_steps: int, learn_rate: float = LEARN_RATE) -> "Optimizer":
     """RETURNS (Optimizer): spaCy's optimizer as the quickstart configures it: linear warm-up,
     then linear decay."""
     from thinc.api import Adam, warmup_linear
 
-    schedule = warmup_linear(LEARN_RATE, int(WARMUP * total_steps), total_steps)
+    schedule = warmup_linear(learn_rate, int(WARMUP * total_steps), total_steps)
     return Adam(
         schedule,  # type: ignore[arg-type]
         L2=WEIGHT_DECAY,
