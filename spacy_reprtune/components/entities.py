@@ -93,8 +93,9 @@ def write_entities(
     if spans_key is not None:
         attrs = {"scores": numpy.asarray(scores, dtype="f")}
         doc.spans[spans_key] = SpanGroup(doc, name=spans_key, attrs=attrs, spans=spans)
-    for span, score in zip(spans, scores, strict=True):
-        span._.set(SCORE, float(score))
+    if register_score():
+        for span, score in zip(spans, scores, strict=True):
+            span._.set(SCORE, float(score))
 
 
 def entity_results(
@@ -110,24 +111,37 @@ def entity_results(
     """
     confidence, correct = [], []
     for example in examples:
-        doc = example.predicted
-        spans = doc.spans.get(spans_key, ()) if spans_key is not None else doc.ents
-        scored = [span for span in spans if span._.get(SCORE) is not None]
+        scored = _scored(example.predicted, spans_key)
         if not scored:
             continue
         gold = read_gold(example)
         entities = set(gold.entities)
-        for span in scored:
+        for span, score in scored:
             if gold.known[span.start : span.end].all():
-                confidence.append(span._.get(SCORE))
+                confidence.append(score)
                 correct.append((span.start, span.end, span.label_) in entities)
     return confidence, correct
 
 
-def register_score() -> None:
-    """Make `span._.score` known, unless someone else has."""
+def register_score() -> bool:
+    """Make `span._.score` known.
+
+    RETURNS (bool): Whether it can be set: somebody else may have it as a getter.
+    """
     if not Span.has_extension(SCORE):
         Span.set_extension(SCORE, default=None)
+    _, _, getter, setter = Span.get_extension(SCORE)
+    return getter is None or setter is not None
+
+
+def _scored(doc: Doc, spans_key: Optional[str]) -> List[Tuple[Span, float]]:
+    if spans_key is None:
+        scores = [(span, span._.get(SCORE)) for span in doc.ents]
+        return [pair for pair in scores if pair[1] is not None]
+    if spans_key not in doc.spans:
+        return []
+    group = doc.spans[spans_key]
+    return list(zip(group, group.attrs.get("scores", ()), strict=False))
 
 
 def _same_tokens(first: Doc, second: Doc) -> bool:

@@ -1,12 +1,18 @@
+import dataclasses
+import itertools
+
 import numpy
 import pytest
 import spacy
 import torch
 from conftest import ENTITIES, make_entity_examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_reprtune.components.tag_rows import decode, gold_tags
 from spacy_reprtune.heads.token_classifier import TagScores
 
 TEXTS = [text for text, _ in ENTITIES]
@@ -43,7 +49,7 @@ def agree(first, second, tolerance=1e-6):
 
 
 @pytest.mark.parametrize(
-    ("model", "settings"),
+    ("model", "config"),
     [
         ({}, {}),
         ({"piece_pooling": "first", "dropout": 0.0}, {"scheme": "bio"}),
@@ -53,8 +59,8 @@ def agree(first, second, tolerance=1e-6):
         ({"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}}, {"spans_key": None}),
     ],
 )
-def test_overfitting_and_every_way_to_save(model, settings, token_config, tmp_path):
-    nlp, examples, optimizer = make_nlp(token_config(**model), **settings)
+def test_overfitting_and_every_way_to_save(model, config, token_config, tmp_path):
+    nlp, examples, optimizer = make_nlp(token_config(**model), **config)
     assert train(nlp, examples, optimizer, steps=100) < 0.1
     scores = nlp.evaluate(examples)
     assert scores["ents_f"] == 1.0 and 0.0 <= scores["ents_ece"] < 0.5
@@ -372,3 +378,53 @@ def test_docs_with_other_tokens_than_the_gold_are_aligned(ner):
     example = Example(ner.make_doc(reference.text), reference)
     train(ner, [example, *ner.examples], ner.optimizer, steps=60)
     assert ner.evaluate([example])["ents_f"] == 1.0
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    words=st.lists(
+        st.sampled_from(["film", "lovely", "xyz", " ", "\n", "\x07", "\u200b", "good-ish", "ä"]),
+        min_size=1,
+        max_size=40,
+    ),
+    window=st.integers(8, 20),
+    overlap=st.integers(0, 3),
+    batch_pieces=st.sampled_from([8, 64, 4096]),
+    seed=st.integers(0, 1000),
+)
+def test_gold_survives_any_tokens_pieces_and_windows(
+    words, window, overlap, batch_pieces, seed, ner
+):
+    """Which tokens are seen, and with it the gold tags, does not depend on windows and batches."""
+    pipe = ner.get_pipe("ner")
+    encoder = module_of(ner).encoder
+    random = numpy.random.default_rng(seed)
+    doc = Doc(ner.vocab, words=words, spaces=random.random(len(words)) < 0.8)
+    edges = numpy.unique(random.integers(0, len(words) + 1, 6))
+    spans = [Span(doc, a, b, label="ACTOR") for a, b in itertools.pairwise(edges.tolist())][::2]
+    doc.set_ents(spans)
+    blank = Doc(ner.vocab, words=words, spaces=[bool(t.whitespace_) for t in doc])
+    whole = pipe.model.predict([blank]).logits
+    before = encoder.settings, encoder.window
+    encoder.settings = dataclasses.replace(
+        encoder.settings, overlap=overlap, batch_pieces=batch_pieces
+    )
+    encoder.window = window
+    try:
+        logits = pipe.model.predict([blank]).logits
+    finally:
+        encoder.settings, encoder.window = before
+    numpy.testing.assert_array_equal(logits.any(1), whole.any(1))
+    gold = gold_tags([Example(blank, doc)], logits, pipe.tags)
+    perfect = numpy.zeros_like(logits)
+    perfect[gold.rows] = -9.0
+    perfect[gold.rows, gold.tags] = 9.0
+    [found] = decode([blank], perfect, pipe._lattice(None, 1.0), overwrite=False, min_score=0.0)
+    expected = []
+    for span in spans:
+        seen = [t.i for t in span if logits[t.i].any() and not t.is_space]
+        if seen:
+            expected.append((seen[0], seen[-1] + 1, "ACTOR"))
+    assert found.entities == expected
