@@ -251,20 +251,13 @@ class EntityRecognizer(CalibratedPipe):
         RETURNS (int): 1, or 0 if it was there.
         RAISES (ValueError): It is no label, or the model has its labels already.
         """
-        if not isinstance(label, str) or not label:
+        if label not in self.labels and self.model.has_dim("nO"):
             raise ValueError(
-                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
+                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so {label!r} "
+                "can't be added. Add labels before nlp.initialize(), or initialize again with "
+                "examples that have it."
             )
-        if label in self.labels:
-            return 0
-        if self.model.has_dim("nO"):
-            raise ValueError(
-                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so '{label}' "
-                "can't be added. Add labels before nlp.initialize(), or initialize again."
-            )
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
+        return self._add_label(label)
 
     def initialize(
         self,
@@ -284,7 +277,7 @@ class EntityRecognizer(CalibratedPipe):
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         found = survey(get_examples())
         for label in list(found.labels) if labels is None else labels:
-            self.add_label(label)
+            self._add_label(label)
         if not self.labels or not found.labels:
             raise ValueError(nothing_to_learn(self.name, found))
         wrong = problems(found, self.labels)
@@ -363,6 +356,17 @@ class EntityRecognizer(CalibratedPipe):
         RETURNS (float): The temperature from now on.
         """
         return self.temperature if self.fixed_temperature is not None else super().calibrate()
+
+    def _add_label(self, label: str) -> int:
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
+            )
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote; see `EncoderPipe.from_disk`.

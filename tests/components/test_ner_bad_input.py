@@ -73,11 +73,10 @@ def test_missing_tokens_are_masked_and_counted(nlp, token_config):
     eg = example(nlp, ["lovely", "film", "music", "1"], annotated=False)
     eg.reference.set_ents([Span(eg.reference, 0, 1, label="X")], missing=[eg.reference[2:3]])
     with pytest.warns(UserWarning, match="1 tokens of the other docs have no annotation"):
-        pipe, _ = initialize(nlp, token_config(learned_transitions=True), [eg])
+        pipe, _ = initialize(nlp, token_config(), [eg])
     scores, _ = pipe.model.begin_update([eg.predicted])
     _, gradient = pipe.get_loss([eg], scores)
-    # What is not known is summed over: it gets a gradient through its neighbours at most.
-    assert abs(gradient.logits[2]).sum() < 0.5 * abs(gradient.logits[[0, 1, 3]]).sum(1).min()
+    assert gradient.logits.any(1).tolist() == [True, True, False, True]
 
 
 def test_all_problems_are_in_one_warning(nlp, token_config):
@@ -222,7 +221,7 @@ def test_a_scheme_that_is_not_the_saved_one_is_refused(ner, tmp_path):
 
 def test_the_probe_needs_annotated_tokens_only(nlp, token_config):
     never = [example(nlp, text.split(), annotated=False) for text, _ in ENTITIES]
-    examples = [*never, *make_entity_examples(nlp)]
-    with pytest.warns(UserWarning, match="5 of 10 docs"):
+    examples = [*never, *make_entity_examples(nlp) * 4]
+    with pytest.warns(UserWarning, match="5 of 25 docs"):
         initialize(nlp, token_config(), examples, head_init="probe")
     assert nlp.evaluate(examples)["ents_f"] > 0.5
