@@ -27,8 +27,8 @@ class CalibratedPipe(EncoderPipe):
     """
 
     # Logits of docs that are alive, since the last update; None outside of training.
-    _logits: Optional["WeakKeyDictionary[Doc, Any]"] = None
-    _loss: Optional[LossOfTemperature] = None
+    _dev_logits: Optional["WeakKeyDictionary[Doc, Any]"] = None
+    _dev_loss: Optional[LossOfTemperature] = None
 
     @property
     def temperature(self) -> float:
@@ -53,19 +53,19 @@ class CalibratedPipe(EncoderPipe):
         docs (Sequence[Doc]): The docs.
         logits (Iterable[Any]): What `temperature_loss` needs of each.
         """
-        if self._logits is not None:
-            self._logits.update(zip(docs, logits, strict=True))
+        if self._dev_logits is not None:
+            self._dev_logits.update(zip(docs, logits, strict=True))
 
     def keep_evaluation(self, examples: List[Example]) -> None:
         """Note the first evaluation since the last update.
 
         examples (List[Example]): The examples, whose predicted docs went through `predict`.
         """
-        logits, self._logits = self._logits, None
+        logits, self._dev_logits = self._dev_logits, None
         if logits:
             pairs = [(eg, logits[eg.predicted]) for eg in examples if eg.predicted in logits]
             if pairs:
-                self._loss = self.temperature_loss(*map(list, zip(*pairs, strict=True)))
+                self._dev_loss = self.temperature_loss(*map(list, zip(*pairs, strict=True)))
 
     def calibrate(self) -> float:
         """Fit the temperature to the first evaluation since the last update, if there was one.
@@ -74,7 +74,7 @@ class CalibratedPipe(EncoderPipe):
         """
         from ..heads.calibration import fit_temperature
 
-        loss, self._loss = self._loss, None
+        loss, self._dev_loss = self._dev_loss, None
         if loss is not None:
             self.cfg["temperature"] = round(fit_temperature(loss), 4)
         return self.temperature
@@ -85,7 +85,7 @@ class CalibratedPipe(EncoderPipe):
         sgd (Optimizer): The optimizer.
         """
         super().finish_update(sgd)
-        self._logits, self._loss = WeakKeyDictionary(), None
+        self._dev_logits, self._dev_loss = WeakKeyDictionary(), None
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Calibrate, then save; see `EncoderPipe.to_disk`.

@@ -33,6 +33,7 @@ path = "{path}/train.spacy"
 path = "{path}/dev.spacy"
 
 [training]
+seed = 0
 max_steps = 41
 eval_frequency = 10
 patience = 0
@@ -88,7 +89,7 @@ def test_spacy_train_saves_the_temperature_of_each_checkpoint(
         # Fitted for these very weights: fitting anew gives the same.
         pipe.cfg["temperature"] = 1.0
         # As after an update, though there was none.
-        pipe._logits = WeakKeyDictionary()
+        pipe._dev_logits = WeakKeyDictionary()
         loaded.evaluate(dev)
         if checkpoint == "model-best":
             assert pipe.calibrate() == pytest.approx(saved, rel=0.02)
@@ -119,28 +120,28 @@ def test_only_the_first_evaluation_after_an_update_counts(ner):
         ner.update(ner.examples, sgd=ner.optimizer)
     pipe = ner.get_pipe("ner")
     ner.evaluate(ner.examples)
-    loss = pipe._loss
+    loss = pipe._dev_loss
     # A test set, say: its gold values must not get into the model.
     ner.evaluate(ner.examples[:1])
-    assert pipe._loss is loss is not None
+    assert pipe._dev_loss is loss is not None
     ner.update(ner.examples, sgd=ner.optimizer)
-    assert pipe._loss is None and pipe.calibrate() == 1.0
+    assert pipe._dev_loss is None and pipe.calibrate() == 1.0
 
 
 def test_logits_live_no_longer_than_their_docs(ner):
     for _ in range(3):
         ner.update(ner.examples, sgd=ner.optimizer)
     for doc in ner.pipe(["a film"] * 50, batch_size=2):
-        assert doc in ner.get_pipe("ner")._logits
+        assert doc in ner.get_pipe("ner")._dev_logits
     gc.collect()
-    assert len(ner.get_pipe("ner")._logits) <= 1
+    assert len(ner.get_pipe("ner")._dev_logits) <= 1
 
 
 def test_a_pipeline_that_only_predicts_keeps_nothing(ner, tmp_path):
     ner.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
     doc = loaded("a film")
-    assert loaded.get_pipe("ner")._logits is None and doc.text == "a film"
+    assert loaded.get_pipe("ner")._dev_logits is None and doc.text == "a film"
 
 
 def test_a_temperature_from_the_config_is_not_fitted(nlp, token_config, tmp_path):
