@@ -5,7 +5,7 @@ import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 from benchmarks.common import fail
 
@@ -62,6 +62,89 @@ def rotten_tomatoes(args: argparse.Namespace) -> Dict[str, Texts]:
         labels = [label for label in LABELS for _ in range(end - start)]
         splits[split] = Texts(texts, labels)
     return splits
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Tokens in a row with the entities among them.
+
+    words (List[str]): The tokens.
+    entities (List[Tuple[int, int, str]]): First token, the token after the last, label.
+    document (int): The number of the document that they are of.
+    """
+
+    words: List[str]
+    entities: List[Tuple[int, int, str]]
+    document: int = 0
+
+
+# File names of train, dev and test.
+NER_FILES = {
+    "ncbi_disease": ("train.tsv", "devel.tsv", "test.tsv"),
+    "wnut17": ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated"),
+    "conll2003": ("eng.train", "eng.testa", "eng.testb"),
+}
+
+
+def tagged(args: argparse.Namespace, name: str) -> Dict[str, List[Tagged]]:
+    """Read one of the sets of `NER_FILES`.
+
+    RETURNS (Dict[str, List[Tagged]]): "train", "dev" and "test", a sentence an item.
+    """
+    path = folder(args, name)
+    splits = zip(("train", "dev", "test"), NER_FILES[name], strict=True)
+    return {split: list(_sentences(path / file)) for split, file in splits}
+
+
+def documents(sentences: List[Tagged]) -> List[Tagged]:
+    """RETURNS (List[Tagged]): The sentences of each document joined to one."""
+    found: Dict[int, Tagged] = {}
+    for sentence in sentences:
+        whole = found.setdefault(sentence.document, Tagged([], [], sentence.document))
+        shift = len(whole.words)
+        whole.words.extend(sentence.words)
+        whole.entities.extend((a + shift, b + shift, label) for a, b, label in sentence.entities)
+    return list(found.values())
+
+
+def _sentences(path: Path) -> Iterator[Tagged]:
+    """Sentences end at blank lines, documents at -DOCSTART-. Word first, tag last, IOB1 or IOB2."""
+    words: List[str] = []
+    tags: List[str] = []
+    document = 0
+    for line in [*path.read_text(encoding="utf8").splitlines(), ""]:
+        columns = line.split("\t") if "\t" in line else line.split()
+        if line.startswith("-DOCSTART-"):
+            document += 1
+        elif columns and columns[0].strip():
+            words.append(columns[0].strip())
+            tags.append(columns[-1].strip())
+        elif words:
+            yield Tagged(words, entities_of_tags(tags), document)
+            words, tags = [], []
+
+
+def entities_of_tags(tags: List[str]) -> List[Tuple[int, int, str]]:
+    """RETURNS (List[Tuple[int, int, str]]): The entities of IOB1 or IOB2 tags. An I that continues
+    nothing begins an entity, as in seqeval's default mode."""
+    entities: List[Tuple[int, int, str]] = []
+    before = "O"
+    for i, tag in enumerate(tags):
+        kind, _, label = tag.partition("-")
+        if kind == "B" or (kind == "I" and before[2:] != label):
+            entities.append((i, i + 1, label))
+        elif kind == "I":
+            entities[-1] = (entities[-1][0], i + 1, label)
+        before = tag
+    return entities
+
+
+def bio_tags(item: Tagged) -> List[str]:
+    """RETURNS (List[str]): The tag of each word."""
+    tags = ["O"] * len(item.words)
+    for start, end, label in item.entities:
+        tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return tags
 
 
 def mixed_documents(sentences: List[str], n: int, seed: int) -> List[str]:

@@ -84,19 +84,20 @@ def reprtune_textcat(
     return nlp
 
 
-def batches_by_length(examples: List["Example"], seed: int) -> Iterable[List["Example"]]:
+def batches_by_length(
+    examples: List["Example"], seed: int, size: int = BATCH_SIZE
+) -> Iterable[List["Example"]]:
     """Group by length with this project's batcher."""
-    return _length_batcher()([examples[i] for i in order(len(examples), seed)])
+    return _length_batcher(size)([examples[i] for i in order(len(examples), seed)])
 
 
 @lru_cache(maxsize=1)
-def _length_batcher() -> Callable[[Iterable["Example"]], Iterator[List["Example"]]]:
+def _length_batcher(size: int) -> Callable[[Iterable["Example"]], Iterator[List["Example"]]]:
     # One for all epochs, as in a training config: it remembers the lengths of texts.
     from spacy import registry
 
-    return registry.batchers.get("spacy_reprtune.batch_by_length.v1")(
-        size=BATCH_SIZE, encoder=ENCODER
-    )
+    batcher = registry.batchers.get("spacy_reprtune.batch_by_length.v1")
+    return batcher(size=size, encoder=ENCODER)
 
 
 def random_batches(examples: List["Example"], seed: int) -> Iterator[List["Example"]]:
@@ -106,12 +107,12 @@ def random_batches(examples: List["Example"], seed: int) -> Iterator[List["Examp
         yield [examples[i] for i in indices[start : start + BATCH_SIZE]]
 
 
-def adam(total_steps: int) -> "Optimizer":
+def adam(total_steps: int, learn_rate: float = LEARN_RATE) -> "Optimizer":
     """RETURNS (Optimizer): spaCy's optimizer as the quickstart configures it: linear warm-up,
     then linear decay."""
     from thinc.api import Adam, warmup_linear
 
-    schedule = warmup_linear(LEARN_RATE, int(WARMUP * total_steps), total_steps)
+    schedule = warmup_linear(learn_rate, int(WARMUP * total_steps), total_steps)
     return Adam(
         schedule,  # type: ignore[arg-type]
         L2=WEIGHT_DECAY,

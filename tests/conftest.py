@@ -130,6 +130,20 @@ def sentence_config(encoder_config) -> Callable[..., Dict]:
     return config
 
 
+@pytest.fixture
+def token_config(encoder_config) -> Callable[..., Dict]:
+    """Makes the config block of a token classifier on the tiny encoder."""
+
+    def config(encoder: Dict = {}, **settings) -> Dict:  # noqa: B006
+        return {
+            "@architectures": "spacy_reprtune.TokenClassifier.v1",
+            "encoder": encoder_config(**encoder),
+            **settings,
+        }
+
+    return config
+
+
 GOOD = ["a great film", "lovely and warm", "this movie is great", "quite a bright plot"]
 BAD = ["an awful film", "dull and cold", "this movie is bad", "quite a weak plot"]
 
@@ -151,6 +165,33 @@ def fresh_caches(monkeypatch) -> None:
     from spacy_reprtune.encoder import cache
 
     monkeypatch.setattr(cache, "_CACHES", WeakValueDictionary())
+
+
+# Texts with the characters of their entities.
+ENTITIES = [
+    ("the actor lovely bright is great", [(10, 23, "ACTOR")]),
+    ("music 1 - 2 and a film", [(0, 11, "MUSIC")]),
+    ("a scene of bright", [(11, 17, "ACTOR")]),
+    ("lovely warm was in music 3", [(0, 11, "ACTOR"), (19, 26, "MUSIC")]),
+    ("this movie is quite dull , and cold !", []),
+]
+
+
+def make_entity_examples(nlp: Language) -> List[Example]:
+    """Five sentences with two kinds of entities."""
+    return [
+        Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in ENTITIES
+    ]
+
+
+@pytest.fixture
+def ner(nlp, token_config) -> Language:
+    """A pipeline with an initialized recognizer, and the examples under `nlp.examples`."""
+    nlp.add_pipe("reprtune_ner", name="ner", config={"model": token_config()})
+    nlp.examples = make_entity_examples(nlp)
+    nlp.optimizer = nlp.initialize(lambda: nlp.examples)
+    nlp.optimizer.learn_rate = 0.01
+    return nlp
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..heads.losses import cross_entropy, softmax
-from .encoder_pipe import EncoderPipe
+from .calibrated_pipe import CalibratedPipe, LossOfTemperature
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
@@ -126,7 +126,7 @@ def make_textcat(
     )
 
 
-class TextClassifier(EncoderPipe):
+class TextClassifier(CalibratedPipe):
     """Pipeline component that gives each text exactly one of its labels.
 
     `doc.cats` holds the probability of every label; together they are 1. The model gives logits,
@@ -172,6 +172,8 @@ class TextClassifier(EncoderPipe):
             "positive_label": None,
             # Weight of each label, once "balanced" has been counted out.
             "label_weights": None,
+            # What logits are divided by, fitted to dev at the end of training.
+            "temperature": 1.0,
         }
         self.scorer = scorer
 
@@ -195,7 +197,9 @@ class TextClassifier(EncoderPipe):
         docs = list(docs)
         if not docs:
             return self.model.ops.alloc2f(0, len(self.labels))
-        return self._probabilities(_numpy(self.model.predict(docs)))
+        logits = _numpy(self.model.predict(docs))
+        self.keep_logits(docs, logits)
+        return self._probabilities(logits / self.temperature)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
         """Write scores to `doc.cats`.
@@ -287,7 +291,8 @@ class TextClassifier(EncoderPipe):
         """Score predictions; warns of gold labels that the component can't predict.
 
         examples (Iterable[Example]): The examples.
-        RETURNS (Dict[str, Any]): The scores, with spaCy's keys.
+        RETURNS (Dict[str, Any]): The scores, with spaCy's keys, and `cats_ece`, the expected
+            calibration error of the probabilities.
         """
         examples = list(examples)
         unknown = _positive_labels(examples) - set(self.labels)
@@ -298,7 +303,38 @@ class TextClassifier(EncoderPipe):
                 "these labels to the training data, or remove them from both.",
                 stacklevel=2,
             )
-        return super().score(examples, **kwargs)
+        scores = super().score(examples, **kwargs)
+        scores["cats_ece"] = self._calibration_error(examples)
+        self.keep_evaluation(examples)
+        return scores
+
+    def temperature_loss(
+        self, examples: List[Example], logits: List[numpy.ndarray]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to the gold values.
+
+        examples (List[Example]): Evaluated examples.
+        logits (List[ndarray]): Of each.
+        RETURNS (Optional[Callable[[float], float]]): The cross-entropy at a temperature, or None
+            where nothing is annotated.
+        """
+        gold, known = self._gold(examples)
+        if not known.any():
+            return None
+        rows = numpy.stack(logits)
+        # As if one value more of each kind were there, so that a few texts that are all right do
+        # not ask for certainty.
+        smoothing = 2.0 / (known.any(1).sum() + 2.0)
+        return lambda temperature: self._plain_loss(rows / temperature, gold, known, smoothing)
+
+    def _calibration_error(self, examples: List[Example]) -> Optional[float]:
+        from ..heads.calibration import calibration_error
+
+        gold, known = self._gold(examples)
+        cells = [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in examples]
+        if not known.any():
+            return None
+        return calibration_error(*self._confidence(numpy.array(cells), gold, known))
 
     def _initialize(
         self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
@@ -390,6 +426,20 @@ class TextClassifier(EncoderPipe):
     ) -> Tuple[numpy.ndarray, numpy.ndarray]:
         # One label is the answer for all: known with it, and without it nothing is.
         return gold, numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
+
+    def _confidence(
+        self, scores: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
+        """The probabilities that are promises, and whether they were kept."""
+        rows = numpy.flatnonzero(known.any(1))
+        best = scores[rows].argmax(1)
+        return scores[rows, best], gold[rows, best] > 0
+
+    def _plain_loss(
+        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray, smoothing: float
+    ) -> float:
+        rows = numpy.flatnonzero(known.any(1))
+        return cross_entropy(logits[rows], gold[rows].argmax(1), smoothing=smoothing)[0]
 
     def _loss(
         self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray

@@ -131,6 +131,16 @@ class MultiLabelTextClassifier(TextClassifier):
 
         return fit_independent(vectors, gold, known, weights=self._weights())
 
+    def _confidence(
+        self, scores: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
+    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
+        return scores[known > 0], gold[known > 0] > 0
+
+    def _plain_loss(
+        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray, smoothing: float
+    ) -> float:
+        return binary_cross_entropy(logits, gold, known, smoothing=smoothing)[0]
+
     def _loss(
         self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
     ) -> Tuple[float, numpy.ndarray]:

@@ -1,11 +1,14 @@
 """`spacy_reprtune.Encoder.v1`: the encoder as spaCy's configs and thinc's models know it."""
 
-from typing import Callable, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
 
 from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
+
+if TYPE_CHECKING:
+    from .token_vectors import TokenSpans
 
 DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 
@@ -113,7 +116,7 @@ def forward(
     RETURNS (Tuple[List[Floats2d], Callable]): A matrix a doc, one row a token (zeros for a token
         without a piece), and backprop from their gradients.
     """
-    rows, backward = model.shims[0](([_token_spans(doc) for doc in docs], 0.0), is_train)
+    rows, backward = model.shims[0](([token_spans(doc) for doc in docs], 0.0), is_train)
     lengths = [len(doc) for doc in docs]
     vectors = model.ops.unflatten(model.ops.asarray2f(rows), model.ops.asarray1i(lengths))
 
@@ -145,7 +148,8 @@ def _build(encoder, _: int):
     return TokenVectors(encoder)
 
 
-def _token_spans(doc: Doc):
+def token_spans(doc: Doc) -> "TokenSpans":
+    """RETURNS (TokenSpans): The text of a doc and where its tokens are."""
     from .token_vectors import TokenSpans
 
     spans = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape(-1, 2)

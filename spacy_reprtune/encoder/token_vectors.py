@@ -1,7 +1,7 @@
 """A vector for each token: the mean of its pieces, each read where it is most central."""
 
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Callable, Optional, Sequence
 
 import numpy
 import torch
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .align import Alignment, align
 from .module import Encoder
+from .pieces import Pieces
 
 
 @dataclass
@@ -45,34 +46,55 @@ class TokenVectors(torch.nn.Module):
             align(text.starts, text.ends, piece.offsets, text.text)
             for text, piece in zip(texts, pieces, strict=True)
         ]
-        return self._pool(pieces, alignments)
+        return pool_tokens(self.encoder, pieces, alignments)
 
-    def _pool(self, pieces, alignments: List[Alignment]) -> torch.Tensor:
-        device, width = self.encoder.device, self.encoder.width
-        rows = _PieceRows(pieces, alignments, device)
-        total = torch.zeros(rows.n_tokens, width, device=device)
-        for batch, vectors in self.encoder.encode(pieces):
-            window, column = torch.nonzero(batch.keep, as_tuple=True)
-            piece = batch.first_piece[window] + column
-            text = batch.texts[window]
-            inside = (piece >= 0) & (piece < rows.n_pieces[text])
-            window, column = window[inside], column[inside]
-            flat = rows.piece_starts[text[inside]] + piece[inside]
-            # A piece that reaches into several tokens counts for each.
-            repeats = rows.pair_counts[flat]
-            source = torch.repeat_interleave(torch.arange(len(flat), device=device), repeats)
-            first = torch.repeat_interleave(rows.pair_starts[flat], repeats)
-            ends = torch.cumsum(repeats, 0)
-            within = torch.arange(len(source), device=device) - (ends - repeats)[source]
-            tokens = rows.pair_tokens[first + within]
-            total = total.index_add(0, tokens, vectors[window, column].float()[source])
-        return total / rows.token_pieces.clamp(min=1)[:, None]
+
+def pool_tokens(
+    encoder: Encoder,
+    pieces: Sequence[Pieces],
+    alignments: Sequence[Alignment],
+    *,
+    project: Optional[Callable[[torch.Tensor], torch.Tensor]] = None,
+    n_columns: Optional[int] = None,
+) -> torch.Tensor:
+    """Run an encoder and average over the pieces of each token.
+
+    encoder (Encoder): The encoder.
+    pieces (Sequence[Pieces]): The pieces of each text.
+    alignments (Sequence[Alignment]): Which of them count for which token.
+    project (Optional[Callable]): A linear map of fp32 piece vectors, applied before they are
+        averaged: what is kept of a long text is as wide as its result. The vectors if None.
+    n_columns (Optional[int]): Columns of that result; the encoder's width if None.
+    RETURNS (Tensor): fp32 rows for all tokens of all texts in order, shape (n_tokens, n_columns);
+        zeros for a token without a piece.
+    """
+    device, width = encoder.device, n_columns or encoder.width
+    rows = _PieceRows(pieces, alignments, device)
+    total = torch.zeros(rows.n_tokens, width, device=device)
+    for batch, vectors in encoder.encode(pieces):
+        window, column = torch.nonzero(batch.keep, as_tuple=True)
+        piece = batch.first_piece[window] + column
+        text = batch.texts[window]
+        inside = (piece >= 0) & (piece < rows.n_pieces[text])
+        window, column = window[inside], column[inside]
+        flat = rows.piece_starts[text[inside]] + piece[inside]
+        # A piece that reaches into several tokens counts for each.
+        repeats = rows.pair_counts[flat]
+        source = torch.repeat_interleave(torch.arange(len(flat), device=device), repeats)
+        first = torch.repeat_interleave(rows.pair_starts[flat], repeats)
+        ends = torch.cumsum(repeats, 0)
+        within = torch.arange(len(source), device=device) - (ends - repeats)[source]
+        tokens = rows.pair_tokens[first + within]
+        found = vectors[window, column].float()
+        found = found if project is None else project(found)
+        total = total.index_add(0, tokens, found[source])
+    return total / rows.token_pieces.clamp(min=1)[:, None]
 
 
 class _PieceRows:
     """The pairs of pieces and tokens of a batch of texts, numbered through and sorted by piece."""
 
-    def __init__(self, pieces, alignments: List[Alignment], device: torch.device) -> None:
+    def __init__(self, pieces, alignments: Sequence[Alignment], device) -> None:
         n_pieces = numpy.array([len(p) for p in pieces], dtype=numpy.int64)
         n_tokens = numpy.array([a.n_tokens for a in alignments], dtype=numpy.int64)
         piece_starts = numpy.cumsum(n_pieces) - n_pieces

@@ -98,6 +98,16 @@ def _check_head(
         raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
     if hidden_width is not None and hidden_width < 1:
         raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
+    check_rates(dropout, head_lr)
+
+
+def check_rates(dropout: Optional[float], head_lr: float) -> None:
+    """Check what all heads have.
+
+    dropout (Optional[float]): The dropout rate of the head.
+    head_lr (float): Its learning rate as a multiple of the optimizer's.
+    RAISES (ValueError): One of them is out of range.
+    """
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout = {dropout}. Use a rate from 0 up to, not including, 1.")
     if head_lr < 0.1:

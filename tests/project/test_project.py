@@ -60,10 +60,11 @@ def test_every_config_block_of_the_readme_is_valid():
     blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text("utf8"), re.DOTALL)
     assert blocks
     for block in blocks:
-        settings = Config().from_str(f"[components]\n\n{block}")["components"]["textcat"]
+        config = Config().from_str(f"[components]\n\n{block}")
+        [(name, settings)] = config["components"].items()
         factory = settings.pop("factory")
-        pipe = spacy.blank("en").add_pipe(factory, name="textcat", config=settings)
-        assert pipe.name == "textcat"
+        pipe = spacy.blank("en").add_pipe(factory, name=name, config=settings)
+        assert pipe.name == name
 
 
 def test_python_snippets_of_the_readme_run(tmp_path):
@@ -106,7 +107,7 @@ for name in names.split():
     sys.modules[name] = None
 import importlib.metadata as metadata
 import spacy
-from spacy_reprtune.components import setfit, textcat, textcat_multilabel
+from spacy_reprtune.components import ner, setfit, textcat, textcat_multilabel
 import spacy_reprtune.cli
 nlp = spacy.blank("en")
 assert nlp.has_factory("reprtune_textcat") and nlp.has_factory("reprtune_setfit")

@@ -1,0 +1,106 @@
+"""Entity recognition pipelines of this project, trained as `spacy train` does."""
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
+
+from benchmarks.common import ENCODER
+from benchmarks.data import Tagged
+from benchmarks.pipelines import Batcher, adam, train_steps
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+    from spacy.training import Example
+
+LEARN_RATE = 1e-4
+
+# What may be compared: settings of the component, and of its model.
+VARIANTS: Dict[str, Dict[str, Any]] = {
+    "bilou": {},
+    "bio": {"scheme": "bio"},
+    "bilou_crf": {"learned_transitions": True},
+    "bio_crf": {"scheme": "bio", "learned_transitions": True},
+    "bilou_first": {"piece_pooling": "first"},
+    "bilou_probe": {"head_init": "probe"},
+}
+
+
+class SpacyNer:
+    """A pipeline and its optimizer."""
+
+    def __init__(
+        self,
+        build: Callable[[], "Language"],
+        batcher: Batcher,
+        train: List[Tagged],
+        total_steps: int,
+        learn_rate: float,
+    ) -> None:
+        """Build and initialize a pipeline.
+
+        build (Callable): Makes the pipeline.
+        batcher (Batcher): Cuts examples into batches.
+        train (List[Tagged]): The training data, for `initialize`.
+        total_steps (int): The length of the learning rate schedule.
+        learn_rate (float): Its highest rate.
+        """
+        self.nlp = build()
+        self.batcher = batcher
+        examples = make_examples(self.nlp, train)
+        self.nlp.initialize(lambda: examples)
+        self.optimizer = adam(total_steps, learn_rate)
+
+    def train(self, items: List[Tagged], seed: int) -> None:
+        """Update on all items once, from words on."""
+        batches = self.batcher(make_examples(self.nlp, items), seed)
+        train_steps(self.nlp, self.optimizer, batches)
+
+    def predict(self, items: List[Tagged]) -> List[Any]:
+        """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
+        docs = self.nlp.pipe(make_docs(self.nlp, items), batch_size=128)
+        return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
+
+
+def reprtune_ner(precision: str, **settings: Any) -> "Language":
+    """Build this project's pipeline.
+
+    precision (str): The encoder's precision.
+    settings: Of the component, and of its model.
+    RETURNS (Language): The pipeline, not yet initialized.
+    """
+    import spacy
+
+    of_model = ("learned_transitions", "piece_pooling")
+    encoder = {
+        "@architectures": "spacy_reprtune.Encoder.v1",
+        "name": ENCODER,
+        "precision": precision,
+    }
+    model = {
+        "@architectures": "spacy_reprtune.TokenClassifier.v1",
+        "encoder": encoder,
+        **{key: value for key, value in settings.items() if key in of_model},
+    }
+    component = {key: value for key, value in settings.items() if key not in of_model}
+    nlp = spacy.blank("en")
+    nlp.add_pipe("reprtune_ner", name="ner", config={"model": model, **component})
+    return nlp
+
+
+def make_docs(nlp: "Language", items: List[Tagged]) -> "List[Doc]":
+    """RETURNS (List[Doc]): Docs with the words of each item, single spaces between them."""
+    from spacy.tokens import Doc
+
+    return [Doc(nlp.vocab, words=item.words) for item in items]
+
+
+def make_examples(nlp: "Language", items: List[Tagged]) -> "List[Example]":
+    """RETURNS (List[Example]): An example an item, in its own tokens."""
+    from spacy.tokens import Span
+    from spacy.training import Example
+
+    examples = []
+    pairs = zip(make_docs(nlp, items), make_docs(nlp, items), strict=True)
+    for item, (predicted, reference) in zip(items, pairs, strict=True):
+        reference.set_ents([Span(reference, a, b, label=name) for a, b, name in item.entities])
+        examples.append(Example(predicted, reference))
+    return examples

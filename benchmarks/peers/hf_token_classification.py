@@ -1,0 +1,115 @@
+"""Hugging Face transformers: token classification as in its documentation and `run_ner.py`.
+
+Words are tokenized with `is_split_into_words`, the first piece of each has the label of its word
+and all other pieces have -100, `DataCollatorForTokenClassification` pads each batch to its longest
+row. Random batches, `AdamW`, a linear schedule, gradients clipped at norm 1; tags are those with
+the highest logit, read as seqeval does by default: an I that continues nothing begins an entity.
+"""
+
+from typing import Any, Dict, Iterator, List
+
+from benchmarks.common import encoder_directory, order
+from benchmarks.data import Tagged, bio_tags, entities_of_tags
+from benchmarks.peers.hf_loop import autocast
+from benchmarks.pipelines import BATCH_SIZE, GRAD_CLIP, WARMUP, WEIGHT_DECAY
+
+MAX_LENGTH = 512
+PREDICT_BATCH = 128
+
+
+class HFTokenClassification:
+    """`AutoModelForTokenClassification` and a plain torch loop."""
+
+    def __init__(
+        self, precision: str, labels: List[str], total_steps: int, learn_rate: float
+    ) -> None:
+        """Load the encoder under a new token classification head.
+
+        precision (str): "fp32" or "bf16".
+        labels (List[str]): The labels of entities.
+        total_steps (int): The length of the learning rate schedule.
+        learn_rate (float): Its highest rate.
+        """
+        import torch
+        from transformers import (
+            AutoModelForTokenClassification,
+            AutoTokenizer,
+            DataCollatorForTokenClassification,
+            get_linear_schedule_with_warmup,
+        )
+
+        directory = encoder_directory()
+        self.precision = precision
+        self.tags = ["O", *(f"{kind}-{label}" for label in labels for kind in "BI")]
+        self.tokenizer = AutoTokenizer.from_pretrained(directory)
+        self.collate = DataCollatorForTokenClassification(self.tokenizer)
+        self.model = AutoModelForTokenClassification.from_pretrained(
+            directory, num_labels=len(self.tags)
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=learn_rate, weight_decay=WEIGHT_DECAY
+        )
+        self.schedule = get_linear_schedule_with_warmup(
+            self.optimizer, int(WARMUP * total_steps), total_steps
+        )
+
+    def train(self, items: List[Tagged], seed: int) -> None:
+        """Update on all items once, from words on."""
+        import torch
+
+        rows = self._encode(items)
+        self.model.train()
+        for batch in _batches(rows, seed):
+            with autocast(self.precision):
+                loss = self.model(**self.collate(batch)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad()
+
+    def predict(self, items: List[Tagged]) -> List[Any]:
+        """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
+        import torch
+
+        rows = self._encode(items)
+        by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        found: Dict[int, Any] = {}
+        self.model.eval()
+        with torch.inference_mode(), autocast(self.precision):
+            for start in range(0, len(rows), PREDICT_BATCH):
+                indices = by_length[start : start + PREDICT_BATCH]
+                batch = self.collate([rows[i] for i in indices])
+                best = self.model(**batch).logits.argmax(dim=2)
+                for i, row, gold in zip(indices, best, batch["labels"], strict=True):
+                    tags = [self.tags[tag] for tag in row[gold != -100].tolist()]
+                    # Words beyond the longest input have no prediction.
+                    tags += ["O"] * (len(items[i].words) - len(tags))
+                    found[i] = entities_of_tags(tags)
+        return [found[i] for i in range(len(items))]
+
+    def _encode(self, items: List[Tagged]) -> List[Dict[str, List[int]]]:
+        # padding=False matters: this tokenizer's file asks for a fixed 128.
+        encoded = self.tokenizer(
+            [item.words for item in items],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=MAX_LENGTH,
+            padding=False,
+        )
+        rows = []
+        for i, item in enumerate(items):
+            tags = [self.tags.index(tag) for tag in bio_tags(item)]
+            labels, before = [], None
+            for word in encoded.word_ids(i):
+                labels.append(tags[word] if word is not None and word != before else -100)
+                before = word
+            row = {key: encoded[key][i] for key in ("input_ids", "attention_mask")}
+            rows.append({**row, "labels": labels})
+        return rows
+
+
+def _batches(rows: List[Any], seed: int) -> Iterator[List[Any]]:
+    indices = order(len(rows), seed)
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield [rows[i] for i in indices[start : start + BATCH_SIZE]]

