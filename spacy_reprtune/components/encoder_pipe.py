@@ -14,6 +14,8 @@ from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
+from ..encoder.listening import pass_nothing_back
+
 logger = logging.getLogger("spacy")
 
 # How far `pipe` reads ahead to sort by length: this many times the batch size, as long as the
@@ -44,7 +46,9 @@ class EncoderPipe(TrainablePipe):
         YIELDS (Doc): The docs in order.
         """
         error_handler = self.get_error_handler()
-        for docs in _blocks(iter(stream), batch_size):
+        # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
+        look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 and not self.listens else batch_size
+        for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:
@@ -74,9 +78,14 @@ class EncoderPipe(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        examples = self.annotated(examples)
-        if not examples:
+        annotated = self.annotated(examples)
+        if not annotated:
+            if self.listens:
+                pass_nothing_back(self.model, [eg.predicted for eg in examples])
             return losses
+        if not self.listens:
+            # A listener has vectors for the whole batch; the loss leaves the others out.
+            examples = annotated
         self.announce()
         set_dropout_rate(self.model, drop)
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
@@ -139,7 +148,10 @@ class EncoderPipe(TrainablePipe):
             if "vocab" not in exclude:
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             if "model" not in exclude and self._shim.n_labels is not None:
-                self._shim.to_directory(folder / "model")
+                if self.listens:
+                    self.model.to_disk(folder / "model")
+                else:
+                    self._shim.to_directory(folder / "model")
                 self._log_cache()
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
@@ -155,7 +167,10 @@ class EncoderPipe(TrainablePipe):
         if "vocab" not in exclude and (path / "vocab").exists():
             self.vocab.from_disk(path / "vocab", exclude=exclude)
         if "model" not in exclude and (path / "model").exists():
-            self._shim.from_directory(path / "model")
+            if self.listens:
+                self.model.from_disk(path / "model")
+            else:
+                self._shim.from_directory(path / "model")
             self.model.set_dim("nO", self._shim.n_labels, force=True)
         return self
 
@@ -173,19 +188,31 @@ class EncoderPipe(TrainablePipe):
             )
 
     @property
+    def listens(self) -> bool:
+        """RETURNS (bool): Whether the vectors come from another component, or from a model that
+        is no `spacy_reprtune.Encoder.v1`."""
+        return bool(self.model.layers)
+
+    @property
     def _shim(self):
         return self.model.shims[0]
 
 
-def _blocks(stream: Iterator[Doc], batch_size: int) -> Iterator[List[Doc]]:
-    limit = batch_size * LOOK_AHEAD if batch_size > 1 else 1
+def blocks(stream: Iterator[Doc], limit: int, limit_chars: int) -> Iterator[List[Doc]]:
+    """Cut a stream of docs into blocks.
+
+    stream (Iterator[Doc]): The docs.
+    limit (int): Docs of a block at most.
+    limit_chars (int): A block ends when it has so many characters.
+    YIELDS (List[Doc]): The docs in order.
+    """
     block: List[Doc] = []
     chars = 0
     for doc in stream:
         block.append(doc)
         # The end of the last token: doc.text would build the string.
         chars += doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        if len(block) >= limit or chars >= LOOK_AHEAD_CHARS:
+        if len(block) >= limit or chars >= limit_chars:
             yield block
             block, chars = [], 0
     if block:

@@ -1,11 +1,12 @@
 """The torch module behind `spacy_reprtune.TextClassifier.v1`."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import torch
 from numpy.typing import NDArray
 
 from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
 from ..encoder.windows import Windows
 from .pooling import Pooling
 
@@ -33,12 +34,15 @@ class TextClassifier(torch.nn.Module):
         self.to(encoder.device)
         self.eval()
 
-    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+    def forward(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute logits.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens where
+            the encoder is not the module's own.
         RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
         """
+        if isinstance(texts, TokenRows):
+            return self.classify(self.pooling(texts.encoded(), len(texts)))
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         logits = self.classify(self.pool(list(unique)))
         if len(unique) == len(texts):
