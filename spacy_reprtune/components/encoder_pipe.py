@@ -4,17 +4,21 @@ import logging
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Union
 
 import numpy
 import srsly
+from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from ..encoder.listening import pass_nothing_back
+from ..encoder.listening import pass_nothing_back, token_rows
+
+if TYPE_CHECKING:
+    from ..encoder.cache import PrefixCache
 
 logger = logging.getLogger("spacy")
 
@@ -22,6 +26,8 @@ logger = logging.getLogger("spacy")
 # texts together have fewer characters than the second.
 LOOK_AHEAD = 16
 LOOK_AHEAD_CHARS = 1_000_000
+# The same for what keeps the vectors of all tokens in memory, 1.5 kB each at a width of 384.
+LISTENING_CHARS = 250_000
 
 
 class EncoderPipe(TrainablePipe):
@@ -113,6 +119,26 @@ class EncoderPipe(TrainablePipe):
         if logger.isEnabledFor(logging.INFO):
             logger.info("What trains in '%s':\n%s", self.name, self._shim.overview(texts))
 
+    def head_inputs(self, docs: List[Doc], nlp: Optional[Language]) -> numpy.ndarray:
+        """Compute what the head gets for docs, without gradient.
+
+        docs (List[Doc]): The docs.
+        nlp (Optional[Language]): The pipeline, where the component that this one listens to is.
+        RETURNS (ndarray): fp32, one row a doc.
+        """
+        module = self._shim.module
+        if not self.listens:
+            return module.vectors([doc.text for doc in docs])
+        pipes = nlp.components if nlp is not None else []
+        upstream = [p for _, p in pipes if self.name in getattr(p, "listening_components", ())]
+        parts = []
+        for block in blocks(iter(docs), 1024, LISTENING_CHARS):
+            copies = [doc.copy() for doc in block]
+            for pipe in upstream:
+                copies = list(pipe.pipe(copies, batch_size=len(copies)))
+            parts.append(module.vectors(token_rows(self.model, copies)))
+        return numpy.concatenate(parts)
+
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples that have something for this component to learn."""
         return examples
@@ -152,7 +178,7 @@ class EncoderPipe(TrainablePipe):
                     self.model.to_disk(folder / "model")
                 else:
                     self._shim.to_directory(folder / "model")
-                self._log_cache()
+                log_cache(self._shim.module.encoder.cache)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote.
@@ -173,19 +199,6 @@ class EncoderPipe(TrainablePipe):
                 self._shim.from_directory(path / "model")
             self.model.set_dim("nO", self._shim.n_labels, force=True)
         return self
-
-    def _log_cache(self) -> None:
-        cache = self._shim.module.encoder.cache
-        if cache is not None and cache.stats.hits:
-            stats = cache.stats
-            logger.info(
-                "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
-                "of lookups answered.",
-                stats.entries,
-                stats.memory_bytes / 1e6,
-                stats.disk_bytes / 1e6,
-                100 * stats.hit_rate,
-            )
 
     @property
     def listens(self) -> bool:
@@ -217,6 +230,23 @@ def blocks(stream: Iterator[Doc], limit: int, limit_chars: int) -> Iterator[List
             block, chars = [], 0
     if block:
         yield block
+
+
+def log_cache(cache: Optional["PrefixCache"]) -> None:
+    """Log what the cache of frozen blocks has done, if it has done anything.
+
+    cache (Optional[PrefixCache]): The cache.
+    """
+    if cache is not None and cache.stats.hits:
+        stats = cache.stats
+        logger.info(
+            "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
+            "of lookups answered.",
+            stats.entries,
+            stats.memory_bytes / 1e6,
+            stats.disk_bytes / 1e6,
+            100 * stats.hit_rate,
+        )
 
 
 def _excerpts(examples: List[Example], n: int = 5) -> str:

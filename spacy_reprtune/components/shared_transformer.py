@@ -19,16 +19,12 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
-from .encoder_pipe import EncoderPipe, blocks
+from .encoder_pipe import LISTENING_CHARS, LOOK_AHEAD, EncoderPipe, blocks, log_cache
 from .shared_encoder import NAME
 
 logger = logging.getLogger("spacy")
 
-# How far `pipe` reads ahead to sort by length. Less than the other components, because the vectors
-# of all tokens are in memory until the components behind have seen them: 1.5 kB a token at a width
-# of 384.
-LOOK_AHEAD = 16
-LOOK_AHEAD_CHARS = 250_000
+NO_PIECES = WordpieceBatch.empty()
 
 
 class TokenVectors(list):
@@ -119,7 +115,7 @@ class SharedTransformer(Transformer):
         install_extensions()
         error_handler = self.get_error_handler()
         look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 else 1
-        for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):
+        for docs in blocks(iter(stream), look_ahead, LISTENING_CHARS):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:
@@ -167,7 +163,7 @@ class SharedTransformer(Transformer):
         validate_examples(examples, f"{type(self).__name__}.update")
         self._finish_pass()
         docs = [eg.predicted for eg in examples]
-        if not any(len(doc) for doc in docs):
+        if not self.listener_map or not any(len(doc) for doc in docs):
             return losses
         set_dropout_rate(self.model, drop)
         vectors, backprop = self.model.begin_update(docs)
@@ -216,12 +212,20 @@ class SharedTransformer(Transformer):
         """Put a listener in the place of the pair of itself and what pools its rows.
 
         listener (TransformerListener): A listener to this component.
+        RAISES (ValueError): The pooling has weights, or there is something else behind it.
         """
-        for component in list(self._components.values()):
+        for component in self._components.values():
             for node in component.model.walk():
-                if len(node.layers) == 2 and node.layers[0] is listener:
+                pair = [layer.name for layer in node.layers]
+                if listener not in node.layers or pair[1:] != ["trfs2arrays"]:
+                    continue
+                if not any(layer.param_names for layer in node.layers[1].walk()):
                     replace_model_node(component.model, node, listener)
                     return
+        raise ValueError(
+            "Only a spacy-transformers.TransformerListener.v1 whose pooling has no weights, such as "
+            "reduce_mean.v1, can be replaced by a copy of a shared encoder."
+        )
 
     def initialize(self, get_examples: Callable, *, nlp: Any = None) -> None:
         """Load the pretrained encoder, and find the components that listen.
@@ -252,6 +256,7 @@ class SharedTransformer(Transformer):
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             if "model" not in exclude and self._shim.n_labels is not None:
                 self._shim.to_directory(folder / "model")
+                log_cache(self._shim.module.encoder.cache)
 
     def from_disk(
         self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
@@ -361,4 +366,4 @@ def _transformer_data(vectors: Floats2d) -> TransformerData:
     n_tokens = len(vectors)
     align = Ragged(numpy.arange(n_tokens, dtype="i"), numpy.ones(n_tokens, dtype="i"))
     output = ModelOutput(last_hidden_state=vectors[None])
-    return TransformerData(wordpieces=WordpieceBatch.empty(), model_output=output, align=align)
+    return TransformerData(wordpieces=NO_PIECES, model_output=output, align=align)

@@ -15,7 +15,7 @@ from thinc.types import Floats2d
 if TYPE_CHECKING:
     import torch
 
-    from .token_rows import ListenedEncoder
+    from .token_rows import ListenedEncoder, TokenRows
 
 TokenVectorModel = Model[List[Doc], List[Floats2d]]
 
@@ -120,6 +120,18 @@ def init(model: Model[List[Doc], Floats2d], X: Optional[List[Doc]] = None, Y: An
     encoder.initialize(X=docs)
     vectors = encoder.predict(docs)
     model.shims[0].initialize(model.get_dim("nO"), width=vectors[0].shape[1])
+
+
+def token_rows(model: Model[List[Doc], Floats2d], docs: List[Doc]) -> "TokenRows":
+    """Get the token vectors of docs, without gradient.
+
+    model (Model[List[Doc], Floats2d]): A head on token vectors.
+    docs (List[Doc]): The docs, as the component that it listens to left them.
+    RETURNS (TokenRows): The vectors.
+    """
+    lengths = [len(doc) for doc in docs]
+    rows, _ = _rows(model, docs, lengths, is_train=False)
+    return model.shims[0].token_rows(rows, lengths)
 
 
 def pass_nothing_back(model: Model, docs: List[Doc]) -> None:

@@ -120,11 +120,9 @@ class ListeningShim(TorchShim):
             the token vectors.
         """
         (rows, lengths), rate = inputs
-        module = self.module
-        array = rows.get() if hasattr(rows, "get") else rows
-        leaf = torch.as_tensor(array, dtype=torch.float32).to(module.encoder.device)
-        leaf = leaf.detach().requires_grad_(is_train)
-        output, backward = super().__call__((TokenRows(leaf, lengths), rate), is_train)
+        given = self.token_rows(rows, lengths)
+        leaf = given.vectors.requires_grad_(is_train)
+        output, backward = super().__call__((given, rate), is_train)
 
         def backward_to_rows(d_output: Any) -> Any:
             backward(d_output)
@@ -132,6 +130,12 @@ class ListeningShim(TorchShim):
             return gradient.cpu().numpy()
 
         return output, backward_to_rows
+
+    def token_rows(self, rows: Any, lengths: List[int]) -> TokenRows:
+        """RETURNS (TokenRows): Token vectors, in thinc's form, where the head can read them."""
+        array = rows.get() if hasattr(rows, "get") else rows
+        vectors = torch.as_tensor(array, dtype=torch.float32).to(self.module.encoder.device)
+        return TokenRows(vectors.detach(), lengths)
 
     def overview(self, texts: Optional[List[str]] = None) -> str:
         """RETURNS (str): What is going to train."""

@@ -42,19 +42,21 @@ class TextClassifier(torch.nn.Module):
         RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
         """
         if isinstance(texts, TokenRows):
-            return self.classify(self.pooling(texts.encoded(), len(texts)))
+            return self.classify(self.pool(texts))
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         logits = self.classify(self.pool(list(unique)))
         if len(unique) == len(texts):
             return logits
         return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
 
-    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+    def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute one vector a text, what the head gets.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
         RETURNS (Tensor): fp32, shape (n_texts, width).
         """
+        if isinstance(texts, TokenRows):
+            return self.pooling(texts.encoded(), len(texts))
         pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
         fixed = self.pooling if self.pooling.fixed else None
         return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
@@ -66,7 +68,7 @@ class TextClassifier(torch.nn.Module):
             return int(windows.lengths.sum()) + special * len(windows)
         return len(windows)
 
-    def vectors(self, texts: Sequence[str]) -> NDArray:
+    def vectors(self, texts: Union[Sequence[str], TokenRows]) -> NDArray:
         """RETURNS (ndarray): What `pool` gives, without gradient; fp32, shape (n_texts, width)."""
         self.eval()
         with torch.no_grad():
