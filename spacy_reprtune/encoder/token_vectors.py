@@ -65,7 +65,8 @@ class TokenVectors(torch.nn.Module):
             ends = torch.cumsum(repeats, 0)
             within = torch.arange(len(source), device=device) - (ends - repeats)[source]
             tokens = rows.pair_tokens[first + within]
-            total = total.index_add(0, tokens, vectors[window, column].float()[source])
+            # In place: a copy for each batch would be most of the work of a long stream.
+            total.index_add_(0, tokens, vectors[window, column].float()[source])
         return total / rows.token_pieces.clamp(min=1)[:, None]
 
 
