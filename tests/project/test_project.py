@@ -81,6 +81,7 @@ def test_entry_points_load_and_are_registered_under_their_names():
     groups = {
         "spacy_architectures": registry.architectures,
         "spacy_batchers": registry.batchers,
+        "spacy_readers": registry.readers,
     }
     points = list(distribution("spacy-reprtune").entry_points)
     assert {p.group for p in points} == {*groups, "spacy_factories", "spacy_cli"}
