@@ -223,8 +223,8 @@ class SharedTransformer(Transformer):
                     replace_model_node(component.model, node, listener)
                     return
         raise ValueError(
-            "Only a spacy-transformers.TransformerListener.v1 whose pooling has no weights, such as "
-            "reduce_mean.v1, can be replaced by a copy of a shared encoder."
+            "Only a spacy-transformers.TransformerListener.v1 with a pooling without weights, "
+            "such as reduce_mean.v1, can be replaced by a copy of a shared encoder."
         )
 
     def initialize(self, get_examples: Callable, *, nlp: Any = None) -> None:
