@@ -2,7 +2,8 @@
 
 The encoder is a layer of the head's thinc model, and only the head itself is torch's. A head takes
 part with two things: its architecture hands over to `listening_head` where `is_encoder` is false,
-and its torch module, given a `ListenedEncoder`, takes `TokenRows` as its argument.
+and its torch module, built on a `ListenedEncoder`, takes `TokenRows` as its argument. A head whose
+output is more than one array gives its own `forward`, and gets the array from `run_head`.
 """
 
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
@@ -51,7 +52,8 @@ def listening_head(
     *,
     head_lr: float = 1.0,
     attrs: Optional[Dict[str, Any]] = None,
-) -> Model[List[Doc], Floats2d]:
+    forward: Optional[Callable[[Model, List[Doc], bool], Tuple[Any, Callable]]] = None,
+) -> Model[List[Doc], Any]:
     """Put a head on token vectors that come from elsewhere.
 
     name (str): Name of the thinc model.
@@ -61,13 +63,15 @@ def listening_head(
     head_lr (float): Learning rate of the head as a multiple of the optimizer's.
     attrs (Optional[Dict[str, Any]]): Attributes of the model; the dropout rate is read from
         "fixed_dropout" or "dropout_rate".
-    RETURNS (Model[List[Doc], Floats2d]): Docs to the module's output.
+    forward (Optional[Callable]): The forward pass of the thinc model, or None for one that gives
+        the module's output as it is.
+    RETURNS (Model[List[Doc], Any]): Docs to what `forward` gives.
     """
     from .token_rows import ListeningShim
 
     return Model(
         name,
-        forward,
+        forward or run_head,
         init=init,
         dims={"nO": None},
         layers=[encoder],
@@ -76,12 +80,12 @@ def listening_head(
     )
 
 
-def forward(
-    model: Model[List[Doc], Floats2d], docs: List[Doc], is_train: bool
+def run_head(
+    model: Model[List[Doc], Any], docs: List[Doc], is_train: bool
 ) -> Tuple[Floats2d, Callable[[Floats2d], List[Doc]]]:
-    """Compute the output of a head for docs.
+    """Compute the output of a head's module for docs.
 
-    model (Model[List[Doc], Floats2d]): The model.
+    model (Model[List[Doc], Any]): The model of the head.
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
     RETURNS (Tuple[Floats2d, Callable]): The output, and backprop from its gradient.

@@ -4,12 +4,14 @@ import numpy
 import pytest
 import spacy
 import torch
-from conftest import make_examples
+from conftest import make_examples, save_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.training import Example
+from spacy.util import registry
 from thinc.api import Adam
 
+from spacy_reprtune.encoder.listening import is_encoder, listening_head, run_head
 from spacy_reprtune.encoder.token_rows import TokenRows
 from spacy_reprtune.heads.pooling import Pooling
 
@@ -40,9 +42,11 @@ def stock(nlp, tiny_encoder):
 
 
 @pytest.fixture
-def shared(nlp, encoder_config):
-    """A pipeline with a shared encoder."""
-    model = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder_config()}
+def shared(nlp, encoder_config, tmp_path):
+    """A pipeline with a shared encoder, without dropout."""
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    encoder = encoder_config(name=str(save_encoder(tmp_path / "bert", **rates)))
+    model = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder}
     nlp.add_pipe("transformer", config={"model": model})
     return nlp
 
@@ -132,6 +136,41 @@ def test_a_head_without_a_transformer_before_it(nlp):
 def test_pooling_that_needs_special_pieces(nlp):
     with pytest.raises(ValueError, match="'cls' reads a special piece"):
         nlp.add_pipe("reprtune_textcat", config={"model": classifier(pooling="cls")})
+
+
+class TokenHead(torch.nn.Module):
+    """The least that a head on token vectors consists of."""
+
+    def __init__(self, encoder, n_labels):
+        super().__init__()
+        self.encoder = encoder
+        self.output = torch.nn.Linear(encoder.width, n_labels)
+        self.dropout_rate = 0.0
+
+    def forward(self, rows):
+        return self.output(rows.vectors)
+
+
+def test_a_head_of_another_kind_takes_part_with_two_hooks(nlp, encoder_config):
+    config = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder_config()}
+    encoder = registry.resolve({"encoder": config})["encoder"]
+
+    def forward(model, docs, is_train):
+        output, backprop = run_head(model, docs, is_train)
+        return {"logits": output}, lambda gradient: backprop(gradient["logits"])
+
+    assert not is_encoder(encoder)
+    model = listening_head("tokens", encoder, TokenHead, forward=forward)
+    docs = [nlp.make_doc(text) for text in ("a great film", "", "dull")]
+    model.initialize(X=docs, Y=numpy.zeros((1, 3), dtype="f"))
+    before = encoder.to_bytes()
+    output, backprop = model.begin_update(docs)
+    assert output["logits"].shape == (4, 3)
+    assert backprop({"logits": numpy.ones((4, 3), dtype="f")}) == docs
+    model.finish_update(Adam(0.01, use_averages=False))
+    assert encoder.to_bytes() != before
+    assert not numpy.allclose(model.predict(docs)["logits"], output["logits"])
+    assert model.predict(docs[1:2])["logits"].shape == (0, 3)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.sampled_from(["mean", "max"]))
