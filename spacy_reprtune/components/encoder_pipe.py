@@ -4,15 +4,21 @@ import logging
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Union
 
 import numpy
 import srsly
+from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
+
+from ..encoder.listening import pass_nothing_back, token_rows
+
+if TYPE_CHECKING:
+    from ..encoder.cache import PrefixCache
 
 logger = logging.getLogger("spacy")
 
@@ -20,6 +26,8 @@ logger = logging.getLogger("spacy")
 # texts together have fewer characters than the second.
 LOOK_AHEAD = 16
 LOOK_AHEAD_CHARS = 1_000_000
+# The same for what keeps the vectors of all tokens in memory, 1.5 kB each at a width of 384.
+LISTENING_CHARS = 250_000
 
 
 class EncoderPipe(TrainablePipe):
@@ -44,7 +52,9 @@ class EncoderPipe(TrainablePipe):
         YIELDS (Doc): The docs in order.
         """
         error_handler = self.get_error_handler()
-        for docs in _blocks(iter(stream), batch_size):
+        # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
+        look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 and not self.listens else batch_size
+        for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:
@@ -74,9 +84,14 @@ class EncoderPipe(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        examples = self.annotated(examples)
-        if not examples:
+        annotated = self.annotated(examples)
+        if not annotated:
+            if self.listens:
+                pass_nothing_back(self.model, [eg.predicted for eg in examples])
             return losses
+        if not self.listens:
+            # A listener has vectors for the whole batch; the loss leaves the others out.
+            examples = annotated
         self.announce()
         set_dropout_rate(self.model, drop)
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
@@ -103,6 +118,26 @@ class EncoderPipe(TrainablePipe):
         self._shim.announced = True
         if logger.isEnabledFor(logging.INFO):
             logger.info("What trains in '%s':\n%s", self.name, self._shim.overview(texts))
+
+    def head_inputs(self, docs: List[Doc], nlp: Optional[Language]) -> numpy.ndarray:
+        """Compute what the head gets for docs, without gradient.
+
+        docs (List[Doc]): The docs.
+        nlp (Optional[Language]): The pipeline, where the component that this one listens to is.
+        RETURNS (ndarray): fp32, one row a doc.
+        """
+        module = self._shim.module
+        if not self.listens:
+            return module.vectors([doc.text for doc in docs])
+        pipes = nlp.components if nlp is not None else []
+        upstream = [p for _, p in pipes if self.name in getattr(p, "listening_components", ())]
+        parts = []
+        for block in blocks(iter(docs), 1024, LISTENING_CHARS):
+            copies = [doc.copy() for doc in block]
+            for pipe in upstream:
+                copies = list(pipe.pipe(copies, batch_size=len(copies)))
+            parts.append(module.vectors(token_rows(self.model, copies)))
+        return numpy.concatenate(parts)
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples that have something for this component to learn."""
@@ -139,8 +174,11 @@ class EncoderPipe(TrainablePipe):
             if "vocab" not in exclude:
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             if "model" not in exclude and self._shim.n_labels is not None:
-                self._shim.to_directory(folder / "model")
-                self._log_cache()
+                if self.listens:
+                    self.model.to_disk(folder / "model")
+                else:
+                    self._shim.to_directory(folder / "model")
+                log_cache(self._shim.module.encoder.cache)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote.
@@ -155,41 +193,60 @@ class EncoderPipe(TrainablePipe):
         if "vocab" not in exclude and (path / "vocab").exists():
             self.vocab.from_disk(path / "vocab", exclude=exclude)
         if "model" not in exclude and (path / "model").exists():
-            self._shim.from_directory(path / "model")
+            if self.listens:
+                self.model.from_disk(path / "model")
+            else:
+                self._shim.from_directory(path / "model")
             self.model.set_dim("nO", self._shim.n_labels, force=True)
         return self
 
-    def _log_cache(self) -> None:
-        cache = self._shim.module.encoder.cache
-        if cache is not None and cache.stats.hits:
-            stats = cache.stats
-            logger.info(
-                "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
-                "of lookups answered.",
-                stats.entries,
-                stats.memory_bytes / 1e6,
-                stats.disk_bytes / 1e6,
-                100 * stats.hit_rate,
-            )
+    @property
+    def listens(self) -> bool:
+        """RETURNS (bool): Whether the vectors come from another component, or from a model that
+        is no `spacy_reprtune.Encoder.v1`."""
+        return bool(self.model.layers)
 
     @property
     def _shim(self):
         return self.model.shims[0]
 
 
-def _blocks(stream: Iterator[Doc], batch_size: int) -> Iterator[List[Doc]]:
-    limit = batch_size * LOOK_AHEAD if batch_size > 1 else 1
+def blocks(stream: Iterator[Doc], limit: int, limit_chars: int) -> Iterator[List[Doc]]:
+    """Cut a stream of docs into blocks.
+
+    stream (Iterator[Doc]): The docs.
+    limit (int): Docs of a block at most.
+    limit_chars (int): A block ends when it has so many characters.
+    YIELDS (List[Doc]): The docs in order.
+    """
     block: List[Doc] = []
     chars = 0
     for doc in stream:
         block.append(doc)
         # The end of the last token: doc.text would build the string.
         chars += doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        if len(block) >= limit or chars >= LOOK_AHEAD_CHARS:
+        if len(block) >= limit or chars >= limit_chars:
             yield block
             block, chars = [], 0
     if block:
         yield block
+
+
+def log_cache(cache: Optional["PrefixCache"]) -> None:
+    """Log what the cache of frozen blocks has done, if it has done anything.
+
+    cache (Optional[PrefixCache]): The cache.
+    """
+    if cache is not None and cache.stats.hits:
+        stats = cache.stats
+        logger.info(
+            "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
+            "of lookups answered.",
+            stats.entries,
+            stats.memory_bytes / 1e6,
+            stats.disk_bytes / 1e6,
+            100 * stats.hit_rate,
+        )
 
 
 def _excerpts(examples: List[Example], n: int = 5) -> str:

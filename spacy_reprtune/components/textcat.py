@@ -285,7 +285,7 @@ class TextClassifier(CalibratedPipe):
                     f"positive_label is for two labels; '{self.name}' has {len(self.labels)}."
                 )
         self.cfg["positive_label"] = positive_label
-        self._initialize_model(get_examples)
+        self._initialize_model(get_examples, nlp)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score predictions; warns of gold labels that the component can't predict.
@@ -303,7 +303,8 @@ class TextClassifier(CalibratedPipe):
                 "these labels to the training data, or remove them from both.",
                 stacklevel=2,
             )
-        scores = super().score(examples, **kwargs)
+        # spaCy's scorer would count an answer for a text without annotation as a false one.
+        scores = super().score([eg for eg in examples if eg.reference.cats], **kwargs)
         scores["cats_ece"] = self._calibration_error(examples)
         self.keep_evaluation(examples)
         return scores
@@ -359,19 +360,21 @@ class TextClassifier(CalibratedPipe):
             )
         self.cfg["label_weights"] = self._label_weights(get_examples)
 
-    def _initialize_model(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+    def _initialize_model(
+        self, get_examples: Callable[[], Iterable[Example]], nlp: Optional[Language]
+    ) -> None:
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         texts = [eg.reference.text for eg in get_examples()]
         self.announce(texts)
         if self.head_init == "probe":
-            self._start_from_probe(texts, list(get_examples()))
+            self._start_from_probe(list(get_examples()), nlp)
 
-    def _start_from_probe(self, texts: List[str], examples: List[Example]) -> None:
+    def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
         gold, known = self._gold(examples)
         rows = numpy.flatnonzero(known.any(1))
         module = self._shim.module
-        vectors = module.vectors([texts[row] for row in rows])
+        vectors = self.head_inputs([examples[row].reference for row in rows], nlp)
         probe = self._fit_probe(vectors, gold[rows], known[rows])
         module.set_output(probe.weight, probe.bias)
         self._shim.module.encoder.weights_changed()

@@ -114,7 +114,7 @@ class MultiLabelTextClassifier(TextClassifier):
         RAISES (ValueError): No labels, or annotations that are not 0 or 1.
         """
         self._initialize(get_examples, labels)
-        self._initialize_model(get_examples)
+        self._initialize_model(get_examples, nlp)
 
     def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
         return sigmoid(logits)

@@ -87,7 +87,8 @@ def pool_tokens(
         tokens = rows.pair_tokens[first + within]
         found = vectors[window, column].float()
         found = found if project is None else project(found)
-        total = total.index_add(0, tokens, found[source])
+        # In place: a copy for each batch would be most of the work of a long stream.
+        total.index_add_(0, tokens, found[source])
     return total / rows.token_pieces.clamp(min=1)[:, None]
 
 

@@ -24,7 +24,8 @@ def TextClassifier_v1(
 ) -> DocsToLogits:
     """Pool an encoder's vectors and classify the result.
 
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
+    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
+        shared one, whose vectors of tokens are pooled instead of pieces.
     pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
         of a text, however many windows it takes.
     hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
@@ -36,24 +37,34 @@ def TextClassifier_v1(
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
     from ..encoder.architecture import encoder_settings
+    from ..encoder.listening import is_encoder, listening_head
     from ..encoder.shim import TorchShim
 
-    settings = encoder_settings(encoder)
     _check_head(pooling, hidden_width, dropout, head_lr)
+    # spaCy sets the rate before each update, but only where the attribute is there.
+    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
 
     def build(encoder: "Encoder", n_labels: int):
         from .text_classifier_module import TextClassifier
 
         return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
 
+    name = "reprtune_text_classifier"
+    if not is_encoder(encoder):
+        if pooling == "cls":
+            raise ValueError(
+                "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
+                "components does not hand on: it gives vectors of tokens. Use mean, max or "
+                "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
+            )
+        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs)
     return Model(
-        "reprtune_text_classifier",
+        name,
         forward,
         init=init,
         dims={"nO": None},
-        shims=[TorchShim(settings, build, head_lr=head_lr)],
-        # spaCy sets the rate before each update, but only where the attribute is there.
-        attrs={"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout},
+        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
+        attrs=attrs,
     )
 
 

@@ -1,11 +1,12 @@
 """The torch module behind `spacy_reprtune.TextClassifier.v1`."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import torch
 from numpy.typing import NDArray
 
 from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
 from ..encoder.windows import Windows
 from .pooling import Pooling
 
@@ -33,24 +34,29 @@ class TextClassifier(torch.nn.Module):
         self.to(encoder.device)
         self.eval()
 
-    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+    def forward(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute logits.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens where
+            the encoder is not the module's own.
         RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
         """
+        if isinstance(texts, TokenRows):
+            return self.classify(self.pool(texts))
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         logits = self.classify(self.pool(list(unique)))
         if len(unique) == len(texts):
             return logits
         return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
 
-    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+    def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute one vector a text, what the head gets.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
         RETURNS (Tensor): fp32, shape (n_texts, width).
         """
+        if isinstance(texts, TokenRows):
+            return self.pooling(texts.encoded(), len(texts))
         pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
         fixed = self.pooling if self.pooling.fixed else None
         return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
@@ -62,7 +68,7 @@ class TextClassifier(torch.nn.Module):
             return int(windows.lengths.sum()) + special * len(windows)
         return len(windows)
 
-    def vectors(self, texts: Sequence[str]) -> NDArray:
+    def vectors(self, texts: Union[Sequence[str], TokenRows]) -> NDArray:
         """RETURNS (ndarray): What `pool` gives, without gradient; fp32, shape (n_texts, width)."""
         self.eval()
         with torch.no_grad():

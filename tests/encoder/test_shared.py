@@ -1,0 +1,525 @@
+"""One encoder, many heads: gradients arrive from whoever learns, and everything that a user does to
+a stock `transformer` and its listeners works."""
+
+from itertools import permutations
+from pathlib import Path
+
+import numpy
+import pytest
+import spacy
+import torch
+from conftest import BAD, GOOD, save_encoder
+from spacy.training import Example
+from spacy_transformers import Transformer
+from thinc.api import Adam, Softmax
+
+from spacy_reprtune.components.shared_transformer import SharedTransformer
+from spacy_reprtune.packaging.smoke import smoke_test
+from spacy_reprtune.packaging.wheels import package_pipeline
+
+LISTENER = {
+    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+    "upstream": "*",
+}
+HEADS = {
+    "textcat": {
+        "factory": "reprtune_textcat",
+        "model": {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": LISTENER},
+    },
+    "tagger": {
+        "factory": "tagger",
+        "model": {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER},
+    },
+    "ner": {
+        "factory": "ner",
+        "model": {
+            "@architectures": "spacy.TransitionBasedParser.v2",
+            "state_type": "ner",
+            "extra_state_tokens": False,
+            "hidden_width": 16,
+            "maxout_pieces": 2,
+            "use_upper": False,
+            "tok2vec": LISTENER,
+        },
+    },
+    "spancat": {
+        "factory": "spancat",
+        "spans_key": "sc",
+        "suggester": {"@misc": "spacy.ngram_suggester.v1", "sizes": [1]},
+        "model": {
+            "@architectures": "spacy.SpanCategorizer.v1",
+            "tok2vec": LISTENER,
+            "reducer": {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 16},
+            "scorer": {"@layers": "spacy.LinearLogistic.v1"},
+        },
+    },
+    "stock_textcat": {
+        "factory": "textcat",
+        "model": {
+            "@architectures": "spacy.TextCatReduce.v1",
+            "exclusive_classes": True,
+            "use_reduce_first": False,
+            "use_reduce_last": False,
+            "use_reduce_max": False,
+            "use_reduce_mean": True,
+            "tok2vec": LISTENER,
+        },
+    },
+}
+TAGS = "A", "B"
+
+
+def annotate(nlp, texts_and_good, kinds):
+    examples = []
+    for text, good in texts_and_good:
+        doc = nlp.make_doc(text)
+        gold = {}
+        nouns = [t for t in doc if t.text in ("film", "movie", "plot", "cold", "warm")]
+        if "textcat" in kinds:
+            gold["cats"] = {"GOOD": good, "BAD": 1.0 - good}
+        if "tagger" in kinds:
+            gold["tags"] = [TAGS[len(t) > 3] for t in doc]
+        if "ner" in kinds:
+            gold["entities"] = [(t.idx, t.idx + len(t), "NOUN") for t in nouns]
+        if "spancat" in kinds:
+            gold["spans"] = {"sc": [(t.idx, t.idx + len(t), "NOUN") for t in nouns]}
+        examples.append(Example.from_dict(doc, gold))
+    return examples
+
+
+ALL = "textcat", "tagger", "ner", "spancat"
+REVIEWS = [(text, 1.0) for text in GOOD] + [(text, 0.0) for text in BAD]
+
+
+@pytest.fixture(scope="module")
+def encoder_without_dropout(tmp_path_factory):
+    """Gradients of two passes can be compared."""
+    path = tmp_path_factory.mktemp("without_dropout") / "bert"
+    return save_encoder(path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+@pytest.fixture
+def shared(encoder_config, encoder_without_dropout):
+    """Makes a pipeline of a shared encoder and heads, initialized with docs that have all
+    annotations."""
+
+    def make(*names, transformer=None, **encoder):
+        spacy.util.fix_random_seed(0)
+        nlp = spacy.blank("en")
+        model = {
+            "@architectures": "spacy_reprtune.SharedEncoder.v1",
+            "encoder": encoder_config(name=str(encoder_without_dropout), **encoder),
+        }
+        nlp.add_pipe("transformer", config={"model": transformer or model})
+        for name in names:
+            settings = dict(HEADS[name])
+            nlp.add_pipe(settings.pop("factory"), name=name, config=settings)
+        kinds = [name.removeprefix("stock_") for name in names]
+        examples = annotate(nlp, REVIEWS, kinds)
+        nlp.initialize(lambda: examples)
+        for name in names:
+            if name == "tagger":
+                # Its head starts at zero, which gives the encoder no gradient at first.
+                softmax = nlp.get_pipe("tagger").model.get_ref("softmax")
+                rng = numpy.random.default_rng(0)
+                softmax.set_param("W", rng.normal(size=softmax.get_param("W").shape).astype("f"))
+        return nlp
+
+    return make
+
+
+def adam(rate=0.01):
+    return Adam(rate, use_averages=False)
+
+
+def weights(nlp):
+    state = nlp.get_pipe("transformer").model.layers[0].shims[0].module.state_dict()
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def gradient(nlp):
+    """The gradient of the encoder, as it is after an update without optimizer."""
+    transformer = nlp.get_pipe("transformer")
+    transformer._finish_pass()
+    module = transformer.model.layers[0].shims[0].module
+    parts = [p.grad.to_dense() for p in module.parameters() if p.grad is not None]
+    for parameter in module.parameters():
+        parameter.grad = None
+    return torch.cat([part.flatten() for part in parts]) if parts else torch.zeros(1)
+
+
+def moved(before, after):
+    return [name for name in before if not torch.equal(before[name], after[name])]
+
+
+def train_step(nlp, examples, optimizer, **settings):
+    """One step in the order of `spacy train`."""
+    nlp.update(examples, sgd=False, **settings)
+    for _, pipe in nlp.pipeline:
+        pipe.finish_update(optimizer)
+
+
+def annotations(nlp, texts):
+    return [
+        (
+            doc.cats,
+            [t.tag_ for t in doc],
+            [(e.text, e.label_) for e in doc.ents],
+            [(s.text, s.label_) for s in doc.spans.get("sc", [])],
+        )
+        for doc in nlp.pipe(texts)
+    ]
+
+
+def same(found, expected):
+    for (cats, *rest), (expected_cats, *expected_rest) in zip(found, expected, strict=True):
+        assert cats == pytest.approx(expected_cats, abs=1e-4)
+        assert rest == expected_rest
+    return True
+
+
+def test_the_stock_factory_makes_the_component(shared, tiny_encoder):
+    assert type(shared("tagger").get_pipe("transformer")) is SharedTransformer
+    stock = {
+        "@architectures": "spacy-transformers.TransformerModel.v3",
+        "name": str(tiny_encoder),
+        "get_spans": {"@span_getters": "spacy-transformers.strided_spans.v1"},
+    }
+    assert type(shared("tagger", transformer=stock).get_pipe("transformer")) is Transformer
+
+
+def test_heads_overfit_together_and_survive_every_way_to_save(shared, tmp_path):
+    nlp = shared(*ALL)
+    examples = annotate(nlp, REVIEWS, ALL)
+    optimizer = adam()
+    for _ in range(60):
+        losses = {}
+        train_step(nlp, examples, optimizer, losses=losses)
+    assert losses["textcat"] < 0.1
+    assert set(losses) == {"transformer", *ALL}
+    scores = nlp.evaluate(examples)
+    for key in ("cats_score", "tag_acc", "ents_f", "spans_sc_f"):
+        assert scores[key] == 1.0, key
+    texts = [text for text, _ in REVIEWS]
+    expected = annotations(nlp, texts)
+    for text, single in zip(texts, expected, strict=True):
+        assert same(annotations(nlp, [text]), [single])
+    nlp.to_disk(tmp_path / "model")
+    loaded = spacy.load(tmp_path / "model")
+    assert same(annotations(loaded, texts), expected)
+    fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
+    assert same(annotations(fresh.from_bytes(nlp.to_bytes()), texts), expected)
+    # The encoder is a directory that can be named as one again.
+    saved = tmp_path / "model" / "transformer" / "model" / "encoder"
+    assert (saved / "model.safetensors").exists() and (saved / "config.json").exists()
+    # Training goes on from there.
+    train_step(loaded, examples, adam())
+    assert moved(weights(nlp), weights(loaded))
+
+
+@pytest.mark.parametrize("order", permutations(["textcat", "tagger", "ner"]))
+@pytest.mark.parametrize("kind", ["textcat", "tagger", "ner"])
+def test_a_batch_for_one_head_teaches_the_encoder_as_if_it_were_alone(order, kind, shared):
+    together, alone = shared(*order), shared(kind)
+    source = alone.get_pipe(kind).model.to_bytes()
+    together.get_pipe(kind).model.from_bytes(source)
+    examples = annotate(together, REVIEWS, [kind])
+    together.update(examples, sgd=False)
+    alone.update(annotate(alone, REVIEWS, [kind]), sgd=False)
+    expected = gradient(alone)
+    assert expected.norm() > 0
+    torch.testing.assert_close(gradient(together), expected)
+
+
+def test_gradients_of_several_heads_add_up(shared):
+    nlp = shared("textcat", "tagger", "ner")
+    parts = []
+    for kind in ("textcat", "tagger", "ner"):
+        nlp.update(annotate(nlp, REVIEWS, [kind]), sgd=False)
+        parts.append(gradient(nlp))
+    nlp.update(annotate(nlp, REVIEWS, ["textcat", "tagger", "ner"]), sgd=False)
+    torch.testing.assert_close(gradient(nlp), sum(parts), atol=1e-6, rtol=1e-4)
+
+
+def test_examples_of_different_kinds_in_one_batch(shared):
+    nlp = shared("textcat", "ner")
+    mixed = annotate(nlp, REVIEWS[::2], ["textcat"]) + annotate(nlp, REVIEWS[1::2], ["ner"])
+    optimizer = adam()
+    for _ in range(80):
+        losses = {}
+        train_step(nlp, mixed, optimizer, losses=losses)
+    assert losses["textcat"] < 0.1 and losses["ner"] < 0.1
+
+
+@pytest.mark.parametrize("kind", ["textcat", "tagger", "stock_textcat"])
+def test_every_head_counts_with_the_mean_of_its_loss(kind, shared):
+    nlp = shared(kind)
+    annotation = kind.removeprefix("stock_")
+    nlp.update(annotate(nlp, REVIEWS, [annotation]), sgd=False)
+    once = gradient(nlp)
+    nlp.update(annotate(nlp, REVIEWS * 2, [annotation]), sgd=False)
+    torch.testing.assert_close(gradient(nlp), once, atol=1e-6, rtol=1e-3)
+
+
+def test_grad_factor_weighs_a_head(shared):
+    nlp = shared("tagger")
+    examples = annotate(nlp, REVIEWS, ["tagger"])
+    nlp.update(examples, sgd=False)
+    full = gradient(nlp)
+    for node in nlp.get_pipe("tagger").model.walk():
+        if node.name == "trfs2arrays":
+            node.attrs["grad_factor"] = 0.25
+    nlp.update(examples, sgd=False)
+    torch.testing.assert_close(gradient(nlp), full / 4)
+
+
+def test_a_batch_that_teaches_nobody_changes_nothing(shared):
+    nlp = shared("textcat", "tagger", "ner")
+    optimizer = adam()
+    # Momentum that would go on.
+    train_step(nlp, annotate(nlp, REVIEWS, ["textcat", "tagger", "ner"]), optimizer)
+    before = weights(nlp)
+    losses = {}
+    train_step(nlp, annotate(nlp, REVIEWS, []), optimizer, losses=losses)
+    nlp.update(annotate(nlp, REVIEWS, []), sgd=optimizer)
+    assert not moved(before, weights(nlp))
+    assert losses["transformer"] == 0.0 and losses["textcat"] == 0.0
+
+
+@pytest.mark.parametrize("kinds", [["textcat", "ner"], ["textcat"], ["ner"]])
+def test_both_orders_of_updating_give_the_same_weights(kinds, shared):
+    """`nlp.update` with an optimizer steps each component before the next one learns."""
+    results = []
+    for step in (train_step, lambda nlp, egs, sgd: nlp.update(egs, sgd=sgd)):
+        nlp = shared("textcat", "ner")
+        optimizer = adam()
+        for _ in range(3):
+            # A new seed, because the parser cuts its batches at random.
+            spacy.util.fix_random_seed(0)
+            step(nlp, annotate(nlp, REVIEWS, kinds), optimizer)
+        # Looking makes an update that still waits.
+        nlp("a film")
+        results.append(weights(nlp))
+    for name, expected in results[0].items():
+        torch.testing.assert_close(results[1][name], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("look", ["predict", "to_disk", "to_bytes", "update"])
+def test_an_update_that_waits_is_made_before_anyone_sees_the_weights(look, shared, tmp_path):
+    nlp = shared("textcat", "ner")
+    before = weights(nlp)
+    nlp.update(annotate(nlp, REVIEWS, ["textcat"]), sgd=adam())
+    looks = {
+        "predict": lambda: nlp("a film"),
+        "to_disk": lambda: nlp.to_disk(tmp_path / "model"),
+        "to_bytes": nlp.to_bytes,
+        "update": lambda: nlp.update(annotate(nlp, REVIEWS, []), sgd=False),
+    }
+    looks[look]()
+    assert moved(before, weights(nlp))
+
+
+def test_accumulated_gradients_are_applied_even_if_the_last_part_teaches_nobody(shared):
+    nlp = shared("textcat", "ner")
+    before = weights(nlp)
+    nlp.update(annotate(nlp, REVIEWS, ["textcat"]), sgd=False)
+    nlp.update(annotate(nlp, REVIEWS, []), sgd=False)
+    nlp.get_pipe("transformer").finish_update(adam())
+    assert moved(before, weights(nlp))
+
+
+@pytest.mark.parametrize(("unfreeze", "moving"), [("none", set()), (1, {"1"})])
+def test_frozen_blocks_are_bit_identical_and_cached(unfreeze, moving, shared, tmp_path):
+    losses = {}
+    for cache_mb in (0, 50):
+        nlp = shared("textcat", "tagger", unfreeze=unfreeze, cache_mb=cache_mb)
+        examples = annotate(nlp, REVIEWS, ["textcat", "tagger"])
+        before, optimizer = weights(nlp), adam()
+        for _ in range(4):
+            step = {}
+            train_step(nlp, examples, optimizer, losses=step)
+            losses.setdefault(cache_mb, []).append((step["textcat"], step["tagger"]))
+        nlp.to_disk(tmp_path / str(cache_mb))
+        after = weights(spacy.load(tmp_path / str(cache_mb)))
+        changed = {name.split("layer.")[1][0] for name in moved(before, after)}
+        assert changed == moving
+    cache = nlp.get_pipe("transformer").model.layers[0].shims[0].module.encoder.cache
+    assert cache.stats.hits > 0
+    numpy.testing.assert_allclose(losses[0], losses[50], rtol=1e-2)
+
+
+def test_a_component_frozen_by_spacy_s_own_setting(shared):
+    """[training] frozen_components and annotating_components, as the stock component needs them."""
+    nlp = shared("textcat", "tagger")
+    examples = annotate(nlp, REVIEWS, ["textcat", "tagger"])
+    before, optimizer = weights(nlp), adam()
+    losses = []
+    for _ in range(20):
+        step = {}
+        nlp.update(
+            examples,
+            sgd=optimizer,
+            losses=step,
+            exclude=["transformer"],
+            annotates=["transformer"],
+        )
+        losses.append(step["textcat"])
+    assert losses[-1] < losses[0]
+    assert not moved(before, weights(nlp))
+
+
+def test_a_transformer_that_annotates_while_it_learns(shared):
+    nlp = shared("textcat")
+    before = weights(nlp)
+    examples = annotate(nlp, REVIEWS, ["textcat"])
+    nlp.update(examples, sgd=adam(), annotates=["transformer"])
+    assert moved(before, weights(nlp))
+
+
+def test_a_frozen_head_beside_one_that_learns(shared):
+    nlp = shared("textcat", "tagger")
+    before = weights(nlp)
+    softmax = nlp.get_pipe("tagger").model.get_ref("softmax")
+    head = softmax.get_param("W").copy()
+    nlp.update(annotate(nlp, REVIEWS, ["textcat", "tagger"]), sgd=adam(), exclude=["tagger"])
+    nlp("a film")
+    assert moved(before, weights(nlp))
+    numpy.testing.assert_array_equal(softmax.get_param("W"), head)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("textcat", "model.encoder"),
+        ("tagger", "model.tok2vec"),
+        ("ner", "model.tok2vec"),
+        ("spancat", "model.tok2vec"),
+        ("stock_textcat", "model.tok2vec"),
+    ],
+)
+def test_replaced_listeners_predict_the_same_and_train_alone(name, path, shared, tmp_path):
+    nlp = shared(name, "tagger") if name != "tagger" else shared("tagger")
+    kinds = [name.removeprefix("stock_"), "tagger"]
+    examples = annotate(nlp, REVIEWS, kinds)
+    optimizer = adam()
+    for _ in range(5):
+        train_step(nlp, examples, optimizer)
+    texts = [text for text, _ in REVIEWS]
+    expected = annotations(nlp, texts)
+    nlp.replace_listeners("transformer", name, [path])
+    assert name not in nlp.get_pipe("transformer").listening_components
+    assert same(annotations(nlp, texts), expected)
+    block = nlp.config["components"][name]["model"][path.partition(".")[2]]
+    assert block["@architectures"] == "spacy_reprtune.SharedEncoder.v1"
+    nlp.to_disk(tmp_path / "model")
+    loaded = spacy.load(tmp_path / "model")
+    assert same(annotations(loaded, texts), expected)
+    fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
+    assert same(annotations(fresh.from_bytes(nlp.to_bytes()), texts), expected)
+
+    before = weights(loaded)
+    own = loaded.get_pipe(name).model.to_bytes()
+    loaded.update(annotate(loaded, REVIEWS, [kinds[0]]), sgd=adam(), exclude=["tagger"])
+    assert (loaded.get_pipe(name).model.to_bytes() != own) == (name != "tagger")
+    assert not moved(before, weights(loaded))
+
+
+def test_sourced_components(shared, tmp_path):
+    nlp = shared("textcat", "tagger")
+    train_step(nlp, annotate(nlp, REVIEWS, ["textcat", "tagger"]), adam())
+    texts = [text for text, _ in REVIEWS]
+    expected = annotations(nlp, texts)
+    other = spacy.blank("en")
+    for name in nlp.pipe_names:
+        other.add_pipe(name, source=nlp)
+    assert other.get_pipe("transformer").listening_components == ["textcat", "tagger"]
+    assert same(annotations(other, texts), expected)
+
+    nlp.to_disk(tmp_path / "model")
+    source = {"source": str(tmp_path / "model")}
+    config = {
+        "nlp": {"lang": "en", "pipeline": ["textcat", "tagger"]},
+        "components": {
+            "textcat": {**source, "replace_listeners": ["model.encoder"]},
+            "tagger": {**source, "replace_listeners": ["model.tok2vec"]},
+        },
+    }
+    assembled = spacy.util.load_model_from_config(config, auto_fill=True)
+    assert same(annotations(assembled, texts), expected)
+
+
+def test_empty_blank_and_long_docs(shared):
+    nlp = shared("textcat", "tagger", "ner", window=16, overlap=4)
+    texts = ["", "  ", "a great film", "\n", " ".join(["a great film"] * 60)]
+    docs = list(nlp.pipe(texts))
+    assert all(set(doc.cats) == {"GOOD", "BAD"} for doc in docs)
+    assert [len(doc) for doc in nlp.pipe(["", ""])] == [0, 0]
+    assert len(nlp("")) == 0
+    for text, doc in zip(texts, docs, strict=True):
+        assert nlp(text).cats == pytest.approx(doc.cats, abs=1e-5)
+    examples = annotate(nlp, [(text, 1.0) for text in texts], ["textcat", "ner", "tagger"])
+    before, losses = weights(nlp), {}
+    train_step(nlp, examples, adam(), losses=losses)
+    assert moved(before, weights(nlp)) and numpy.isfinite(losses["textcat"])
+    train_step(nlp, annotate(nlp, [("", 1.0)], ["textcat"]), adam(), losses=losses)
+
+
+def test_several_processes(shared):
+    nlp = shared("textcat", "tagger")
+    texts = [text for text, _ in REVIEWS] * 2
+    expected = annotations(nlp, texts)
+    docs = list(nlp.pipe(texts, n_process=2, batch_size=4))
+    assert [[t.tag_ for t in doc] for doc in docs] == [tags for _, tags, _, _ in expected]
+
+
+def test_an_error_goes_to_the_error_handler(shared, monkeypatch):
+    nlp = shared("textcat")
+    transformer = nlp.get_pipe("transformer")
+    predict = type(transformer).predict
+
+    def fail(self, docs):
+        if any("awful" in doc.text for doc in docs):
+            raise RuntimeError("on purpose")
+        return predict(self, docs)
+
+    monkeypatch.setattr(type(transformer), "predict", fail)
+    seen = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: seen.append((name, len(docs))))
+    docs = list(nlp.pipe(["a film", "an awful film", "a movie"], batch_size=1))
+    assert [doc.text for doc in docs] == ["a film", "a movie"]
+    assert seen == [("transformer", 1)]
+
+
+def test_packages_require_what_they_are_made_of(shared):
+    from spacy.cli.package import get_third_party_dependencies
+
+    requirements = get_third_party_dependencies(shared("textcat", "tagger").config)
+    for name in ("spacy-reprtune", "spacy-transformers"):
+        assert any(r.startswith(f"{name}>=") for r in requirements)
+
+
+def test_a_packaged_pipeline_works_in_a_fresh_environment(shared, tmp_path):
+    nlp = shared("textcat", "ner")
+    texts = [text for text, _ in REVIEWS] + [""]
+    train_step(nlp, annotate(nlp, REVIEWS, ["textcat", "ner"]), adam())
+    nlp.to_disk(tmp_path / "model")
+    settings = {"name": "shared", "version": "1.0.0", "source_dir": Path(__file__).parents[2]}
+    wheels = package_pipeline(tmp_path / "model", tmp_path / "packages", **settings)
+    assert smoke_test(wheels, tmp_path / "model", texts)["largest_difference"] < 1e-6
+
+
+def test_pooling_with_weights_can_not_be_replaced(shared):
+    nlp = shared("textcat")
+    for node in nlp.get_pipe("textcat").model.walk():
+        if node.name == "trfs2arrays":
+            node._layers[0] = Softmax(16, 16)
+    with pytest.raises(ValueError, match="pooling without weights"):
+        nlp.replace_listeners("transformer", "textcat", ["model.encoder"])
+
+
+def test_an_encoder_of_another_kind(nlp):
+    config = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": LISTENER}
+    with pytest.raises(ValueError, match=r"spacy_reprtune\.Encoder\.v1"):
+        nlp.add_pipe("transformer", config={"model": config})
