@@ -10,8 +10,8 @@ from .check import check_cli
 from .convert import convert_cli
 from .harvest import harvest_cli
 from .init_config import init_config_cli
-from .mlm import mlm_cli
 from .learning_curve import learning_curve_cli
+from .mlm import mlm_cli
 from .package import package_cli
 from .results import results_cli
 from .setfit import export_setfit_cli, import_setfit_cli

@@ -324,7 +324,7 @@ def _mention_pretraining(config: str, recipe: Path, text: Path, component: str) 
         "Pretraining on your own text first:\n\n"
         f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/mlm "
         f"--paths.text {text.as_posix()}\n"
-        f"\nthen add to the command above: --{_path(component)}.name training/mlm/encoder "
+        "\nthen add to the command above: --paths.encoder training/mlm/encoder "
         f"--{_path(component)}.sha256 null"
     )
     head, rest = config.split("\n\n[", 1)

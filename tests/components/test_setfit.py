@@ -351,7 +351,7 @@ def training_config(model, folder) -> Config:
         "training.max_steps": 4,
         "training.eval_frequency": 2,
         "training.optimizer.learn_rate.initial_rate": 0.01,
-        "components.textcat.model.encoder.name": model["encoder"]["name"],
+        "paths.encoder": model["encoder"]["name"],
         "components.textcat.model.encoder.sha256": None,
         "components.textcat.model.encoder.precision": "fp32",
     }

@@ -32,7 +32,8 @@ def run(corpus, encoder, *more):
     args += ["--output", str(corpus.parent / "curve.json"), "--seeds", "1"]
     args += ["--setfit-steps", "2", "--joint-steps", "2"]
     args += ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
-    for key, value in {"name": encoder, "sha256": "null", "precision": "fp32"}.items():
+    args += ["--paths.encoder", str(encoder)]
+    for key, value in {"sha256": "null", "precision": "fp32"}.items():
         args += [f"--components.textcat.model.encoder.{key}", str(value)]
     return CliRunner().invoke(reprtune_cli, [*args, *more])
 

@@ -58,7 +58,7 @@ def test_the_shipped_config_trains_both_heads(parts, tiny_encoder, tmp_path):
             "paths.dev_cats": parts["cats"],
             "paths.train_ents": parts["ents"],
             "paths.dev_ents": parts["ents"],
-            "components.transformer.model.encoder.name": str(tiny_encoder),
+            "paths.encoder": str(tiny_encoder),
             "components.transformer.model.encoder.sha256": None,
             "components.transformer.model.encoder.precision": "fp32",
             "training.max_steps": 60,
