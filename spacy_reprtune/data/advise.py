@@ -292,7 +292,7 @@ def _fill(
     text = set_value(text, "paths", "dev", splits["dev"].as_posix())
     text = set_value(text, "nlp", "lang", lang)
     if encoder is not None:
-        text = set_value(text, _path(component), "name", encoder)
+        text = set_value(text, "paths", "encoder", encoder)
         text = set_value(text, _path(component), "sha256", None)
     if read_value(text, _path(component), "device") is not None:
         text = set_value(text, _path(component), "device", device)
