@@ -35,8 +35,8 @@ WHOLE_DOCUMENTS = "conll2003"
 DOCUMENT_BATCH = 1
 WARM_UP_STEPS = 5
 CHUNK_STEPS = 60
-QUICK_CHUNK_STEPS = 5
-QUICK_ITEMS = 240
+QUICK_CHUNK_STEPS = 3
+QUICK_ITEMS = 160
 PIPE_BATCH_SIZE = 128
 
 Splits = Dict[str, List[Tagged]]
@@ -175,7 +175,7 @@ def time_inference(splits: Splits, args: argparse.Namespace) -> Dict[str, Any]:
     RETURNS (Dict[str, Any]): The speed-ups and the words per second.
     """
     common.seed_all(0)
-    steps = 5 if args.quick else 60
+    steps = 3 if args.quick else 60
     train = splits["train"][: steps * BATCH_SIZE]
     fitted = ours(train, 1, "fp32")()
     fitted.train(train, 0)

@@ -34,6 +34,7 @@ path = "{path}/dev.spacy"
 
 [training]
 seed = 0
+gpu_allocator = null
 max_steps = 41
 eval_frequency = 10
 patience = 0
