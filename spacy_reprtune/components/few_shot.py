@@ -39,6 +39,11 @@ logger = logging.getLogger("spacy")
 
 # Texts a class from which on joint training is the better recipe, as the authors of SetFit advise.
 MANY_TEXTS = 200
+# The least C of a head on a trained encoder. scikit-learn's default of 1, for vectors of length 1
+# and some hundred dimensions, is about 0.0025 where they are scaled to unit variance, as here.
+# What was best for vectors that did not tell the labels apart can be far less, and would leave all scores
+# near the labels' frequencies.
+LEAST_STRENGTH = 0.01
 
 
 class FewShotTextClassifier(TextClassifier):
@@ -244,7 +249,7 @@ class FewShotTextClassifier(TextClassifier):
         self._stale = False
 
     def _solve(self, examples: Sequence[Example]) -> "Probe":
-        """Solve the head, as regularised as was best on the vectors of the untouched encoder.
+        """Solve the head, with the regularisation that was best on the untouched encoder.
 
         After training there is nothing to choose by: the encoder has learned the labels of all
         texts by heart, so whatever is held out of the regression is no longer unseen.
@@ -259,7 +264,8 @@ class FewShotTextClassifier(TextClassifier):
             probe = fit_classes(vectors, gold.argmax(1), len(self.labels), **settings)
         else:
             probe = fit_independent(vectors, gold, known, **settings)
-        self.cfg["head_strength"] = probe.strength
+        if self.cfg["head_strength"] is None:
+            self.cfg["head_strength"] = max(probe.strength, LEAST_STRENGTH)
         module.set_output(probe.weight, probe.bias)
         return probe
 

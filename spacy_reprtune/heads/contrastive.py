@@ -91,8 +91,8 @@ def supervised_contrastive(
 
 
 def _units(vectors: NDArray) -> Tuple[NDArray, NDArray]:
-    # In double precision: how a product is summed up depends on where in memory it is, and what
-    # is rounded to single precision at the end is the same bits each time.
+    # In double precision: it costs nothing at this size, and the order in which a product is summed
+    # up hardly ever shows in what is rounded to single precision at the end.
     vectors = vectors.astype("d")
     norms = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     # A text without any piece has the zero vector, which has no direction.
