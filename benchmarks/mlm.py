@@ -95,7 +95,7 @@ class Bench:
         best, steps = headline_precision(), QUICK_CHUNK_STEPS if self.args.quick else CHUNK_STEPS
         systems: Dict[str, Any] = {"hf_tuned": self.peer(best, tuned=True, dropout=0.0)}
         # A quick run does without the precision that this machine does not call for.
-        for precision in {best} if self.args.quick else {"fp32", best}:
+        for precision in dict.fromkeys([best] if self.args.quick else ["fp32", best]):
             systems[f"ours_{precision}"] = Ours(self, precision)
             systems[f"hf_{precision}"] = self.peer(precision)
         n_warm = QUICK_WARM_UP_STEPS if self.args.quick else WARM_UP_STEPS
