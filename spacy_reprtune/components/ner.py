@@ -414,6 +414,11 @@ class EntityRecognizer(CalibratedPipe):
     def _start_from_probe(self, examples: Iterable[Example]) -> None:
         from .token_probe import solve
 
+        if self.listens:
+            raise ValueError(
+                f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
+                "to a shared one: set it to 'random'."
+            )
         module = self._shim.module
         probe = solve(module, examples, self.tags)
         module.set_output(probe.weight, probe.bias)

@@ -44,7 +44,8 @@ def TokenClassifier_v1(
 ) -> DocsToTagScores:
     """Classify tokens by an encoder's vectors of their pieces.
 
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
+    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
+        shared one.
     piece_pooling (str): What stands for a token: the "mean" of its pieces, or the "first". Each
         piece is read in the window where it is most central.
     learned_transitions (bool): Whether to learn a score for each tag after another, which makes
@@ -56,10 +57,10 @@ def TokenClassifier_v1(
     RAISES (ValueError): A setting is out of range, or an encoder of another kind.
     """
     from ..encoder.architecture import encoder_settings
+    from ..encoder.listening import is_encoder, listening_head
     from ..encoder.shim import TorchShim
     from .text_classifier import check_rates
 
-    settings = encoder_settings(encoder)
     if piece_pooling not in PIECE_POOLINGS:
         raise ValueError(f"piece_pooling = {piece_pooling!r}. Use one of mean, first.")
     check_rates(dropout, head_lr)
@@ -74,14 +75,23 @@ def TokenClassifier_v1(
             learned_transitions=learned_transitions,
         )
 
+    # spaCy sets the rate before each update, but only where the attribute is there.
+    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
+    name = "reprtune_token_classifier"
+    if not is_encoder(encoder):
+        if piece_pooling == "first":
+            raise ValueError(
+                "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
+                "gives one vector a token, their mean. Use 'mean'."
+            )
+        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs, forward=forward)
     return Model(
-        "reprtune_token_classifier",
+        name,
         forward,
         init=init,
         dims={"nO": None},
-        shims=[TorchShim(settings, build, head_lr=head_lr)],
-        # spaCy sets the rate before each update, but only where the attribute is there.
-        attrs={"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout},
+        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
+        attrs=attrs,
     )
 
 
@@ -96,9 +106,13 @@ def forward(
     RETURNS (Tuple[TagScores, Callable]): The logits, and backprop from their gradient.
     """
     from ..encoder.architecture import token_spans
+    from ..encoder.listening import run_head
 
-    rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-    rows, backward = model.shims[0](([token_spans(doc) for doc in docs], rate), is_train)
+    if model.layers:
+        rows, backward = run_head(model, docs, is_train)
+    else:
+        rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
+        rows, backward = model.shims[0](([token_spans(doc) for doc in docs], rate), is_train)
     lengths = [len(doc) for doc in docs]
     n_tokens = sum(lengths)
     learned = len(rows) > n_tokens

@@ -1,6 +1,6 @@
 """The torch module behind `spacy_reprtune.TokenClassifier.v1`."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import numpy
 import torch
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..encoder.align import Alignment, align
 from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
 from ..encoder.token_vectors import TokenSpans, pool_tokens
 from ..encoder.windows import Windows
 
@@ -40,15 +41,19 @@ class TokenClassifier(torch.nn.Module):
         self.to(encoder.device)
         self.eval()
 
-    def forward(self, texts: Sequence[TokenSpans]) -> torch.Tensor:
+    def forward(self, texts: Union[Sequence[TokenSpans], TokenRows]) -> torch.Tensor:
         """Compute logits.
 
-        texts (Sequence[TokenSpans]): The texts with their tokens.
+        texts (Union[Sequence[TokenSpans], TokenRows]): The texts with their tokens, or the vectors
+            of their tokens where the encoder is not the module's own.
         RETURNS (Tensor): fp32 logits of all tokens of all texts in order, shape (n_tokens,
             n_tags): zeros alone for a token without a piece, of which nothing is known. With
             learned transitions, n_tags rows more: the score of each tag after the row's.
         """
-        logits = self._pool(texts, self._project, self.output.out_features)
+        if isinstance(texts, TokenRows):
+            logits = self._project(texts.vectors) * texts.vectors.any(1, keepdim=True)
+        else:
+            logits = self._pool(texts, self._project, self.output.out_features)
         return logits if self.transitions is None else torch.cat([logits, self.transitions])
 
     def cached_rows(self, windows: Windows) -> int:

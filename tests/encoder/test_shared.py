@@ -44,6 +44,10 @@ HEADS = {
             "tok2vec": LISTENER,
         },
     },
+    "reprtune_ner": {
+        "factory": "reprtune_ner",
+        "model": {"@architectures": "spacy_reprtune.TokenClassifier.v1", "encoder": LISTENER},
+    },
     "spancat": {
         "factory": "spancat",
         "spans_key": "sc",
@@ -81,7 +85,7 @@ def annotate(nlp, texts_and_good, kinds):
             gold["cats"] = {"GOOD": good, "BAD": 1.0 - good}
         if "tagger" in kinds:
             gold["tags"] = [TAGS[len(t) > 3] for t in doc]
-        if "ner" in kinds:
+        if "ner" in kinds or "reprtune_ner" in kinds:
             gold["entities"] = [(t.idx, t.idx + len(t), "NOUN") for t in nouns]
         if "spancat" in kinds:
             gold["spans"] = {"sc": [(t.idx, t.idx + len(t), "NOUN") for t in nouns]}
@@ -89,7 +93,7 @@ def annotate(nlp, texts_and_good, kinds):
     return examples
 
 
-ALL = "textcat", "tagger", "ner", "spancat"
+ALL = "textcat", "tagger", "reprtune_ner", "spancat"
 REVIEWS = [(text, 1.0) for text in GOOD] + [(text, 0.0) for text in BAD]
 
 
@@ -219,8 +223,8 @@ def test_heads_overfit_together_and_survive_every_way_to_save(shared, tmp_path):
     assert moved(weights(nlp), weights(loaded))
 
 
-@pytest.mark.parametrize("order", permutations(["textcat", "tagger", "ner"]))
-@pytest.mark.parametrize("kind", ["textcat", "tagger", "ner"])
+@pytest.mark.parametrize("order", permutations(["textcat", "reprtune_ner", "tagger"]))
+@pytest.mark.parametrize("kind", ["textcat", "reprtune_ner", "tagger"])
 def test_a_batch_for_one_head_teaches_the_encoder_as_if_it_were_alone(order, kind, shared):
     together, alone = shared(*order), shared(kind)
     source = alone.get_pipe(kind).model.to_bytes()
@@ -253,7 +257,7 @@ def test_examples_of_different_kinds_in_one_batch(shared):
     assert losses["textcat"] < 0.1 and losses["ner"] < 0.1
 
 
-@pytest.mark.parametrize("kind", ["textcat", "tagger", "stock_textcat"])
+@pytest.mark.parametrize("kind", ["textcat", "tagger", "reprtune_ner", "stock_textcat"])
 def test_every_head_counts_with_the_mean_of_its_loss(kind, shared):
     nlp = shared(kind)
     annotation = kind.removeprefix("stock_")
@@ -393,6 +397,7 @@ def test_a_frozen_head_beside_one_that_learns(shared):
     ("name", "path"),
     [
         ("textcat", "model.encoder"),
+        ("reprtune_ner", "model.encoder"),
         ("tagger", "model.tok2vec"),
         ("ner", "model.tok2vec"),
         ("spancat", "model.tok2vec"),
