@@ -322,9 +322,9 @@ def _fill(
 def _mention_pretraining(config: str, recipe: Path, text: Path, component: str) -> str:
     note = (
         "Pretraining on your own text first:\n\n"
-        f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/mlm "
+        f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/my-mlm "
         f"--paths.text {text.as_posix()}\n"
-        "\nthen add to the command above: --paths.encoder training/mlm/encoder "
+        "\nthen add to the command above: --paths.encoder training/my-mlm/encoder "
         f"--{_path(component)}.sha256 null"
     )
     head, rest = config.split("\n\n[", 1)

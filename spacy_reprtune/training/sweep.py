@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy")
 
-ENCODERS = ("spacy_reprtune.Encoder.v1", "spacy_reprtune.SharedEncoder.v1")
+ENCODER = "spacy_reprtune.Encoder.v1"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def encoder_blocks(config: Dict[str, Any]) -> List[Dict[str, Any]]:
     config (Dict[str, Any]): The config, or a part of it.
     RETURNS (List[Dict[str, Any]]): The blocks with this package's encoders, not copied.
     """
-    found = [config] if config.get("@architectures") in ENCODERS else []
+    found = [config] if config.get("@architectures") == ENCODER else []
     for value in config.values():
         if isinstance(value, dict):
             found += encoder_blocks(value)
@@ -288,7 +288,7 @@ def _caches(nlp: "Language") -> List[Any]:
     modules = [
         shim.module
         for _, pipe in nlp.pipeline
-        for node in getattr(pipe, "model", None).walk()
+        for node in (pipe.model.walk() if getattr(pipe, "model", None) is not None else ())
         for shim in node.shims
         if hasattr(shim, "module")
     ]
@@ -299,7 +299,7 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
     blocks = encoder_blocks(config.interpolate())
     if not blocks:
         raise ValueError(
-            f"The config has no {ENCODERS[0]} whose blocks could be frozen. Use one of the "
+            f"The config has no {ENCODER} whose blocks could be frozen. Use one of the "
             "recipes in configs/, or add such an encoder to the model of a component."
         )
     from ..encoder.load import resolve_encoder
