@@ -51,6 +51,7 @@ class HFTextcat:
         directory = encoder_directory()
         self.precision = precision
         self.tuned = tuned
+        self._encoded: Dict[Tuple[str, ...], List[Window]] = {}
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
         self.collate = DataCollatorWithPadding(self.tokenizer)
         self.model = AutoModelForSequenceClassification.from_pretrained(
@@ -75,9 +76,10 @@ class HFTextcat:
         """Update on all texts once, from raw text on."""
         import torch
 
-        rows = self._encode(texts.texts)
-        for row, label in zip(rows, texts.labels, strict=True):
-            row["labels"] = LABELS.index(label)  # type: ignore[assignment]
+        rows = [
+            {**row, "labels": LABELS.index(label)}
+            for row, label in zip(self.encode(texts.texts), texts.labels, strict=True)
+        ]
         self.model.train()
         for batch in self._batches(rows, seed):
             with autocast(self.precision):
@@ -92,7 +94,7 @@ class HFTextcat:
         """RETURNS (List[str]): The best label of each text."""
         import torch
 
-        rows = self._encode(texts)
+        rows = self.encode(texts)
         by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         found: Dict[int, str] = {}
         self.model.eval()
@@ -104,10 +106,16 @@ class HFTextcat:
                 found.update((i, LABELS[row]) for i, row in zip(indices, best, strict=True))
         return [found[i] for i in range(len(texts))]
 
-    def _encode(self, texts: List[str]) -> List[Window]:
-        # padding=False matters: this tokenizer's file asks for a fixed 128.
-        encoded = self.tokenizer(texts, truncation=True, max_length=MAX_LENGTH, padding=False)
-        return [{key: encoded[key][i] for key in encoded} for i in range(len(texts))]
+    def encode(self, texts: List[str]) -> List[Window]:
+        """RETURNS (List[Window]): The pieces of each text; a set is tokenised once."""
+        key = tuple(texts)
+        if key not in self._encoded:
+            # padding=False matters: this tokenizer's file asks for a fixed 128.
+            encoded = self.tokenizer(texts, truncation=True, max_length=MAX_LENGTH, padding=False)
+            self._encoded[key] = [
+                {name: encoded[name][i] for name in encoded} for i in range(len(texts))
+            ]
+        return self._encoded[key]
 
     def _batches(self, rows: List[Window], seed: int) -> Iterator[List[Window]]:
         indices = order(len(rows), seed)

@@ -20,8 +20,8 @@ def sweep_cli(
     plot: Optional[Path] = typer.Option(
         None, "--plot", "-p", help="Picture: .png, .svg or .pdf  [default: beside the JSON file]"
     ),
-    fresh: bool = typer.Option(
-        False, "--fresh", help="Start over instead of going on from the results that are there"
+    replace: bool = typer.Option(
+        False, "--replace", help="Replace the results of another config or other data"
     ),
     code_path: Optional[Path] = typer.Option(
         None, "--code", "-c", help="Python file with registered functions to import"
@@ -53,10 +53,8 @@ def sweep_cli(
         config = load_config(config_path, overrides=overrides, interpolate=False)
     try:
         points = sweeping.parse_points(unfreeze)
-        if fresh:
-            output.unlink(missing_ok=True)
-        runs = sweeping.sweep(config, points, seeds, output, use_gpu=use_gpu)
-    except ValueError as error:
+        runs = sweeping.sweep(config, points, seeds, output, replace=replace, use_gpu=use_gpu)
+    except (ValueError, OSError) as error:
         msg.fail("Cannot sweep", str(error), exits=1)
     summary = sweeping.summarize(runs)
     smallest, best = sweeping.smallest_good_point(summary)

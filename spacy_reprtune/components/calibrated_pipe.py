@@ -79,6 +79,11 @@ class CalibratedPipe(EncoderPipe):
             self.cfg["temperature"] = round(fit_temperature(loss), 4)
         return self.temperature
 
+    def forget_calibration(self) -> None:
+        """Begin anew, with a temperature of 1."""
+        self.cfg["temperature"] = 1.0
+        self._dev_logits = self._dev_loss = None
+
     def finish_update(self, sgd: Optimizer) -> None:
         """Apply the accumulated gradients.
 
@@ -86,6 +91,16 @@ class CalibratedPipe(EncoderPipe):
         """
         super().finish_update(sgd)
         self._dev_logits, self._dev_loss = WeakKeyDictionary(), None
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_disk` wrote; see `EncoderPipe.from_disk`."""
+        self._dev_logits = self._dev_loss = None
+        return super().from_disk(path, exclude=exclude)
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()):
+        """Load what `to_bytes` gave; see `TrainablePipe.from_bytes`."""
+        self._dev_logits = self._dev_loss = None
+        return super().from_bytes(data, exclude=exclude)
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Calibrate, then save; see `EncoderPipe.to_disk`.

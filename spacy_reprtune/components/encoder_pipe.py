@@ -51,16 +51,27 @@ class EncoderPipe(TrainablePipe):
         batch_size (int): Docs in a batch.
         YIELDS (Doc): The docs in order.
         """
-        error_handler = self.get_error_handler()
         # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
         look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 and not self.listens else batch_size
         for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):
             try:
                 self.set_annotations(docs, self.predict(docs))
-            except Exception as error:
-                error_handler(self.name, self, docs, error)
+            except Exception:
+                # Only the batch that fails is lost, not all that was read ahead.
+                yield from self._by_batch(docs, batch_size)
             else:
                 yield from docs
+
+    def _by_batch(self, docs: List[Doc], batch_size: int) -> Iterator[Doc]:
+        error_handler = self.get_error_handler()
+        for start in range(0, len(docs), batch_size):
+            batch = docs[start : start + batch_size]
+            try:
+                self.set_annotations(batch, self.predict(batch))
+            except Exception as error:
+                error_handler(self.name, self, batch, error)
+            else:
+                yield from batch
 
     def update(
         self,

@@ -91,11 +91,25 @@ def write_entities(
         blocked = [doc[i : i + 1] for i in numpy.flatnonzero(is_blocked(iob)).tolist()]
     doc.set_ents([*kept, *spans], blocked=blocked, default="outside")
     if spans_key is not None:
-        attrs = {"scores": numpy.asarray(scores, dtype="f")}
-        doc.spans[spans_key] = SpanGroup(doc, name=spans_key, attrs=attrs, spans=spans)
+        # What an earlier pass has scored stays with its score.
+        scored = [*_scored_before(doc, spans_key, kept), *zip(spans, scores, strict=True)]
+        scored.sort(key=lambda pair: pair[0].start)
+        attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}
+        doc.spans[spans_key] = SpanGroup(
+            doc, name=spans_key, attrs=attrs, spans=[span for span, _ in scored]
+        )
     if register_score():
         for span, score in zip(spans, scores, strict=True):
             span._.set(SCORE, float(score))
+
+
+def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple[Span, float]]:
+    if not kept or spans_key not in doc.spans:
+        return []
+    group = doc.spans[spans_key]
+    stay = {(span.start, span.end, span.label) for span in kept}
+    pairs = zip(group, group.attrs.get("scores", ()), strict=False)
+    return [(span, s) for span, s in pairs if (span.start, span.end, span.label) in stay]
 
 
 def entity_results(

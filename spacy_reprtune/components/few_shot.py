@@ -41,8 +41,8 @@ logger = logging.getLogger("spacy")
 MANY_TEXTS = 200
 # The least C of a head on a trained encoder. scikit-learn's default of 1, for vectors of length 1
 # and some hundred dimensions, is about 0.0025 where they are scaled to unit variance, as here.
-# What was best for vectors that did not tell the labels apart can be far less, and would leave all scores
-# near the labels' frequencies.
+# What was best for vectors that did not tell the labels apart can be far less, and would leave all
+# scores near the labels' frequencies.
 LEAST_STRENGTH = 0.01
 
 
@@ -269,13 +269,20 @@ class FewShotTextClassifier(TextClassifier):
         module.set_output(probe.weight, probe.bias)
         return probe
 
-    def _initialize_model(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+    def _initialize_model(
+        self, get_examples: Callable[[], Iterable[Example]], nlp: Optional[Language]
+    ) -> None:
+        if self.trainer is not None and self._shim.settings.unfreeze != "all":
+            raise ValueError(
+                f"The setfit library trains the whole encoder, but '{self.name}' has unfreeze = "
+                f"{self._shim.settings.unfreeze!r}. Set it to 'all', or take the trainer away."
+            )
         examples = super().annotated(list(get_examples()))
         self._forget()
-        self._support.add(unique_texts(examples, self.name))
+        self._support.add(unique_texts(examples, self.name, exclusive=self.exclusive))
         examples = self._support.examples
         self._check_support(examples)
-        super()._initialize_model(get_examples)
+        super()._initialize_model(get_examples, nlp)
         self.cfg["head_strength"] = None
         probe = self._solve(examples)
         logger.info(

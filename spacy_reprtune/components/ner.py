@@ -241,8 +241,9 @@ class EntityRecognizer(CalibratedPipe):
         return loss, self._scores(gradient, scores.lengths, None)
 
     def annotated(self, examples: List[Example]) -> List[Example]:
-        """RETURNS (List[Example]): The examples with a token of which it is known what it is."""
-        return [eg for eg in examples if read_gold(eg).known.any()]
+        """RETURNS (List[Example]): The examples with a token (white space is none) of which it is
+        known what it is."""
+        return [eg for eg in examples if (read_gold(eg).known & ~is_space(eg.predicted)).any()]
 
     def add_label(self, label: str) -> int:
         """Add a label, before the pipeline is initialized.
@@ -272,13 +273,14 @@ class EntityRecognizer(CalibratedPipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
             examples (and sorted) if left out.
-        RAISES (ValueError): There are no entities to learn.
+        RAISES (ValueError): There are no entities to learn, or a head that listens is to start from
+            a probe.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         found = survey(get_examples())
         for label in list(found.labels) if labels is None else labels:
             self._add_label(label)
-        if not self.labels or not found.labels:
+        if not self.labels or (labels is None and not found.labels):
             raise ValueError(nothing_to_learn(self.name, found))
         wrong = problems(found, self.labels)
         if wrong:
@@ -287,7 +289,12 @@ class EntityRecognizer(CalibratedPipe):
                 f"{'; '.join(wrong)}.",
                 stacklevel=2,
             )
-        self.cfg["temperature"] = 1.0
+        if self.head_init == "probe" and self.listens:
+            raise ValueError(
+                f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
+                "to a shared one: set it to 'random'."
+            )
+        self.forget_calibration()
         sample = numpy.zeros((1, len(self.tags)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         self.announce([eg.reference.text for eg in get_examples()])
@@ -332,6 +339,8 @@ class EntityRecognizer(CalibratedPipe):
         """
         from ..heads.calibration import binary_log_loss
 
+        if self.fixed_temperature is not None:
+            return None
         rows = numpy.concatenate([own for own, _ in logits])
         transitions = logits[0][1]
         gold = gold_tags(examples, rows, self.tags)
@@ -414,11 +423,6 @@ class EntityRecognizer(CalibratedPipe):
     def _start_from_probe(self, examples: Iterable[Example]) -> None:
         from .token_probe import solve
 
-        if self.listens:
-            raise ValueError(
-                f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
-                "to a shared one: set it to 'random'."
-            )
         module = self._shim.module
         probe = solve(module, examples, self.tags)
         module.set_output(probe.weight, probe.bias)

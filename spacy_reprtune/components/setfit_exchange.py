@@ -90,8 +90,9 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
     pipe.refit()
     shim = pipe.model.shims[0]
     output = shim.module.output
-    weight = output.weight.detach().cpu().numpy()
-    bias = output.bias.detach().cpu().numpy()
+    # The library knows no temperature: dividing the logits by it is dividing these.
+    weight = output.weight.detach().cpu().numpy() / pipe.temperature
+    bias = output.bias.detach().cpu().numpy() / pipe.temperature
     with replaced_directory(Path(path)) as folder:
         write_body(shim, folder)
         write_head(Head(weight, bias, list(pipe.labels), pipe.exclusive), folder)

@@ -75,12 +75,14 @@ class SupportSet:
         return bool(positive.any()), bool(negative.any())
 
 
-def unique_texts(examples: Iterable[Example], name: str) -> List[Example]:
+def unique_texts(examples: Iterable[Example], name: str, *, exclusive: bool) -> List[Example]:
     """Keep one example a text.
 
     examples (Iterable[Example]): The examples.
     name (str): Of the component, for the error.
-    RETURNS (List[Example]): The first of each text.
+    exclusive (bool): Whether a text has exactly one label. Otherwise what its examples say of
+        different labels is put together.
+    RETURNS (List[Example]): One of each text, in the order of the first.
     RAISES (ValueError): Two annotations of a text contradict each other.
     """
     found: Dict[str, Example] = {}
@@ -90,12 +92,16 @@ def unique_texts(examples: Iterable[Example], name: str) -> List[Example]:
         cats, others = first.reference.cats, example.reference.cats
         wrong = sorted(k for k in cats.keys() & others.keys() if cats[k] != others[k])
         # With exclusive labels {"A": 1} and {"B": 1} have no key in common and are two answers.
-        if wrong or _answers(cats) != _answers(others):
+        if wrong or (exclusive and _answers(cats) != _answers(others)):
             raise ValueError(
                 f"The text {text[:60]!r} is in the training data of '{name}' with different "
                 f"labels: {_answers(cats) or 'none'} and {_answers(others) or 'none'}. As a pair "
                 "of itself it would be told to be alike and unlike at once: keep one of them."
             )
+        if others.keys() - cats.keys():
+            both = Example(first.predicted, first.reference.copy())
+            both.reference.cats = {**others, **cats}
+            found[text] = both
     return list(found.values())
 
 

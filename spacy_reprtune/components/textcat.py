@@ -75,6 +75,7 @@ SCORE_WEIGHTS = {
     "cats_macro_f": None,
     "cats_macro_auc": None,
     "cats_f_per_type": None,
+    "cats_ece": None,
 }
 
 ClassWeights = Optional[Union[str, Dict[str, float]]]
@@ -304,7 +305,7 @@ class TextClassifier(CalibratedPipe):
                 stacklevel=2,
             )
         # spaCy's scorer would count an answer for a text without annotation as a false one.
-        scores = super().score([eg for eg in examples if eg.reference.cats], **kwargs)
+        scores = super().score([eg for eg in examples if self._has_answer(eg)], **kwargs)
         scores["cats_ece"] = self._calibration_error(examples)
         self.keep_evaluation(examples)
         return scores
@@ -341,6 +342,7 @@ class TextClassifier(CalibratedPipe):
         self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
     ) -> None:
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.forget_calibration()
         found, texts = set(), 0
         for example in get_examples():
             self._check_cats([example])
@@ -385,6 +387,10 @@ class TextClassifier(CalibratedPipe):
             probe.strength,
         )
 
+    def _has_answer(self, example: Example) -> bool:
+        # Without any label that is right, nothing is known of exclusive ones.
+        return bool(_positive_labels([example]) if self.exclusive else example.reference.cats)
+
     def _label_weights(
         self, get_examples: Callable[[], Iterable[Example]]
     ) -> Optional[List[float]]:
@@ -398,14 +404,16 @@ class TextClassifier(CalibratedPipe):
                     f"{', '.join(sorted(unknown))}. It has {', '.join(self.labels)}."
                 )
             return [self.class_weights.get(label, 1.0) for label in self.labels]
-        counts, n_texts = numpy.zeros(len(self.labels)), 0.0
+        positive, annotated = numpy.zeros((2, len(self.labels)))
         for example in get_examples():
             gold, known = self._gold([example])
-            counts += (gold * known)[0]
-            n_texts += known.any()
-        # n / (k * n_c) as scikit-learn's "balanced"; a label that never occurs weighs 1.
-        weights = n_texts / (len(self.labels) * numpy.maximum(counts, 1.0))
-        return numpy.where(counts > 0, weights, 1.0).tolist()
+            positive += (gold * known)[0]
+            annotated += known[0]
+        # n / (k * n_c) as scikit-learn's "balanced", with k kinds of answers to a question.
+        # A label that never occurs weighs 1.
+        kinds = len(self.labels) if self.exclusive else 2
+        weights = annotated / (kinds * numpy.maximum(positive, 1.0))
+        return numpy.where(positive > 0, weights, 1.0).tolist()
 
     def _gold(self, examples: Sequence[Example]) -> Tuple[numpy.ndarray, numpy.ndarray]:
         """Gold values and which of them are annotated, both (n_examples, n_labels)."""

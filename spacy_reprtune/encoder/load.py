@@ -181,8 +181,11 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+        path = Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
+        # A download that was interrupted, or one of the tokenizer alone, has no weights yet.
+        check_directory(path, name)
+        return path
+    except (LocalEntryNotFoundError, OSError, ValueError):
         pass
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))

@@ -270,7 +270,7 @@ class Encoder(torch.nn.Module):
         for row, n in enumerate(lengths + special) if self.caching else ():
             digest = hashlib.blake2b(ids[row, :n], digest_size=16)
             if high[row] - low[row] < n:
-                digest.update(keep[row])
+                digest.update(keep[row, :n])
             keys.append(digest.digest())
 
         def put(array: NDArray) -> torch.Tensor:

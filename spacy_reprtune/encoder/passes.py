@@ -59,7 +59,10 @@ class Passes:
         # Found out here, once, and in evaluation mode: a pass of a training model draws random
         # numbers, and those of a step must not depend on what the cache holds.
         self.model.eval()
-        self._tail = output_tail(self.model) if self.depth else None
+        # Blocks that share their weights can't be told apart, so nothing is between them.
+        if not self.depth:
+            return
+        self._tail = output_tail(self.model)
         cut = self.depth - len(trainable)
         if not trainable or (cut and can_be_cut(self.model, cut, self._tail)):
             self.cut = cut
@@ -133,7 +136,7 @@ class Passes:
             for i, row in zip(missing, new, strict=True):
                 rows[i] = row
             cache.put(space, [batch.keys[i] for i in missing], new)
-        return self._padded(rows, batch.mask) if pooling is None else self._stack(rows).float()
+        return self._padded(rows, batch.mask) if pooling is None else self._stack(rows)
 
     def _compute(
         self,
@@ -163,11 +166,10 @@ class Passes:
         return 0, None
 
     def _stack(self, rows: List[torch.Tensor]) -> torch.Tensor:
-        flat = torch.cat(rows).to(self.device, non_blocking=True)
-        return flat.to(self.dtype or torch.float32)
+        return torch.cat(rows).to(self.device, non_blocking=True).float()
 
     def _padded(self, rows: List[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
-        flat = self._stack(rows)
+        flat = torch.cat(rows).to(self.device, non_blocking=True).to(self.dtype or torch.float32)
         hidden = flat.new_zeros(*mask.shape, flat.shape[1])
         hidden[mask.bool()] = flat
         return hidden

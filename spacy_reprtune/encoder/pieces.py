@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 # A text above this is tokenized in parts, cut in front of white space: a fast tokenizer keeps some
 # hundred bytes a piece until it is done, which for a book is more than the encoder's weights.
 PART_CHARS = 100_000
-# Texts whose pieces are remembered during training, counted in pieces (4 bytes each).
-CACHED_PIECES = 16_000_000
+# Memory for texts whose pieces are remembered during training, and what an entry of it takes
+# besides text and pieces.
+CACHED_BYTES = 200_000_000
+_ENTRY_BYTES = 400
 
 
 @dataclass
@@ -167,11 +169,15 @@ class PieceTokenizer:
 
     def _remember(self, text: str, pieces: Pieces) -> None:
         previous = self._cache.pop(text, None)
-        self._cached += len(pieces) - (len(previous) if previous else 0)
+        self._cached += _nbytes(text, pieces) - (_nbytes(text, previous) if previous else 0)
         self._cache[text] = pieces
-        while self._cached > CACHED_PIECES and len(self._cache) > 1:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached -= len(oldest)
+        while self._cached > CACHED_BYTES and len(self._cache) > 1:
+            self._cached -= _nbytes(*self._cache.popitem(last=False))
+
+
+def _nbytes(text: str, pieces: Pieces) -> int:
+    offsets = 0 if pieces.offsets is None else pieces.offsets.nbytes
+    return len(text) + pieces.ids.nbytes + offsets + _ENTRY_BYTES
 
 
 def split_long(text: str) -> List[str]:

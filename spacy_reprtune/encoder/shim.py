@@ -64,6 +64,11 @@ class TorchShim(Shim):
                 "This model has no weights yet: call nlp.initialize() to load the pretrained "
                 "encoder, or load a trained pipeline with spacy.load()."
             )
+        if os.getpid() != self._process:
+            # After a fork (nlp.pipe with n_process), the threads that OpenMP would hand work to
+            # are not there: with more than one it waits for ever. Each process has a core anyway.
+            torch.set_num_threads(1)
+            self._process = os.getpid()
         return self._model
 
     @property
@@ -92,11 +97,6 @@ class TorchShim(Shim):
         RETURNS (Tuple[ndarray, Callable]): The output as a numpy array, and a function that takes
             the gradient of it and adds to the gradients of the weights.
         """
-        if os.getpid() != self._process:
-            # After a fork (nlp.pipe with n_process), the threads that OpenMP would hand work to
-            # are not there: with more than one it waits for ever. Each process has a core anyway.
-            torch.set_num_threads(1)
-            self._process = os.getpid()
         module = self.module
         argument, module.dropout_rate = inputs
         if not is_train:

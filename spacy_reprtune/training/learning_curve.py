@@ -144,7 +144,12 @@ def _train(
     from spacy.training.loop import train
 
     config = copy.deepcopy(config)
-    path = config["corpora"]["train"]["path"]
+    path = config["corpora"]["train"].get("path")
+    if path is None:
+        raise ValueError(
+            "A learning curve draws its texts from a file: the reader in [corpora.train] of both "
+            "configs has to have a path, as spacy.Corpus.v1 and spacy_reprtune.FewShot.v1 do."
+        )
     config["corpora"]["train"] = {
         "@readers": "spacy_reprtune.FewShot.v1",
         "path": path,

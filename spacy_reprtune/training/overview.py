@@ -28,19 +28,26 @@ def training_overview(
     head (List[Parameter]): The head's weights.
     head_lr (float): Its learning rate as a multiple of the optimizer's.
     rows (Optional[int]): Rows that the cache will hold of the training data, if known.
-    RETURNS (str): A table and, where blocks are frozen, two lines below it.
+    RETURNS (str): A table and, where blocks stay frozen, two lines below it. With
+        `unfreeze_every` it says from which update on each part trains.
     """
     blocks = find_blocks(encoder.model)
     inside = {p for block in blocks for p in block.parameters()}
     factors = encoder.rate_factors()
     rest = [p for p in encoder.model.parameters() if p not in inside]
+    # How many parts train in the end, counted from the head downwards; the embeddings come last.
+    unfreeze, depth = encoder.settings.unfreeze, len(blocks)
+    n_trained = {"all": depth + 1, "none": 0}.get(unfreeze, unfreeze)
+    every = encoder.settings.unfreeze_every
     parts = [("embeddings and other", rest)]
     parts += [(f"block {i + 1}", list(block.parameters())) for i, block in enumerate(blocks)]
     data: List[Tuple[str, ...]] = []
-    for name, parameters in parts:
-        trains = [p for p in parameters if p.requires_grad]
-        rate = f"{max(factors[p] for p in trains):.3g}" if trains else "-"
-        data.append((name, "trains" if trains else "frozen", _count(parameters), rate))
+    for below, (name, parameters) in enumerate(parts):
+        turn = depth + 1 - below
+        trains = turn <= n_trained
+        rate = f"{max(factors[p] for p in parameters):.3g}" if trains else "-"
+        state = "frozen" if not trains else f"trains from {turn * every}" if every else "trains"
+        data.append((name, state, _count(parameters), rate))
     trains = any(p.requires_grad for p in head)
     rate = f"{head_lr:.3g}" if trains else "-"
     data.append(("head", "trains" if trains else "solved", _count(head), rate))
@@ -51,7 +58,7 @@ def training_overview(
         aligns=("l", "l", "r", "r"),
     ).strip("\n")
     cut = encoder.passes.cut
-    if not cut:
+    if not cut or (every and n_trained):
         return lines
     uncached = cut / len(blocks) * 2 / 3
     saved = uncached if encoder.cache is None else cut / len(blocks)

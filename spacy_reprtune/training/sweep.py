@@ -105,6 +105,7 @@ def sweep(
     seeds: int,
     output: Path,
     *,
+    replace: bool = False,
     use_gpu: int = -1,
 ) -> List[Run]:
     """Train at each point with each seed, and write down each result as soon as it is there.
@@ -117,13 +118,14 @@ def sweep(
     seeds (int): Seeds 0 to this one are used.
     output (Path): The JSON file. Runs that it has already, of the same config and data, are not
         repeated.
+    replace (bool): Whether results of another config or other data may be lost.
     use_gpu (int): GPU id, or -1.
-    RETURNS (List[Run]): All runs.
+    RETURNS (List[Run]): The runs at these points with these seeds.
     RAISES (ValueError): A point is beyond the encoder's depth, or the file is of another sweep.
     """
     _check_depth(config, points)
     fingerprint = _fingerprint(config)
-    runs = _read(output, fingerprint)
+    runs = _read(output, fingerprint, replace)
     caches: List[Any] = []
     for unfreeze in sorted(points, key=depth_of, reverse=True):
         for seed in range(seeds):
@@ -133,8 +135,9 @@ def sweep(
             runs.append(train_once(config, unfreeze, seed, use_gpu=use_gpu, keep_caches=caches))
             logger.info("unfreeze = %s, seed %d: %.4f", unfreeze, seed, runs[-1].score)
             write(output, fingerprint, runs)
-    write(output, fingerprint, runs)
-    return [run for run in runs if run.unfreeze in points and run.seed < seeds]
+    wanted = [run for run in runs if run.unfreeze in points and run.seed < seeds]
+    write(output, fingerprint, runs, wanted)
+    return wanted
 
 
 def train_once(
@@ -208,15 +211,18 @@ def smallest_good_point(points: Sequence[Point]) -> Tuple[Point, Point]:
     return next(point for point in points if point.mean >= limit), best
 
 
-def write(output: Path, fingerprint: str, runs: Sequence[Run]) -> None:
+def write(
+    output: Path, fingerprint: str, runs: Sequence[Run], wanted: Optional[Sequence[Run]] = None
+) -> None:
     """Write the results; a file that is there is replaced at the end.
 
     output (Path): The JSON file.
     fingerprint (str): Of config and data.
-    runs (Sequence[Run]): The runs so far.
+    runs (Sequence[Run]): The runs so far, those of earlier sweeps included.
+    wanted (Optional[Sequence[Run]]): Those that the points are of, or None for all.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    points = summarize(runs)
+    points = summarize(runs if wanted is None else wanted)
     result: Dict[str, Any] = {
         "fingerprint": fingerprint,
         "runs": [asdict(run) for run in sorted(runs, key=lambda r: (depth_of(r.unfreeze), r.seed))],
@@ -230,7 +236,7 @@ def write(output: Path, fingerprint: str, runs: Sequence[Run]) -> None:
     os.replace(temporary, output)
 
 
-def _read(output: Path, fingerprint: str) -> List[Run]:
+def _read(output: Path, fingerprint: str, replace: bool) -> List[Run]:
     if not output.exists():
         return []
     try:
@@ -242,9 +248,12 @@ def _read(output: Path, fingerprint: str) -> List[Run]:
             f"{output} is not what a sweep writes ({error}). Move it away, or name another "
             "--output."
         ) from error
+    if theirs != fingerprint and replace:
+        logger.info("%s has the results of another config or other data; it is replaced", output)
+        return []
     if theirs != fingerprint:
         raise ValueError(
-            f"{output} has the results of a sweep with another config or other data. Move it away "
+            f"{output} has the results of a sweep with another config or other data. Use --replace "
             "to start anew, or name another --output."
         )
     return runs
@@ -302,11 +311,18 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
             f"The config has no {ENCODER} whose blocks could be frozen. Use one of the "
             "recipes in configs/, or add such an encoder to the model of a component."
         )
+    from transformers import AutoConfig
+
     from ..encoder.load import resolve_encoder
+    from ..encoder.module import EncoderSettings
 
     for block in blocks:
+        settings = {key: value for key, value in block.items() if key != "@architectures"}
+        for point in points:
+            # Says what is wrong with a combination before hours of others.
+            EncoderSettings(**{**settings, "unfreeze": int(point) if point.isdigit() else point})
         directory = resolve_encoder(block["name"], sha256=block.get("sha256"))
-        depth = srsly.read_json(directory / "config.json").get("num_hidden_layers", math.inf)
+        depth = AutoConfig.from_pretrained(str(directory), local_files_only=True).num_hidden_layers
         above = [point for point in points if point.isdigit() and int(point) > depth]
         if above:
             raise ValueError(

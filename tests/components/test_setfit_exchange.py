@@ -61,6 +61,7 @@ def test_exported_models_predict_the_same_in_the_library_and_imported_again(
     nlp, examples, optimizer = make_nlp(sentence_config(**settings), exclusive=exclusive)
     for _ in range(5):
         nlp.update(examples, sgd=optimizer, losses={})
+    nlp.get_pipe("textcat").cfg["temperature"] = 0.5
     export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
     theirs = SetFitModel.from_pretrained(str(tmp_path / "out"))
     assert theirs.labels == list(nlp.get_pipe("textcat").labels)

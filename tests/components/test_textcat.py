@@ -55,8 +55,10 @@ def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_
     scores = nlp.evaluate(examples)
     assert scores["cats_macro_f"] == 1.0 and scores["cats_score"] == 1.0
 
+    # Saving fits the temperature to that evaluation.
+    nlp.to_disk(tmp_path / "model")
     tolerance = 0.05 if settings.get("encoder", {}).get("precision") == "bf16" else 1e-5
-    expected = [doc.cats for doc in docs]
+    expected = [doc.cats for doc in nlp.pipe(texts)]
 
     def check(other):
         for cats, doc in zip(expected, other.pipe(texts), strict=True):
@@ -65,7 +67,6 @@ def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_
     check(nlp)
     for text, cats in zip(texts, expected, strict=True):
         assert nlp(text).cats == pytest.approx(cats, abs=tolerance)
-    nlp.to_disk(tmp_path / "model")
     check(spacy.load(tmp_path / "model"))
     fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
     check(fresh.from_bytes(nlp.to_bytes()))
@@ -240,6 +241,11 @@ def test_docs_that_fail_go_to_the_error_handler_and_the_others_come_out(textcat,
     out = list(textcat.pipe(["good", "bad", "fine"], batch_size=1))
     assert [doc.text for doc in out] == ["good", "fine"]
     assert [doc.text for doc in failed] == ["bad"]
+    failed.clear()
+    # All six are read ahead together; what fails is the batch that they were asked for in.
+    out = list(textcat.pipe(["good", "fine", "bad", "warm", "great", "dull"], batch_size=2))
+    assert [doc.text for doc in out] == ["good", "fine", "great", "dull"]
+    assert [doc.text for doc in failed] == ["bad", "warm"]
     textcat.set_error_handler(spacy.util.raise_error)
     with pytest.raises(RuntimeError, match="planted"):
         list(textcat.pipe(["bad"]))
@@ -347,6 +353,36 @@ def test_balanced_weights_are_the_inverse_of_frequency(factory, nlp, model_confi
     examples = [Example.from_dict(nlp.make_doc("a film"), {"cats": cats}) for cats in golds]
     nlp.initialize(lambda: examples)
     assert pipe.cfg["label_weights"] == pytest.approx([8 / 12, 8 / 4])
+
+
+def test_balanced_weights_of_independent_labels_are_those_of_each_question(nlp, model_config):
+    pipe = nlp.add_pipe(
+        "reprtune_textcat_multilabel",
+        name="textcat",
+        config={"model": model_config(), "class_weights": "balanced"},
+    )
+    golds = [{"A": 1.0, "B": 0.0, "C": 0.0}] * 2 + [{"A": 0.0, "B": 1.0}] * 4 + [{"A": 0.0}] * 4
+    examples = [Example.from_dict(nlp.make_doc("a film"), {"cats": cats}) for cats in golds]
+    nlp.initialize(lambda: examples)
+    # A: 2 of 10, B: 4 of 6, C: none of 2.
+    assert pipe.cfg["label_weights"] == pytest.approx([10 / 4, 6 / 8, 1.0])
+
+
+def test_texts_without_a_right_answer_do_not_count_in_the_scores(textcat):
+    unknown = Example.from_dict(textcat.make_doc("a film"), {"cats": {"GOOD": 0.0, "BAD": 0.0}})
+    scores = textcat.evaluate(textcat.examples)
+    again = textcat.evaluate([*textcat.examples, unknown])
+    assert again["cats_f_per_type"] == scores["cats_f_per_type"]
+
+
+def test_a_new_training_begins_without_the_temperature_of_the_last(textcat, tmp_path):
+    for _ in range(10):
+        textcat.update(textcat.examples, sgd=textcat.optimizer)
+    textcat.evaluate(textcat.examples)
+    textcat.to_disk(tmp_path)
+    assert textcat.get_pipe("textcat").temperature != 1.0
+    textcat.initialize(lambda: textcat.examples)
+    assert textcat.get_pipe("textcat").temperature == 1.0
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

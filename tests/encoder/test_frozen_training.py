@@ -152,6 +152,39 @@ def test_augmented_and_streamed_texts_are_new_texts(model_config, deep_encoder):
     assert after.misses == before.misses + 8 and after.entries == before.entries + 8
 
 
+def test_windows_of_long_texts_are_found_again_in_any_company(model_config, deep_encoder):
+    settings = {"unfreeze": 2, "window": 12, "overlap": 2}
+    nlp, _ = build(model_config, deep_encoder, **settings)
+    long = [" ".join([eg.reference.text] * 7) for eg in nlp.examples]
+    pairs = zip(long, nlp.examples, strict=True)
+    examples = [
+        Example.from_dict(nlp.make_doc(text), {"cats": eg.reference.cats}) for text, eg in pairs
+    ]
+    step(nlp, examples)
+    before = encoder_of(nlp).cache.stats
+    for half in (examples[:3], examples[3:], [*nlp.examples[:2], *examples[2:5]]):
+        step(nlp, half)
+    after = encoder_of(nlp).cache.stats
+    assert after.misses == before.misses + 2 and after.entries == before.entries + 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_frozen_encoder_is_pooled_from_the_cache_as_without_it(
+    precision, model_config, deep_encoder
+):
+    settings = {"unfreeze": "none", "precision": precision}
+    _, cached = build(model_config, deep_encoder, steps=6, **settings)
+    _, plain = build(model_config, deep_encoder, steps=6, cache_mb=0, **settings)
+    # Pooled vectors are kept in fp16.
+    numpy.testing.assert_allclose(cached, plain, rtol=2e-3)
+
+
+def test_blocks_that_share_their_weights_can_be_frozen_together(model_config, tmp_path):
+    path = save_encoder(tmp_path / "albert", "albert", embedding_size=16)
+    nlp, losses = build(model_config, path, steps=3, unfreeze="none", pipe={"head_init": "probe"})
+    assert all(numpy.isfinite(losses)) and not encoder_of(nlp).cache.stats.entries
+
+
 def test_two_components_in_one_pipe_share_what_they_compute(model_config, deep_encoder):
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")
@@ -184,17 +217,19 @@ def test_a_deeper_cut_goes_on_from_a_shallower_one(model_config, deep_encoder):
     assert runs[0] == 0 and min(runs[1:]) > 0
 
 
-def test_copies_and_sourced_pipes_train_by_themselves(model_config, deep_encoder):
+def test_copies_and_sourced_pipes_train_by_themselves(model_config, deep_encoder, tmp_path):
     nlp, _ = build(model_config, deep_encoder, steps=2, unfreeze=2)
+    nlp.to_disk(tmp_path)
     expected = cats(nlp)
     other = spacy.blank("en")
-    other.add_pipe("textcat", source=nlp)
+    other.add_pipe("textcat", source=spacy.load(tmp_path))
     other.examples, other.sgd = nlp.examples, Adam(0.01, use_averages=False)
     copied = nlp.get_pipe("textcat").model.copy()
     for _ in range(3):
         step(other)
-    if other.get_pipe("textcat") is not nlp.get_pipe("textcat"):
-        numpy.testing.assert_allclose(cats(nlp), expected, atol=1e-6)
+    assert encoder_of(other).cache is encoder_of(nlp).cache
+    assert numpy.abs(numpy.subtract(cats(other), expected)).max() > 1e-3
+    numpy.testing.assert_allclose(cats(nlp), expected, atol=1e-6)
     logits = copied.predict([eg.predicted for eg in nlp.examples])
     shifted = numpy.exp(logits - logits.max(1, keepdims=True))
     numpy.testing.assert_allclose(shifted / shifted.sum(1, keepdims=True), expected, atol=1e-3)
@@ -289,6 +324,15 @@ def test_gradual_unfreezing_goes_downwards_step_by_step(model_config, deep_encod
 def test_stages(unfreeze, stages):
     assert [stage(unfreeze, 3, step, 2) for step in range(10)] == stages
     assert stage(unfreeze, 3, 5, None) == unfreeze
+
+
+def test_the_table_says_when_each_block_begins(model_config, deep_encoder, caplog):
+    with caplog.at_level(logging.INFO, "spacy"):
+        build(model_config, deep_encoder, unfreeze=2, unfreeze_every=5)
+    table = next(r.getMessage() for r in caplog.records if "What trains" in r.getMessage())
+    rows = {line.split("  ")[0]: line for line in table.splitlines()}
+    assert "trains from 5" in rows["block 4"] and "trains from 10" in rows["block 3"]
+    assert "frozen" in rows["block 2"] and "less computation" not in table
 
 
 def test_reinitialized_blocks(model_config, deep_encoder):

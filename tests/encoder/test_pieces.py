@@ -48,13 +48,13 @@ def test_a_text_without_white_space_stays_whole(monkeypatch):
 
 
 def test_pieces_are_remembered_up_to_a_bound(monkeypatch):
-    monkeypatch.setattr(pieces_module, "CACHED_PIECES", 10)
+    monkeypatch.setattr(pieces_module, "CACHED_BYTES", 2000)
     tokenizer = PieceTokenizer(wordpiece_tokenizer())
     first = tokenizer(["a film"], cached=True)[0]
     assert tokenizer(["a film"], cached=True)[0] is first
     for word in ("the", "plot", "is", "never", "dull"):
         tokenizer([f"{word} film of 1"], cached=True)
-    assert tokenizer._cached <= 10
+    assert 0 < tokenizer._cached <= 2000
     assert tokenizer(["a film"], cached=True)[0] is not first
 
 

@@ -207,10 +207,11 @@ def test_heads_overfit_together_and_survive_every_way_to_save(shared, tmp_path):
     for key in ("cats_score", "tag_acc", "ents_f", "spans_sc_f"):
         assert scores[key] == 1.0, key
     texts = [text for text, _ in REVIEWS]
+    # Saving calibrates.
+    nlp.to_disk(tmp_path / "model")
     expected = annotations(nlp, texts)
     for text, single in zip(texts, expected, strict=True):
         assert same(annotations(nlp, [text]), [single])
-    nlp.to_disk(tmp_path / "model")
     loaded = spacy.load(tmp_path / "model")
     assert same(annotations(loaded, texts), expected)
     fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)

@@ -132,6 +132,30 @@ def test_it_goes_on_where_it_was_stopped(files, monkeypatch):
     assert [r for r in results(files)["runs"] if r["unfreeze"] != "1"] == first["runs"]
 
 
+def test_results_of_another_sweep_are_replaced_on_demand(files):
+    assert run(files, "-u", "none", "-s", "1").exit_code == 0
+    first = results(files)
+    assert run(files, "-u", "none", "-s", "1", "--replace").exit_code == 0
+    assert results(files)["runs"] == first["runs"]
+    changed = ["-u", "none", "-s", "1", "--training.max_steps", "9", "--replace"]
+    assert run(files, *changed).exit_code == 0
+    assert results(files)["fingerprint"] != first["fingerprint"]
+
+
+def test_points_are_those_of_the_sweep_that_was_asked_for(files):
+    assert run(files, "-u", "none,1,all", "-s", "1").exit_code == 0
+    assert run(files, "-u", "none,1", "-s", "2").exit_code == 0
+    saved = results(files)
+    assert [(p["unfreeze"], p["n_runs"]) for p in saved["points"]] == [("none", 2), ("1", 2)]
+    assert len(saved["runs"]) == 5
+
+
+def test_a_block_that_would_start_anew_has_to_train_at_every_point(files):
+    setting = "--components.textcat.model.encoder.reinit_last"
+    done = run(files, "-u", "none,2", "-s", "1", setting, "1")
+    assert done.exit_code == 1 and "reinit_last = 1" in " ".join(done.output.split())
+
+
 def test_results_of_another_sweep_are_never_mixed_in(files):
     assert run(files, "-u", "none", "-s", "1").exit_code == 0
     before = results(files)
