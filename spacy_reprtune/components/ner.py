@@ -19,7 +19,7 @@ from ..heads.losses import cross_entropy
 from ..heads.tags import TagScheme
 from ..heads.token_classifier import TagScores
 from .calibrated_pipe import CalibratedPipe, LossOfTemperature
-from .entities import entity_results, read_gold, register_score, write_entities
+from .entities import entity_results, is_space, read_gold, register_score, write_entities
 from .entity_survey import nothing_to_learn, problems, survey
 from .tag_rows import DocEntities, compare, decode, gold_tags
 
