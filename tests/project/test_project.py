@@ -38,10 +38,17 @@ def test_commands_run_python_and_declare_what_they_write(name):
     assert command.get("outputs") or command.get("outputs_no_cache")
     written = [o for c in PROJECT["commands"] for o in c.get("outputs", [])]
     written += [o for c in PROJECT["commands"] for o in c.get("outputs_no_cache", [])]
-    for path in command["deps"]:
-        made = any(path == o or path.startswith(f"{o}/") for o in written)
+    for path in map(filled_in, command["deps"]):
+        made = any(path == o or path.startswith(f"{o}/") for o in map(filled_in, written))
         fetched = path in [asset["dest"] for asset in PROJECT["assets"]]
         assert made or fetched or (ROOT / path).exists(), path
+
+
+def filled_in(path):
+    """A path of project.yml with the variables that it names."""
+    for key, value in PROJECT["vars"].items():
+        path = path.replace(f"${{vars.{key}}}", str(value))
+    return path
 
 
 def test_workflows_name_commands():
