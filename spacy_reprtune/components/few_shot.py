@@ -41,8 +41,8 @@ logger = logging.getLogger("spacy")
 MANY_TEXTS = 200
 # The least C of a head on a trained encoder. scikit-learn's default of 1, for vectors of length 1
 # and some hundred dimensions, is about 0.0025 where they are scaled to unit variance, as here.
-# What was best for vectors that did not tell the labels apart can be far less, and would leave all scores
-# near the labels' frequencies.
+# What was best for vectors that did not tell the labels apart can be far less, and
+# would leave all scores near the labels' frequencies.
 LEAST_STRENGTH = 0.01
 
 
