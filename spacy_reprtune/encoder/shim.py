@@ -115,7 +115,9 @@ class TorchShim(Shim):
         def backward(d_output: Any) -> None:
             if not output.requires_grad:
                 return
-            gradient = torch.as_tensor(_to_numpy(d_output), dtype=output.dtype)
+            # A copy in memory that torch has aligned: the last bit of a matrix product can depend on
+            # where its factors begin.
+            gradient = torch.as_tensor(_to_numpy(d_output), dtype=output.dtype).clone()
             # Long texts are computed again on the way back, with dropout as on the way in.
             module.train()
             try:

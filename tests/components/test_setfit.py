@@ -307,7 +307,7 @@ def test_the_default_scorer_and_threshold_follow_the_labels(nlp):
         assert ("multilabel" in pipe.scorer.__name__) is not exclusive
 
 
-def test_spacy_train_selects_the_best_step_and_the_same_seed_gives_the_same_file(
+def test_spacy_train_selects_the_best_step_and_the_same_seed_gives_the_same_weights(
     sentence_config, tmp_path
 ):
     config = training_config(sentence_config(), tmp_path)
@@ -321,7 +321,10 @@ def test_spacy_train_selects_the_best_step_and_the_same_seed_gives_the_same_file
 
     first, second = run("first"), run("second")
     assert first.meta["performance"]["cats_score"] > 0.5
-    assert first.to_bytes(exclude=["meta"]) == second.to_bytes(exclude=["meta"])
+    # Not the bytes of all: transformers' configuration remembers the directory it was loaded from.
+    weights = module_of(first).state_dict(), module_of(second).state_dict()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert pipe_of(first).cfg == pipe_of(second).cfg
 
 
 class _Sink:
