@@ -44,16 +44,20 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser = common.parser(__doc__, seeds=3, repeats=3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--peer-epochs", type=int, default=1, help="epochs of the peer that run")
+    parser.add_argument("--texts", type=int, default=None, help="training texts  [default: all]")
     args = parser.parse_args(argv)
     splits = rotten_tomatoes(args)
     common.fix_threads(args.threads)
     train, dev, test = splits["train"], splits["dev"], splits["test"]
+    if args.texts:
+        train = train.take(order(len(train), 0)[: args.texts])
     if args.quick:
         train, dev, test = (
             part.take(order(len(part), 0)[:n]) for part, n in ((train, 320), (dev, 40), (test, 100))
         )
         args.seeds, args.repeats = 1, 1
     figures: Dict[str, Any] = {"precision": headline_precision(), "epochs": EPOCHS}
+    figures["texts"] = len(train)
     if "speed" in args.parts:
         figures.update(compare_speed(train, dev, test, args))
     if "sweep" in args.parts:

@@ -197,9 +197,7 @@ class FewShotTextClassifier(TextClassifier):
             make no positive pairs, or no negative ones; nothing if there is no pair at all.
         RAISES (ValueError): Two annotations of a text contradict each other.
         """
-        batch = unique_texts(
-            super().annotated(examples), self.name, exclusive=self.exclusive
-        )
+        batch = unique_texts(super().annotated(examples), self.name, exclusive=self.exclusive)
         self._support.add(batch)
         if not batch:
             return []

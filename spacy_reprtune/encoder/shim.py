@@ -115,8 +115,8 @@ class TorchShim(Shim):
         def backward(d_output: Any) -> None:
             if not output.requires_grad:
                 return
-            # A copy in memory that torch has aligned: the last bit of a matrix product can depend on
-            # where its factors begin.
+            # A copy in memory that torch has aligned: the last bit of a matrix product can depend
+            # on where its factors begin.
             gradient = torch.as_tensor(_to_numpy(d_output), dtype=output.dtype).clone()
             # Long texts are computed again on the way back, with dropout as on the way in.
             module.train()
