@@ -10,9 +10,10 @@ from spacy.training import Example
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
+from .cats import ClassWeights
 from .few_shot import FewShotTextClassifier
 from .textcat import DEFAULT_CONFIG as TEXTCAT_CONFIG
-from .textcat import SCORE_WEIGHTS, ClassWeights
+from .textcat import SCORE_WEIGHTS
 from .textcat_multilabel import MultiLabelTextClassifier
 
 DEFAULT_MODEL = """

@@ -12,7 +12,6 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    Union,
 )
 
 import numpy
@@ -26,6 +25,14 @@ from thinc.types import Floats2d
 
 from ..heads.losses import cross_entropy, softmax
 from .calibrated_pipe import CalibratedPipe, LossOfTemperature
+from .cats import (
+    ClassWeights,
+    check_cats,
+    check_weights,
+    label_weights,
+    positive_labels,
+    read_cats,
+)
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
@@ -77,8 +84,6 @@ SCORE_WEIGHTS = {
     "cats_f_per_type": None,
     "cats_ece": None,
 }
-
-ClassWeights = Optional[Union[str, Dict[str, float]]]
 
 
 @Language.factory(
@@ -160,7 +165,8 @@ class TextClassifier(CalibratedPipe):
         scorer (Optional[Callable]): The scoring method.
         RAISES (ValueError): A setting is out of range.
         """
-        _check_settings(class_weights, label_smoothing, head_init, threshold)
+        check_weights(class_weights)
+        _check_settings(label_smoothing, head_init, threshold)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -296,7 +302,7 @@ class TextClassifier(CalibratedPipe):
             calibration error of the probabilities.
         """
         examples = list(examples)
-        unknown = _positive_labels(examples) - set(self.labels)
+        unknown = positive_labels(examples) - set(self.labels)
         if unknown:
             warnings.warn(
                 f"The evaluated examples have labels that '{self.name}' was not trained with: "
@@ -360,7 +366,9 @@ class TextClassifier(CalibratedPipe):
                 f"were given. Set doc.cats = {{'label': 1.0, …}} in the training data, or give "
                 f"labels in [initialize.components.{self.name}]."
             )
-        self.cfg["label_weights"] = self._label_weights(get_examples)
+        self.cfg["label_weights"] = label_weights(
+            self.class_weights, get_examples(), self.labels, self.name, exclusive=self.exclusive
+        )
 
     def _initialize_model(
         self, get_examples: Callable[[], Iterable[Example]], nlp: Optional[Language]
@@ -389,54 +397,15 @@ class TextClassifier(CalibratedPipe):
 
     def _has_answer(self, example: Example) -> bool:
         # Without any label that is right, nothing is known of exclusive ones.
-        return bool(_positive_labels([example]) if self.exclusive else example.reference.cats)
-
-    def _label_weights(
-        self, get_examples: Callable[[], Iterable[Example]]
-    ) -> Optional[List[float]]:
-        if self.class_weights is None:
-            return None
-        if isinstance(self.class_weights, dict):
-            unknown = set(self.class_weights) - set(self.labels)
-            if unknown:
-                raise ValueError(
-                    f"class_weights of '{self.name}' names labels that it does not have: "
-                    f"{', '.join(sorted(unknown))}. It has {', '.join(self.labels)}."
-                )
-            return [self.class_weights.get(label, 1.0) for label in self.labels]
-        positive, annotated = numpy.zeros((2, len(self.labels)))
-        for example in get_examples():
-            gold, known = self._gold([example])
-            positive += (gold * known)[0]
-            annotated += known[0]
-        # n / (k * n_c) as scikit-learn's "balanced", with k kinds of answers to a question.
-        # A label that never occurs weighs 1.
-        kinds = len(self.labels) if self.exclusive else 2
-        weights = annotated / (kinds * numpy.maximum(positive, 1.0))
-        return numpy.where(positive > 0, weights, 1.0).tolist()
+        return bool(positive_labels([example]) if self.exclusive else example.reference.cats)
 
     def _gold(self, examples: Sequence[Example]) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        """Gold values and which of them are annotated, both (n_examples, n_labels)."""
-        gold = numpy.zeros((len(examples), len(self.labels)), dtype="f")
-        known = numpy.zeros_like(gold)
-        for i, example in enumerate(examples):
-            cats = example.reference.cats
-            for j, label in enumerate(self.labels):
-                if label in cats:
-                    gold[i, j] = cats[label]
-                    known[i, j] = 1.0
-        return self._mask(gold, known)
+        return read_cats(examples, self.labels, exclusive=self.exclusive)
 
     # What differs between exclusive and independent labels.
 
     def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
         return softmax(logits)
-
-    def _mask(
-        self, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        # One label is the answer for all: known with it, and without it nothing is.
-        return gold, numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
 
     def _confidence(
         self, scores: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
@@ -479,47 +448,16 @@ class TextClassifier(CalibratedPipe):
         return None if weights is None else numpy.asarray(weights, dtype="f")
 
     def _check_cats(self, examples: Iterable[Example]) -> None:
-        for example in examples:
-            cats = example.reference.cats
-            positive = [label for label, value in cats.items() if value == 1.0]
-            wrong = {k: v for k, v in cats.items() if v not in (0.0, 1.0)}
-            if wrong:
-                raise ValueError(
-                    f"The gold values of doc.cats have to be 0 or 1 for '{self.name}', but "
-                    f"{_excerpt(example)} has {wrong}."
-                )
-            if self.exclusive and len(positive) > 1:
-                raise ValueError(
-                    f"'{self.name}' has exclusive labels, but {_excerpt(example)} has several: "
-                    f"{', '.join(positive)}. Use reprtune_textcat_multilabel for such data."
-                )
+        check_cats(examples, self.name, exclusive=self.exclusive)
 
 
-def _check_settings(
-    class_weights: ClassWeights, smoothing: float, head_init: str, threshold: float
-) -> None:
-    if isinstance(class_weights, str) and class_weights != "balanced":
-        raise ValueError(
-            f"class_weights = {class_weights!r}. Use 'balanced', a table of label and weight, or "
-            "null."
-        )
-    if isinstance(class_weights, dict) and any(not w > 0 for w in class_weights.values()):
-        raise ValueError(f"class_weights have to be above 0, but are {class_weights}.")
+def _check_settings(smoothing: float, head_init: str, threshold: float) -> None:
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"label_smoothing = {smoothing}. Use a value from 0 up to, not with, 1.")
     if head_init not in ("random", "probe"):
         raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
-
-
-def _positive_labels(examples: Iterable[Example]) -> set:
-    return {label for eg in examples for label, value in eg.reference.cats.items() if value > 0}
-
-
-def _excerpt(example: Example) -> str:
-    text = example.reference.text
-    return f"the doc {text[:60]!r}" + ("…" if len(text) > 60 else "")
 
 
 def _named(labels: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..heads.losses import binary_cross_entropy, sigmoid
-from .textcat import DEFAULT_CONFIG, SCORE_WEIGHTS, ClassWeights, TextClassifier
+from .cats import ClassWeights
+from .textcat import DEFAULT_CONFIG, SCORE_WEIGHTS, TextClassifier
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
@@ -118,11 +119,6 @@ class MultiLabelTextClassifier(TextClassifier):
 
     def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
         return sigmoid(logits)
-
-    def _mask(
-        self, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        return gold, known
 
     def _fit_probe(
         self, vectors: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
