@@ -139,7 +139,7 @@ def test_pretraining_first_is_explained_where_text_and_recipe_exist(tmp_path, ti
     text.write_text("nothing of it\n")
     folder = corpus(tmp_path / "c")
     config = advised(folder, tiny_encoder, recipes=recipes, text=text).config
-    assert f"reprtune mlm {recipes.as_posix()}/mlm.cfg --output training/mlm" in config
+    assert f"reprtune mlm {recipes.as_posix()}/mlm.cfg --output training/my-mlm" in config
     assert is_complete(config, tmp_path)
     (recipes / "mlm.cfg").unlink()
     assert "reprtune mlm" not in advised(folder, tiny_encoder, recipes=recipes, text=text).config
