@@ -187,7 +187,7 @@ def test_frozen_blocks_are_bit_identical(tmp_path, tiny_encoder, settings, unfre
 def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config):
     config = run_config(training={"max_steps": 40, "eval_every": 3, "keep": "last"})
     config["encoder"]["dropout"] = 0.1
-    # In a process like the killed ones: with another number of threads sums are rounded differently.
+    # In a process like the killed ones: another number of threads rounds sums differently.
     process = start(config, tmp_path / "whole")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
