@@ -8,6 +8,7 @@ timed and counted as five.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -132,20 +133,16 @@ def compare_sweeps(train: Texts, dev: Texts, args: argparse.Namespace) -> Dict[s
 
 def measure_cache(train: Texts) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Memory of the cache, and whether a spill changes anything."""
-    from spacy_reprtune.encoder.cache import PrefixCache
-
     texts = train.take(order(len(train), 0)[:2000])
     forget_caches()
     nlp = ours(texts, texts.take([0]), 2, epochs=1)
     encoder = nlp.get_pipe("textcat").model.shims[0].module.encoder
     pieces = encoder.tokenize(list(dict.fromkeys(texts.texts)), cached=True)
     payload = sum(len(p) + 2 for p in pieces) * encoder.width * 2
-    rows = dict(encoder.cache._rows)
-    before = _resident_bytes()
-    copy = PrefixCache(10 * payload)
-    for (space, key), value in rows.items():
-        copy.put(space, [key], [value.clone()])
-    resident = _resident_bytes() - before
+    lengths = [len(row) for row in encoder.cache._rows.values()]
+    # A fresh process has no freed memory that rows could go to unnoticed.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        resident = pool.apply(_resident_growth, (lengths, encoder.width))
     with tempfile.TemporaryDirectory() as folder:
         budget = max(1, payload // 10_000_000)
         start = time.perf_counter()
@@ -258,6 +255,19 @@ def _equal(one: "Language", other: "Language") -> bool:
 
     modules = [nlp.get_pipe("textcat").model.shims[0].module for nlp in (one, other)]
     return all(map(torch.equal, *(module.parameters() for module in modules)))
+
+
+def _resident_growth(lengths: Sequence[int], width: int) -> int:
+    """RETURNS (int): Bytes by which this process grows with a cache of rows of these lengths."""
+    import torch
+
+    from spacy_reprtune.encoder.cache import PrefixCache
+
+    cache = PrefixCache(10**10)
+    before = _resident_bytes()
+    for i, length in enumerate(lengths):
+        cache.put("", [i.to_bytes(16, "big")], [torch.ones(length, width, dtype=torch.bfloat16)])
+    return _resident_bytes() - before
 
 
 def _resident_bytes() -> int:
