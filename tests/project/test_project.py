@@ -1,7 +1,6 @@
 """project.yml, configs, README and entry points keep what they promise."""
 
 import re
-import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -12,7 +11,6 @@ import spacy
 import srsly
 from spacy.util import registry
 from thinc.api import Config
-from weasel.cli.document import project_document
 
 ROOT = Path(__file__).parents[2]
 PROJECT = srsly.read_yaml(ROOT / "project.yml")
@@ -53,16 +51,6 @@ def filled_in(path):
 
 def test_workflows_name_commands():
     assert {s for steps in PROJECT["workflows"].values() for s in steps} <= set(COMMANDS)
-
-
-def test_the_project_s_page_is_in_sync(tmp_path):
-    """After a change of project.yml: `python -m spacy project document --output docs/project.md`."""
-    shutil.copy(ROOT / "project.yml", tmp_path)
-    shutil.copytree(ROOT / "assets", tmp_path / "assets")
-    shutil.copy(ROOT / "docs" / "project.md", tmp_path)
-    project_document(tmp_path, tmp_path / "project.md")
-    page = (tmp_path / "project.md").read_text("utf8")
-    assert page == (ROOT / "docs" / "project.md").read_text("utf8")
 
 
 def test_every_config_block_of_the_readme_is_valid():
