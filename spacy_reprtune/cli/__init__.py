@@ -20,7 +20,8 @@ from .sweep import sweep_cli
 
 reprtune_cli = typer.Typer(
     name="reprtune",
-    help="Data, packages and results for the recipes of spacy-reprtune.",
+    help="From your files to a packaged pipeline. In this order: convert, check, init-config, "
+    "then `spacy train` and `spacy evaluate`, then package. Each command has a --help.",
     no_args_is_help=True,
 )
 reprtune_cli.command("check")(check_cli)

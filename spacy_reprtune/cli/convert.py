@@ -49,10 +49,10 @@ def convert_cli(
         None, "--separator", help="Between cells: a character, or tab, comma, semicolon, bar"
     ),
     label_separator: Optional[str] = typer.Option(
-        None, "--label-separator", help="Between several labels in one cell"
+        None, "--label-separator", help="Between several labels in one cell, such as |"
     ),
     encoding: str = typer.Option(
-        "utf-8", "--encoding", help="utf-8,cp1252 reads what is no UTF-8 as cp1252"
+        "utf-8", "--encoding", help="Of the file; utf-8,cp1252 reads what is no UTF-8 as cp1252"
     ),
     sentences: Optional[int] = typer.Option(
         None,
@@ -61,7 +61,9 @@ def convert_cli(
         min=1,
     ),
     align: str = typer.Option(
-        "strict", "--align", help="Spans that cut a token: strict drops, contract, expand"
+        "strict",
+        "--align",
+        help="Spans that cut a token: strict drops them, contract and expand move their borders",
     ),
     spans_key: Optional[str] = typer.Option(
         None, "--spans-key", help="Put spans there instead of doc.ents; they may overlap"

@@ -34,12 +34,12 @@ def harvest_cli(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar and no table"),
 ):
     """
-    Build a corpus from the docstrings of the installed scientific packages.
+    Build the default corpus from installed docstrings.
 
-    Nothing is downloaded and nothing is imported: the files are parsed. Writes paragraphs for
-    masked-language-model pretraining, a text classification set and an NER set, all three split
-    by module, with a manifest of versions, counts and checksums. The same versions and seed
-    give the same bytes.
+    They are those of the scientific packages. Nothing is downloaded and nothing is imported: the
+    files are parsed. Writes paragraphs for masked-language-model pretraining, a text classification
+    set and an NER set, all three split by module, with a manifest of versions, counts and
+    checksums. The same versions and seed give the same bytes.
     """
     from ..data.harvest import harvest
 

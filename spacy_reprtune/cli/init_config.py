@@ -33,15 +33,18 @@ def init_config_cli(
         None, "--recipes", help="Folder of configs to choose from  [default: the shipped ones]"
     ),
     curve: Path = typer.Option(
-        Path("metrics/sweep.json"), "--curve", help="What `reprtune sweep` measured, to be cited"
+        Path("metrics/sweep.json"),
+        "--curve",
+        help="What `reprtune sweep` measured, cited if it is there",
     ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
 ) -> None:
     """
-    Write the config of the recipe that fits your data, your machine and your time.
+    Write the config that fits your data, machine and time.
 
     Looks at the corpus, times the encoder for three seconds, chooses between a solved head on the
-    frozen encoder, SetFit, the last blocks and joint fine-tuning, and says why.
+    frozen encoder, SetFit, the last blocks and joint fine-tuning, and says why. The config is
+    complete and commented; the command that trains it is printed.
     """
     from ..data.advise import advise
 

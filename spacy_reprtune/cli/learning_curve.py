@@ -34,8 +34,9 @@ def learning_curve_cli(
     use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
 ) -> None:
     """
-    Compare the linear probe, SetFit and joint training on more and more texts a label.
+    Find out what more annotated texts would bring.
 
+    Compares the linear probe, SetFit and joint training on more and more texts a label.
     Each result is saved as soon as it is there: the same command goes on where it was stopped.
     Settings that both configs have can be overridden as with `spacy train`, for example
     --paths.train FILE.

@@ -24,11 +24,11 @@ def mlm_cli(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar"),
 ) -> None:
     """
-    Adapt an encoder to your text by masked-language-model pretraining.
+    Pretrain an encoder further, on your own text.
 
-    Writes an encoder directory that any recipe takes by its name. The same command goes on where
-    it was stopped, and ends with the same weights. Settings of the config can be overridden as with
-    `spacy train`, for example --corpus.train FILE.
+    Masked-language-model pretraining. Writes an encoder directory that any recipe takes by its
+    name. The same command goes on where it was stopped, and ends with the same weights. Settings of
+    the config can be overridden as with `spacy train`, for example --corpus.train FILE.
     """
     from ..pretraining.report import perplexity
     from ..pretraining.run import pretrain

@@ -16,7 +16,9 @@ def results_cli(
     output: Path = typer.Option(..., help="Markdown file for the table"),
 ) -> None:
     """
-    Print the scores of all evaluated recipes as one table, and save it as Markdown.
+    Print the scores of all recipes as one table.
+
+    Saved as Markdown as well.
     """
     from ..reporting.table import markdown_table, read_scores
 

@@ -20,7 +20,7 @@ def import_setfit_cli(
     ),
 ) -> None:
     """
-    Make a spaCy pipeline of a saved setfit model.
+    Make a spaCy pipeline of a model of the setfit library.
 
     Vectors and probabilities stay the same; the pipeline has no pickle.
     """
@@ -41,7 +41,9 @@ def export_setfit_cli(
     name: str = typer.Option("textcat", "--name", "-n", help="Name of the component"),
 ) -> None:
     """
-    Write a reprtune_setfit component as a model that the setfit library loads.
+    Write a reprtune_setfit component for the setfit library.
+
+    The head of the result is a pickle, because the library reads nothing else.
     """
     from spacy.util import load_model
 

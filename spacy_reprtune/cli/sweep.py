@@ -29,12 +29,13 @@ def sweep_cli(
     use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
 ) -> None:
     """
-    Train a config with more and more trainable blocks, and say how many are enough.
+    Find out how many blocks of the encoder have to train.
 
-    All trainings share one cache of what the frozen blocks give, so the whole sweep costs about
-    as much as half as many full trainings. Each result is saved as soon as it is there: the same
-    command goes on where it was stopped. Settings of the config can be overridden as with
-    `spacy train`, for example --paths.train FILE.
+    Trains the config with more and more trainable blocks, and says how many are enough. All
+    trainings share one cache of what the frozen blocks give, so the whole sweep costs about as much
+    as half as many full trainings. Each result is saved as soon as it is there: the same command
+    goes on where it was stopped. Settings of the config can be overridden as with `spacy train`,
+    for example --paths.train FILE.
     """
     from spacy.cli._util import (
         import_code,

@@ -65,7 +65,8 @@ class CalibratedPipe(EncoderPipe):
         if logits:
             pairs = [(eg, logits[eg.predicted]) for eg in examples if eg.predicted in logits]
             if pairs:
-                self._dev_loss = self.temperature_loss(*map(list, zip(*pairs, strict=True)))
+                loss = self.temperature_loss(*map(list, zip(*pairs, strict=True)))
+                self._dev_loss = None if loss is None else _Loss(loss)
 
     def calibrate(self) -> float:
         """Fit the temperature to the first evaluation since the last update, if there was one.
@@ -90,7 +91,7 @@ class CalibratedPipe(EncoderPipe):
         sgd (Optimizer): The optimizer.
         """
         super().finish_update(sgd)
-        self._dev_logits, self._dev_loss = WeakKeyDictionary(), None
+        self._dev_logits, self._dev_loss = _Logits(), None
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote; see `EncoderPipe.from_disk`."""
@@ -110,3 +111,28 @@ class CalibratedPipe(EncoderPipe):
         """
         self.calibrate()
         super().to_disk(path, exclude=exclude)
+
+
+class _StaysHere:
+    """Not handed to the workers of `nlp.pipe`, which only predict."""
+
+    def __reduce__(self):
+        return _nothing, ()
+
+
+class _Logits(_StaysHere, WeakKeyDictionary):
+    """Logits by doc."""
+
+
+class _Loss(_StaysHere):
+    """A loss of the temperature."""
+
+    def __init__(self, loss: LossOfTemperature) -> None:
+        self.loss = loss
+
+    def __call__(self, temperature: float) -> float:
+        return self.loss(temperature)
+
+
+def _nothing() -> None:
+    return None

@@ -47,7 +47,8 @@ LEAST_STRENGTH = 0.01
 
 
 class FewShotTextClassifier(TextClassifier):
-    """Mixed into a text classifier: trains its encoder on pairs, solves its head.
+    """Mixed into a text classifier to learn from few texts: trains the encoder on pairs of them,
+    and solves the head.
 
     `update` encodes the texts of a batch once each and takes the contrastive loss over all pairs
     among them. The head is a logistic regression on the support set, all annotated texts the

@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
 
 import srsly
 import torch
@@ -174,6 +174,13 @@ class TorchShim(Shim):
             self.to_bytes()
         )
 
+    def __reduce__(self) -> Tuple[Callable[..., "TorchShim"], Tuple[Any, ...]]:
+        """How a worker of `nlp.pipe` that is not forked (Windows, macOS) gets it."""
+        return _remake, (type(self), self._arguments(), self.head_lr, self.to_bytes())
+
+    def _arguments(self) -> Tuple[Any, ...]:
+        return self.settings, self.build
+
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Configuration, tokenizer and weights as msgpack."""
         if self._model is None:
@@ -258,6 +265,12 @@ class TorchShim(Shim):
                 "A pipeline has to be loaded with the config that it was saved with."
             )
         self.module.load_state_dict(tensors, strict=False)
+
+
+def _remake(
+    kind: Type[TorchShim], arguments: Tuple[Any, ...], head_lr: float, data: bytes
+) -> TorchShim:
+    return kind(*arguments, head_lr=head_lr).from_bytes(data)
 
 
 def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:

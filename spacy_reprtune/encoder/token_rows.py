@@ -149,6 +149,9 @@ class ListeningShim(TorchShim):
         """RETURNS (ListeningShim): The same weights in memory of their own."""
         return ListeningShim(self.build, head_lr=self.head_lr).from_bytes(self.to_bytes())
 
+    def _arguments(self) -> Tuple[Any, ...]:
+        return (self.build,)
+
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The sizes and the weights of the head as msgpack."""
         if self._model is None:

@@ -1,5 +1,6 @@
 """`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a solved head."""
 
+from functools import partial
 from typing import TYPE_CHECKING, List
 
 from spacy.tokens import Doc
@@ -42,11 +43,7 @@ def SentenceClassifier_v1(
     if pooling not in POOLINGS:
         raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
 
-    def build(encoder: "Encoder", n_labels: int):
-        from .sentence_classifier_module import SentenceClassifier
-
-        return SentenceClassifier(encoder, n_labels, pooling=pooling, normalize=normalize)
-
+    build = partial(_build, pooling=pooling, normalize=normalize)
     return Model(
         "reprtune_sentence_classifier",
         forward,
@@ -56,3 +53,9 @@ def SentenceClassifier_v1(
         # spaCy sets the rate before each update, but only where the attribute is there.
         attrs={"dropout_rate": 0.0},
     )
+
+
+def _build(encoder: "Encoder", n_labels: int, *, pooling: str, normalize: bool):
+    from .sentence_classifier_module import SentenceClassifier
+
+    return SentenceClassifier(encoder, n_labels, pooling=pooling, normalize=normalize)

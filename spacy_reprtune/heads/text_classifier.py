@@ -1,5 +1,6 @@
 """`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from spacy.tokens import Doc
@@ -44,11 +45,7 @@ def TextClassifier_v1(
     # spaCy sets the rate before each update, but only where the attribute is there.
     attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
 
-    def build(encoder: "Encoder", n_labels: int):
-        from .text_classifier_module import TextClassifier
-
-        return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
-
+    build = partial(_build, pooling=pooling, hidden_width=hidden_width)
     name = "reprtune_text_classifier"
     if not is_encoder(encoder):
         if pooling == "cls":
@@ -98,6 +95,13 @@ def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)
     model.shims[0].initialize(model.get_dim("nO"))
+
+
+# At the top level, so that workers that are not forked can be given it.
+def _build(encoder: "Encoder", n_labels: int, *, pooling: str, hidden_width: Optional[int]):
+    from .text_classifier_module import TextClassifier
+
+    return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
 
 
 def _check_head(

@@ -1,6 +1,7 @@
 """`spacy_reprtune.TokenClassifier.v1`: from docs to a row of logits for each token."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from spacy.tokens import Doc
@@ -65,16 +66,7 @@ def TokenClassifier_v1(
         raise ValueError(f"piece_pooling = {piece_pooling!r}. Use one of mean, first.")
     check_rates(dropout, head_lr)
 
-    def build(encoder: "Encoder", n_tags: int):
-        from .token_classifier_module import TokenClassifier
-
-        return TokenClassifier(
-            encoder,
-            n_tags,
-            piece_pooling=piece_pooling,
-            learned_transitions=learned_transitions,
-        )
-
+    build = partial(_build, piece_pooling=piece_pooling, learned_transitions=learned_transitions)
     # spaCy sets the rate before each update, but only where the attribute is there.
     attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
     name = "reprtune_token_classifier"
@@ -141,3 +133,11 @@ def init(
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)
     model.shims[0].initialize(model.get_dim("nO"))
+
+
+def _build(encoder: "Encoder", n_tags: int, *, piece_pooling: str, learned_transitions: bool):
+    from .token_classifier_module import TokenClassifier
+
+    return TokenClassifier(
+        encoder, n_tags, piece_pooling=piece_pooling, learned_transitions=learned_transitions
+    )

