@@ -85,7 +85,7 @@ def test_a_pipeline_saved_again_is_saved_in_fp32_with_the_same_weights(trained, 
     assert weights_type(encoder) == "fp32"
     again = weights(spacy.load(tmp_path / "again"))
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights(nlp).items())
-    assert nlp.to_bytes() == spacy.load(tmp_path / "again").to_bytes()
+    assert agreement(nlp, spacy.load(tmp_path / "again"), TEXTS).largest_difference == 0.0
 
 
 def test_rounded_weights_never_answer_for_the_trained_ones_in_a_cache(trained, textcat):
@@ -101,11 +101,12 @@ def test_rounded_weights_never_answer_for_the_trained_ones_in_a_cache(trained, t
     assert not set(half) & set(full)
 
 
-def test_training_goes_on_with_frozen_blocks_bit_identical(nlp, model_config, trained, textcat):
+def test_training_goes_on_with_frozen_blocks_bit_identical(model_config, trained, textcat):
     """The rounded weights are the ones that are frozen."""
     halve_weights(trained, "fp16")
     [encoder] = find_encoders(trained)
     settings = {"name": str(encoder), "unfreeze": 1}
+    nlp = spacy.blank("en")
     nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config(settings)})
     optimizer = nlp.initialize(lambda: textcat.examples)
     before = {name: tensor.clone() for name, tensor in weights(nlp).items()}
@@ -128,7 +129,7 @@ def test_an_encoder_in_several_files_is_halved_with_its_table(trained, textcat):
     assert agreement(textcat, spacy.load(trained), TEXTS).share == 1.0
 
 
-def test_entities_and_shared_encoders_are_halved_too(ner, tmp_path):
+def test_encoders_of_entity_recognizers_are_halved_too(ner, tmp_path):
     ner.to_disk(tmp_path / "ner")
     [encoder] = halve_weights(tmp_path / "ner", "fp16")
     assert encoder.parts[-3:] == ("ner", "model", "encoder")
@@ -210,7 +211,7 @@ def test_predictions_are_compared_by_what_they_decide():
         compare(one[:1], [noted({"c": 1.0})])
 
 
-def test_what_holds_is_decided_by_each_pipe_s_own_rule(nlp, textcat, model_config):
+def test_what_holds_is_decided_by_each_pipe_s_own_rule(textcat, model_config):
     other = spacy.blank("en")
     other.add_pipe(
         "reprtune_textcat_multilabel",

@@ -98,7 +98,8 @@ def test_a_card_says_all_that_is_known(trained, tiny_encoder, tmp_path):
     assert "Temperature of `textcat`: 1 (not fitted" in said["Calibration"]
     assert "error of labels on test: 0.062" in said["Calibration"]
     assert "- Of this pipeline: MIT\n- Of the data: CC BY 4.0" in said["Licence"]
-    assert f"spaCy >={spacy.__version__}" in said["Versions"] or "spaCy" in said["Versions"]
+    required = srsly.read_json(trained / "meta.json")["spacy_version"]
+    assert f"requires spaCy {required}" in said["Versions"]
     assert "https://huggingface.co/team/en_reviews/resolve/main/en_reviews-1.2.0-py3" in text
 
 
