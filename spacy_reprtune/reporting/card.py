@@ -107,8 +107,8 @@ def _front_matter(facts: CardFacts) -> str:
 
     data_name = facts.data_name or "the author's own test set"
     results = []
-    for title, key, kind in _SCORES:
-        value = (facts.scores or {}).get(key)
+    for title, key, kind in _known_scores(facts):
+        value = (facts.scores or {})[key]
         task = _TASKS.get(key.split("_")[0])
         if kind and task and isinstance(value, float):
             results.append(
@@ -170,13 +170,8 @@ def _scores(facts: CardFacts) -> str:
         return f"{MISSING.capitalize()}: no scores were given (`reprtune card --metrics FILE`).\n"
     intervals = facts.intervals
     rows = []
-    for title, key, _ in _SCORES:
-        value = facts.scores.get(key)
-        if value is None:
-            continue
-        if key == "cats_micro_f" and facts.scores.get("cats_score_desc") == "macro AUC":
-            # Of independent labels it is no accuracy.
-            title = "micro F"
+    for title, key, _ in _known_scores(facts):
+        value = facts.scores[key]
         shown = f"{value:,.0f}" if key == "speed" else f"{value:.3f}"
         interval = intervals.scores.get(key) if intervals else None
         rows.append([title, shown, show_interval(interval)])
@@ -190,6 +185,16 @@ def _scores(facts: CardFacts) -> str:
         text += f"\nIntervals are {MISSING}: {facts.no_intervals}.\n"
     per_label = _per_label(facts)
     return f"{text}\n{per_label}" if per_label else text
+
+
+def _known_scores(facts: CardFacts) -> List[Tuple[str, str, str]]:
+    """Title, key and type of the scores that there are."""
+    scores = facts.scores or {}
+    known = [score for score in _SCORES if scores.get(score[1]) is not None]
+    if scores.get("cats_score_desc") == "macro AUC":
+        # Of independent labels it is no accuracy.
+        known = [("micro F", k, "f1") if k == "cats_micro_f" else (t, k, m) for t, k, m in known]
+    return known
 
 
 def _per_label(facts: CardFacts) -> str:

@@ -117,5 +117,5 @@ def test_no_results_is_an_error(tmp_path):
 
 def test_help_names_every_command():
     output = run("--help").output
-    for command in ("harvest", "package", "results", "smoke"):
+    for command in ("card", "harvest", "package", "push", "results", "smoke"):
         assert command in output

@@ -118,6 +118,14 @@ def test_the_hub_reads_the_metadata(trained, tmp_path):
     assert results == {"accuracy": 0.75, "macro F": 0.75, "macro AUC": 0.875}
 
 
+def test_micro_f_is_called_accuracy_of_exclusive_labels_alone(trained, tmp_path):
+    metrics = write_scores(tmp_path / "metrics", cats_score_desc="macro AUC")
+    assert card(trained, "--metrics", metrics).exit_code == 0
+    loaded = ModelCard.load(trained / "README.md")
+    assert "| micro F | 0.750 |" in loaded.content and "| accuracy |" not in loaded.content
+    assert "accuracy" not in {result.metric_type for result in loaded.data.eval_results}
+
+
 def test_what_is_not_known_is_said_to_be_missing(trained):
     done = card(trained)
     assert done.exit_code == 0 and "has no test scores" in done.output
