@@ -1,5 +1,6 @@
 """Install wheels into a fresh environment, offline, and compare what they predict."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +16,9 @@ from .compare import Agreement, compare
 # What a score may differ by and the share of texts that have to be annotated alike, by the type of
 # the encoder's weights in the package. What was packaged in fp32 is what was trained, to rounding.
 LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
+
+# Where these lie, all the others do.
+_LIBRARIES = ("spacy", "torch", "transformers", "safetensors")
 
 # Runs in the fresh environment, with the package's own code.
 _PREDICT = """
@@ -99,7 +103,12 @@ def _environment(path: Path) -> str:
     site = Path(_run([python, "-c", code], path).strip())
     # Entries of a .pth file are added to the path without reading the .pth files in there, so an
     # editable install of this package is not seen.
+    # Environments stand on each other; what is asked for may lie in one below this one.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    for library in _LIBRARIES:
+        spec = importlib.util.find_spec(library)
+        if spec is not None and spec.origin is not None:
+            paths.add(str(Path(spec.origin).parents[1]))
     (site / "libraries.pth").write_text("\n".join(sorted(paths)) + "\n")
     return python
 

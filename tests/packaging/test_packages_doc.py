@@ -29,6 +29,7 @@ def test_the_document_runs_from_top_to_bottom(tmp_path, monkeypatch, model_confi
     nlp = spacy.blank("en")
     nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config()})
     nlp.initialize(lambda: Corpus(Path("corpus/reviews/train.spacy"))(nlp))
+    Path("training/mine").mkdir(parents=True)
     nlp.to_disk("training/mine/model-best")
     Path("metrics").mkdir()
     scores = nlp.evaluate(list(Corpus(Path("corpus/reviews/test.spacy"))(nlp)))
@@ -46,8 +47,8 @@ def test_the_document_runs_from_top_to_bottom(tmp_path, monkeypatch, model_confi
 
 
 def test_the_commands_for_the_hub_are_those_that_there_are():
-    [block] = re.findall(r"```\n(.*?)```", DOCUMENT, re.DOTALL)
-    arguments = shlex.split(block.splitlines()[1])
+    [line] = [line for line in DOCUMENT.splitlines() if " reprtune push " in line]
+    arguments = shlex.split(line)
     options = [a for a in arguments if a.startswith("--")]
     done = CliRunner().invoke(app, ["reprtune", "push", "--help"])
     assert arguments[3:5] == ["reprtune", "push"] and options
