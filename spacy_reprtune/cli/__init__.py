@@ -6,6 +6,7 @@ spaCy imports this with every `python -m spacy`, so commands import what they ne
 import typer
 from spacy.cli._util import app
 
+from .card import card_cli
 from .check import check_cli
 from .convert import convert_cli
 from .harvest import harvest_cli
@@ -13,6 +14,7 @@ from .init_config import init_config_cli
 from .learning_curve import learning_curve_cli
 from .mlm import mlm_cli
 from .package import package_cli
+from .push import push_cli
 from .results import results_cli
 from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
@@ -24,6 +26,7 @@ reprtune_cli = typer.Typer(
     "then `spacy train` and `spacy evaluate`, then package. Each command has a --help.",
     no_args_is_help=True,
 )
+reprtune_cli.command("card")(card_cli)
 reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("harvest")(harvest_cli)
@@ -33,6 +36,7 @@ reprtune_cli.command(
     "mlm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(mlm_cli)
 reprtune_cli.command("package")(package_cli)
+reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)

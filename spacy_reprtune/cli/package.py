@@ -1,7 +1,8 @@
 """`python -m spacy reprtune package`: a trained pipeline as a wheel."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 import typer
 from wasabi import msg
@@ -20,21 +21,56 @@ def package_cli(
         exists=True,
         file_okay=False,
     ),
+    half: Optional[str] = typer.Option(
+        None,
+        help="Encoder weights in half the size: fp16, or bf16; they are loaded as fp32",
+    ),
+    corpus: Optional[Path] = typer.Option(
+        None,
+        help="With --half: texts to compare predictions on, as a .spacy file",
+        exists=True,
+    ),
+    limit: int = typer.Option(500, help="How many texts of it", min=1),
 ) -> None:
     """
     Package a trained pipeline as a wheel, without a network.
 
     The wheel requires spacy-reprtune; with --source, that wheel is built as well, so that the
     output directory has all that `pip install --no-index --find-links` needs besides public
-    packages.
+    packages. A README.md in the pipeline's directory (`reprtune card` writes one) and a LICENSE
+    are packaged as they are.
     """
+    from ..packaging.half import note_in_card, say_how_alike, with_half_weights
     from ..packaging.wheels import package_pipeline
 
-    try:
-        wheels = package_pipeline(
-            model_dir, output_dir, name=name, version=version, source_dir=source
-        )
-    except (ValueError, RuntimeError) as error:
-        msg.fail("Can't package the pipeline", str(error), exits=1)
+    with ExitStack() as stack:
+        try:
+            pipeline_dir = model_dir
+            if half is not None:
+                texts = [] if corpus is None else _texts(corpus, limit)
+                pipeline_dir, alike = stack.enter_context(with_half_weights(model_dir, half, texts))
+                if alike is None:
+                    msg.warn(
+                        f"How much {half} changes was not measured",
+                        "Name a corpus: --corpus TEST.spacy",
+                    )
+                else:
+                    msg.info(say_how_alike(half, alike))
+                note_in_card(pipeline_dir, half, alike)
+            wheels = package_pipeline(
+                pipeline_dir, output_dir, name=name, version=version, source_dir=source
+            )
+        except (ValueError, RuntimeError) as error:
+            msg.fail("Can't package the pipeline", str(error), exits=1)
     for wheel in wheels:
         msg.good(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
+
+
+def _texts(corpus: Path, limit: int) -> List[str]:
+    from itertools import islice
+
+    from spacy.vocab import Vocab
+
+    from ..data.corpus import read_docs
+
+    return [doc.text for doc in islice(read_docs(corpus, Vocab()), limit)]

@@ -110,7 +110,8 @@ def convert(
     variants = label_variants({*survey.labels, *survey.span_labels})
     renamed = {}
     for group in variants if merge_labels else ():
-        renamed.update(dict.fromkeys(group, max(group, key=lambda x: (frequency[x], x))))
+        # The most frequent one names all, without the spaces at its edges.
+        renamed.update(dict.fromkeys(group, max(group, key=lambda x: (frequency[x], x)).strip()))
     brings_splits = any(survey.kept[name] for name in SPLITS)
     if split is None and not brings_splits:
         shares = parse_split("80/10/10")

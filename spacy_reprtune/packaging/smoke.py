@@ -1,5 +1,6 @@
 """Install wheels into a fresh environment, offline, and compare what they predict."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,28 +9,42 @@ import sysconfig
 import tempfile
 import venv
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
+from .compare import Agreement, compare
+
+# What a score may differ by and the share of texts that have to be annotated alike, by the type of
+# the encoder's weights in the package. What was packaged in fp32 is what was trained, to rounding.
+LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
+
+# Where these lie, all the others do.
+_LIBRARIES = ("spacy", "torch", "transformers", "safetensors")
+
+# Runs in the fresh environment, with the package's own code.
 _PREDICT = """
 import json, sys, spacy
+from spacy_reprtune.packaging.compare import predictions
+from spacy_reprtune.packaging.half import find_encoders, weights_type
 name, texts = json.load(sys.stdin)
 nlp = spacy.load(name)
-docs = list(nlp.pipe(texts))
 result = {
     "pipeline": nlp.meta["name"],
     "version": nlp.meta["version"],
     "file": str(nlp.path),
-    "docs": [
-        {"cats": doc.cats, "ents": [[e.start_char, e.end_char, e.label_] for e in doc.ents]}
-        for doc in docs
-    ],
+    "weights": sorted({weights_type(path) for path in find_encoders(nlp.path)}),
+    "docs": predictions(nlp, texts),
 }
 sys.stdout.write("\\n" + json.dumps(result))
 """
 
 
 def smoke_test(
-    wheels: Sequence[Path], model_dir: Path, texts: Sequence[str], *, tolerance: float = 1e-4
+    wheels: Sequence[Path],
+    model_dir: Path,
+    texts: Sequence[str],
+    *,
+    tolerance: Optional[float] = None,
+    min_equal: Optional[float] = None,
 ) -> Dict[str, Any]:
     """Check that a packaged pipeline predicts what the trained one does.
 
@@ -40,8 +55,12 @@ def smoke_test(
     wheels (Sequence[Path]): The pipeline's wheel and this package's, in any order.
     model_dir (Path): The trained pipeline that the wheel was made from.
     texts (Sequence[str]): What to predict.
-    tolerance (float): The largest difference of a score that counts as equal.
-    RETURNS (Dict[str, Any]): "pipeline", "version", "texts" and "largest_difference".
+    tolerance (Optional[float]): The largest difference of a score that counts as equal; by
+        default what `LIMITS` has for the weights in the package.
+    min_equal (Optional[float]): The share of texts that have to get the same labels and entities;
+        the same default.
+    RETURNS (Dict[str, Any]): "pipeline", "version", "weights", "texts", "equal_predictions" (a
+        share) and "largest_difference".
     RAISES (RuntimeError): Installing, loading or predicting failed, or the predictions differ.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -55,17 +74,24 @@ def smoke_test(
                 f"'{module}' was loaded from {packaged['file']}, not from the fresh environment."
             )
         trained = _predict(sys.executable, str(model_dir.resolve()), texts, folder)
-    difference = _compare(trained["docs"], packaged["docs"], texts)
-    if difference > tolerance:
+    # Without an encoder of ours there is nothing that could be in half precision.
+    weights = "+".join(packaged["weights"]) or "fp32"
+    default = LIMITS.get(weights, LIMITS["bf16"])
+    tolerance = default[0] if tolerance is None else tolerance
+    min_equal = default[1] if min_equal is None else min_equal
+    alike = _compare(trained["docs"], packaged["docs"], texts, min_equal)
+    if alike.largest_difference > tolerance:
         raise RuntimeError(
-            f"The packaged pipeline's scores differ from the trained one's by {difference:.2g}, "
-            f"more than {tolerance:.2g}."
+            f"The packaged pipeline's scores differ from the trained one's by "
+            f"{alike.largest_difference:.2g}, more than {tolerance:.2g}."
         )
     return {
         "pipeline": packaged["pipeline"],
         "version": packaged["version"],
+        "weights": weights,
         "texts": len(texts),
-        "largest_difference": difference,
+        "equal_predictions": alike.share,
+        "largest_difference": alike.largest_difference,
     }
 
 
@@ -77,7 +103,12 @@ def _environment(path: Path) -> str:
     site = Path(_run([python, "-c", code], path).strip())
     # Entries of a .pth file are added to the path without reading the .pth files in there, so an
     # editable install of this package is not seen.
+    # Environments stand on each other; what is asked for may lie in one below this one.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    for library in _LIBRARIES:
+        spec = importlib.util.find_spec(library)
+        if spec is not None and spec.origin is not None:
+            paths.add(str(Path(spec.origin).parents[1]))
     (site / "libraries.pth").write_text("\n".join(sorted(paths)) + "\n")
     return python
 
@@ -111,13 +142,22 @@ def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
     return done.stdout
 
 
-def _compare(trained: List[Dict], packaged: List[Dict], texts: Sequence[str]) -> float:
-    largest = 0.0
-    for one, two, text in zip(trained, packaged, texts, strict=True):
-        if one["cats"].keys() != two["cats"].keys() or one["ents"] != two["ents"]:
-            raise RuntimeError(
-                f"The packaged pipeline annotates {text[:60]!r} differently: {two}, not {one}."
-            )
-        for label, score in one["cats"].items():
-            largest = max(largest, abs(score - two["cats"][label]))
-    return largest
+def _compare(
+    trained: List[Dict], packaged: List[Dict], texts: Sequence[str], min_equal: float
+) -> Agreement:
+    try:
+        alike = compare(trained, packaged)
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
+    if alike.share < min_equal and alike.first is not None:
+        k = alike.first
+        raise RuntimeError(
+            f"The packaged pipeline annotates {texts[k][:60]!r} differently: "
+            f"{_shown(packaged[k])}, not {_shown(trained[k])}. {alike.equal} of {alike.texts} "
+            f"texts are alike; at least {min_equal:.0%} have to be."
+        )
+    return alike
+
+
+def _shown(noted: Dict[str, Any]) -> Dict[str, Any]:
+    return {"cats": noted["cats"], "ents": noted["ents"]}

@@ -31,8 +31,8 @@ def package_pipeline(
     source_dir (Optional[Path]): The source of this package. Its wheel is built as well, because
         the pipeline's wheel requires it.
     RETURNS (List[Path]): The wheels, the pipeline's first.
-    RAISES (ValueError): The name begins with the language code, there is no pipeline in
-        `model_dir`, or no source in `source_dir`.
+    RAISES (ValueError): The name begins with the language code or is no name, the version is
+        none, there is no pipeline in `model_dir`, or no source in `source_dir`.
     RAISES (RuntimeError): pip could not build a wheel.
     """
     import spacy
@@ -41,11 +41,7 @@ def package_pipeline(
     if not (model_dir / "config.cfg").is_file():
         raise ValueError(f"There is no trained pipeline in {model_dir}: it has no config.cfg.")
     lang = spacy.util.load_config(model_dir / "config.cfg")["nlp"]["lang"]
-    if name.startswith(f"{lang}_"):
-        raise ValueError(
-            f"The name '{name}' begins with the language code, which spaCy puts in front by "
-            f"itself. Use '{name[len(lang) + 1 :]}'."
-        )
+    check_name(name, lang, version)
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         package(
@@ -61,6 +57,37 @@ def package_pipeline(
         if source_dir is not None:
             wheels.append(_build(_copy_source(source_dir, Path(folder) / "source"), output_dir))
     return wheels
+
+
+def check_name(name: str, lang: str, version: str) -> None:
+    """Check what a package is to be called.
+
+    name (str): Its name without the language.
+    lang (str): The language code.
+    version (str): Its version.
+    RAISES (ValueError): The name begins with the language code or is no name of a package, or the
+        version is none.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    if name == lang or name.startswith(f"{lang}_"):
+        # spaCy makes a directory en_topics and a setup.py that looks for en_en_topics.
+        rest = name[len(lang) + 1 :] or "topics"
+        raise ValueError(
+            f"The name '{name}' begins with the language code, which spaCy puts in front by "
+            f"itself. Use '{rest}', and the package is '{lang}_{rest}'."
+        )
+    if not (name.isidentifier() and name.isascii()) or name.endswith("_") or "__" in name:
+        raise ValueError(
+            f"The name {name!r} can't be that of a package. Use letters, digits and single "
+            "underscores between them, and a letter first: 'topics_small'."
+        )
+    try:
+        Version(version)
+    except InvalidVersion:
+        raise ValueError(
+            f"The version {version!r} is none that pip knows. Use numbers: '1.0.0'."
+        ) from None
 
 
 def _copy_source(source_dir: Path, target: Path) -> Path:

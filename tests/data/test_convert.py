@@ -1,5 +1,6 @@
 """Each format in, a corpus out, and an account that adds up."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -70,6 +71,26 @@ def test_public_sets_keep_every_entity(shared_data, tmp_path, folder, train, dev
     assert tuple(sum(s["entities"].values()) for s in manifest["splits"].values()) == counts
     read = (sum(len(doc.ents) for doc in docs_of(tmp_path, split)) for split in inputs)
     assert tuple(read) == counts
+
+
+def test_public_sentences_are_all_in_one_split_or_counted(shared_data, tmp_path):
+    """10,662 sentences in Latin-1, some twice, some with both labels."""
+    path = tmp_path / "reviews.csv"
+    with path.open("w", encoding="latin-1", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for label in ("pos", "neg"):
+            source = shared_data / "rotten_tomatoes" / f"rt-polarity.{label}"
+            # Lines end with a line feed alone: other characters of the set look like line ends.
+            for line in source.read_bytes().decode("latin-1").split("\n"):
+                if line:
+                    writer.writerow([line, label])
+    columns = Columns(encodings=("latin-1",))
+    manifest = convert({"train": path}, tmp_path / "out", columns=columns)
+    assert adds_up(manifest) == (10662, 10662)
+    per_split = manifest["splits"].values()
+    assert sum(split["labels"][label] for split in per_split for label in ("pos", "neg")) == 10662
+    assert all(0.45 < s["labels"]["pos"] / s["texts"] < 0.55 for s in per_split)
 
 
 def test_csv_cells_may_have_quotes_and_line_ends(tmp_path):

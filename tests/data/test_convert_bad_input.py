@@ -94,6 +94,40 @@ def test_short_rows_and_blank_texts_are_counted(tmp_path):
     assert manifest["texts"]["dropped"] == {"empty text": 2, "not annotated": 1}
 
 
+def test_labels_that_differ_by_case_or_spaces_are_warned_of(tmp_path):
+    rows = "text,label\none,Good\ntwo,good \nthree,good\nfour, good\nfive,bad\n"
+    path = write(tmp_path / "a.csv", rows)
+    done = run(path, tmp_path / "out", "--split", "100")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 0
+    assert "These labels may be one: ' good', 'Good', 'good', 'good '" in said
+    assert "--merge-labels makes them one" in said
+    manifest, _ = converted(path, tmp_path, merge_labels=True)
+    assert manifest["labels"] == ["bad", "good"]
+    assert adds_up(manifest) == (5, 5)
+
+
+def test_quotes_separators_and_line_ends_inside_cells_are_text(tmp_path):
+    cells = ['say ""no"", please', "one, two; three", "first\nsecond\r\nthird", "it's\tfine"]
+    rows = "".join(f'"{cell}",good\r\n' for cell in cells)
+    path = write(tmp_path / "a.csv", "text,label\r\n" + rows)
+    manifest, docs = converted(path, tmp_path)
+    assert adds_up(manifest) == (4, 4)
+    assert [doc.text for doc in docs] == [cell.replace('""', '"') for cell in cells]
+
+
+def test_spans_past_the_end_of_a_text_are_counted_and_shown(tmp_path):
+    rows = [
+        {"text": "Mira", "spans": [[0, 4, "PERSON"], [0, 5, "PERSON"], [40, 44, "PERSON"]]},
+        {"text": "Jon", "spans": [[0, 3, "PERSON"]]},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    done = run(path, tmp_path / "out", "--split", "100")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 0 and "entities: 4 in, 2 out, 2 dropped" in said
+    assert "2 outside of the text" in said and "line 1: PERSON 0:5 of 4 characters" in said
+
+
 def test_spans_of_every_wrong_kind_are_counted(tmp_path):
     spans = [[0, 0, "X"], [-1, 2, "X"], [3, 2, "X"], [1, 2, "X"], [0, 1, " "], [0, 9, "X"]]
     path = write(tmp_path / "a.jsonl", json.dumps({"text": "a b", "spans": spans}))

@@ -8,6 +8,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 import spacy_reprtune
+import spacy_reprtune.cli  # adds its commands to spaCy's
 from spacy_reprtune.packaging.smoke import smoke_test
 from spacy_reprtune.packaging.wheels import package_pipeline
 from spacy_reprtune.reporting.table import markdown_table, read_scores
@@ -46,18 +47,37 @@ def test_a_packaged_pipeline_works_in_a_fresh_environment(trained, textcat, tmp_
     result = json.loads(output.read_text())
     assert (result["texts"], result["version"]) == (3, "1.2.3")
     assert result["largest_difference"] < 1e-6
+    assert (result["weights"], result["equal_predictions"]) == ("fp32", 1.0)
 
     # Another model than the one that was packaged is found out.
     for _ in range(10):
         textcat.update(textcat.examples, sgd=textcat.optimizer, losses={})
     textcat.to_disk(trained)
-    with pytest.raises(RuntimeError, match="differ from the trained one"):
+    with pytest.raises(RuntimeError, match="annotates 'a great film' differently"):
         smoke_test([packages / name for name in names], trained, ["a great film"])
 
 
-def test_a_name_with_the_language_code_is_refused(trained, tmp_path):
-    with pytest.raises(ValueError, match="Use 'tiny'"):
-        package_pipeline(trained, tmp_path, name="en_tiny", version="1.0.0")
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("en_tiny", "1.0.0", "begins with the language code.*Use 'tiny', and .* is 'en_tiny'"),
+        ("en", "1.0.0", "begins with the language code"),
+        ("tiny-one", "1.0.0", "can't be that of a package.*letters, digits"),
+        ("größe", "1.0.0", "can't be that of a package"),
+        ("tiny__one", "1.0.0", "can't be that of a package"),
+        ("2tiny", "1.0.0", "can't be that of a package"),
+        ("tiny", "first", "version 'first' is none that pip knows"),
+    ],
+)
+def test_a_name_or_version_that_would_not_install_is_refused(
+    name, version, message, trained, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        package_pipeline(trained, tmp_path / "out", name=name, version=version)
+    assert not (tmp_path / "out").exists()
+    done = run("package", trained, tmp_path / "out", "--name", name, "--version", version)
+    assert done.exit_code == 1 and "Traceback" not in done.output
+    assert "Can't package the pipeline" in done.output
 
 
 def test_no_pipeline_and_no_source_are_refused(trained, tmp_path):
@@ -97,5 +117,5 @@ def test_no_results_is_an_error(tmp_path):
 
 def test_help_names_every_command():
     output = run("--help").output
-    for command in ("harvest", "package", "results", "smoke"):
+    for command in ("card", "harvest", "package", "push", "results", "smoke"):
         assert command in output

@@ -1,0 +1,95 @@
+"""`python -m spacy reprtune card`: a README for a trained pipeline."""
+
+import shutil
+from pathlib import Path
+from typing import Optional
+
+import typer
+from wasabi import msg
+
+
+def card_cli(
+    model_dir: Path = typer.Argument(
+        ..., help="Directory of the trained pipeline", exists=True, file_okay=False
+    ),
+    metrics: Optional[Path] = typer.Option(
+        None,
+        "--metrics",
+        "-m",
+        help="Scores of the test set, as `reprtune evaluate` writes them, with predictions beside "
+        "them, or `spacy evaluate --output`, without",
+        exists=True,
+        dir_okay=False,
+    ),
+    manifest: Optional[Path] = typer.Option(
+        None, "--manifest", help="manifest.json of the corpus, or its folder", exists=True
+    ),
+    output: Optional[Path] = typer.Option(
+        None,
+        "--output",
+        "-o",
+        help="Put a copy of the pipeline with its card there  [default: the card goes into "
+        "MODEL_DIR]",
+        file_okay=False,
+    ),
+    name: Optional[str] = typer.Option(
+        None, "--name", help="Name of the package, without the language code"
+    ),
+    version: Optional[str] = typer.Option(None, "--version", help="Version of the package"),
+    description: Optional[str] = typer.Option(None, "--description", help="One sentence"),
+    author: Optional[str] = typer.Option(None, "--author", help="Who made it"),
+    license: Optional[str] = typer.Option(
+        None, "--license", help="Licence of the pipeline, as the hub names it: mit, cc-by-4.0"
+    ),
+    data_name: Optional[str] = typer.Option(None, "--data-name", help="What the data are called"),
+    data_license: Optional[str] = typer.Option(None, "--data-license", help="Licence of the data"),
+    repo: Optional[str] = typer.Option(
+        None, "--repo", help="Where it will be on the Hugging Face hub: ORGANISATION/NAME"
+    ),
+) -> None:
+    """
+    Write a model card (README.md) for a trained pipeline.
+
+    It has labels, test scores with intervals, data, encoder, freezing, calibration, licence and
+    versions, and how to load it. What is not known is said to be missing. `spacy package` and
+    `reprtune package` put it into the package, `reprtune push` onto the hub. meta.json gets the
+    test scores as its performance.
+    """
+    from ..encoder.atomic import replaced_directory
+    from ..packaging.wheels import check_name
+    from ..reporting.card import write_card
+    from ..reporting.card_facts import add_manifest, add_scores, read_pipeline
+
+    try:
+        facts = read_pipeline(model_dir)
+        if name is not None or version is not None:
+            check_name(name or "x", facts.meta["lang"], version or "0.0.0")
+        given = {
+            "name": name,
+            "version": version,
+            "description": description,
+            "author": author,
+            "license": license,
+        }
+        facts.meta.update({key: value for key, value in given.items() if value is not None})
+        facts.data_name, facts.data_license, facts.repo = data_name, data_license, repo
+        if metrics is not None:
+            add_scores(facts, metrics)
+        if manifest is not None:
+            add_manifest(facts, manifest)
+        if output is None:
+            path = write_card(model_dir, facts)
+        else:
+            if output.resolve() == model_dir.resolve():
+                raise ValueError("--output names MODEL_DIR itself. Leave it out.")
+            with replaced_directory(output) as folder:
+                shutil.copytree(model_dir, folder, dirs_exist_ok=True)
+                write_card(folder, facts)
+            path = output / "README.md"
+    except (ValueError, OSError) as error:
+        msg.fail("Cannot write a card", str(error), exits=1)
+    if facts.scores is None:
+        msg.warn("The card has no test scores", "Name a file: --metrics metrics/RECIPE.json")
+    elif facts.intervals is None:
+        msg.warn("The card's scores have no intervals", facts.no_intervals)
+    msg.good(f"Wrote {path}")

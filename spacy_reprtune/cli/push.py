@@ -1,0 +1,33 @@
+"""`python -m spacy reprtune push`: a packaged pipeline onto the Hugging Face hub."""
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+from wasabi import msg
+
+
+def push_cli(
+    wheel: Path = typer.Argument(
+        ..., help="Wheel of the pipeline, from `reprtune package`", exists=True, dir_okay=False
+    ),
+    repo: str = typer.Argument(..., help="Repository on the hub: ORGANISATION/NAME"),
+    beside: Optional[List[Path]] = typer.Option(
+        None, "--with", help="Another wheel to put there: that of spacy-reprtune", dir_okay=False
+    ),
+    private: bool = typer.Option(False, "--private", help="Make a new repository private"),
+    message: Optional[str] = typer.Option(None, "--message", help="Message of the commit"),
+) -> None:
+    """
+    Put a packaged pipeline onto the Hugging Face hub, in one commit.
+
+    The repository gets the pipeline's files, with the card that `reprtune card` wrote, and the
+    wheel. Log in first: `huggingface-cli login`, or HF_TOKEN. HF_ENDPOINT names another hub.
+    """
+    from ..packaging.push import push_wheel
+
+    try:
+        address = push_wheel(wheel, repo, beside=beside or [], private=private, message=message)
+    except (ValueError, OSError) as error:
+        msg.fail("Cannot push", str(error), exits=1)
+    msg.good(f"Pushed {wheel.name} to {repo}: {address}")

@@ -1,0 +1,115 @@
+"""Two pipelines on the same texts: do they say the same, and how far are their scores apart?"""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+# Factories of spaCy's own whose labels are exclusive; this package's pipes say so themselves.
+_EXCLUSIVE = ("textcat",)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike the predictions of two pipelines are.
+
+    texts (int): Texts compared.
+    equal (int): Texts on which both say the same: the same labels of the text, entities, spans,
+        tags. What a label's score is does not count.
+    largest_difference (float): Between two scores of one label, or of one entity that both found.
+    first (Optional[int]): The first text on which they differ.
+    """
+
+    texts: int
+    equal: int
+    largest_difference: float
+    first: Optional[int] = None
+
+    @property
+    def share(self) -> float:
+        """RETURNS (float): The share of texts with equal predictions, 1 if there are none."""
+        return self.equal / self.texts if self.texts else 1.0
+
+
+def predictions(nlp: "Language", texts: Iterable[str]) -> List[Dict[str, Any]]:
+    """Annotate texts and note what `compare` needs, as plain values for JSON.
+
+    nlp (Language): The pipeline.
+    texts (Iterable[str]): The texts.
+    RETURNS (List[Dict[str, Any]]): A table a text: "cats" (label to score), "labels" (those that
+        hold), "ents" (first character, the one after the last, label, score or None), and "rest",
+        all other annotation.
+    """
+    return [_noted(nlp, doc) for doc in nlp.pipe(texts)]
+
+
+def compare(one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]) -> Agreement:
+    """Compare two pipelines' predictions.
+
+    one, other (Sequence[Dict[str, Any]]): What `predictions` gave for the same texts.
+    RETURNS (Agreement): How alike they are.
+    RAISES (ValueError): They have different labels.
+    """
+    equal, largest, first = 0, 0.0, None
+    for k, (a, b) in enumerate(zip(one, other, strict=True)):
+        if a["cats"].keys() != b["cats"].keys():
+            raise ValueError(
+                f"The pipelines have different labels: {', '.join(a['cats']) or 'none'}, and "
+                f"{', '.join(b['cats']) or 'none'}."
+            )
+        for label, score in a["cats"].items():
+            largest = max(largest, abs(score - b["cats"][label]))
+        scores = {tuple(ent[:3]): ent[3] for ent in a["ents"]}
+        for start, end, label, score in b["ents"]:
+            known = scores.get((start, end, label))
+            if known is not None and score is not None:
+                largest = max(largest, abs(score - known))
+        if _decision(a) == _decision(b):
+            equal += 1
+        elif first is None:
+            first = k
+    return Agreement(len(one), equal, largest, first)
+
+
+def agreement(one: "Language", other: "Language", texts: Sequence[str]) -> Agreement:
+    """RETURNS (Agreement): How alike two pipelines' predictions for some texts are."""
+    return compare(predictions(one, texts), predictions(other, texts))
+
+
+def _noted(nlp: "Language", doc: "Doc") -> Dict[str, Any]:
+    found = doc.to_json()
+    rest = {k: v for k, v in found.items() if k not in ("text", "cats", "ents")}
+    return {
+        "cats": dict(doc.cats),
+        "labels": _labels_that_hold(nlp, doc.cats),
+        "ents": [[e.start_char, e.end_char, e.label_, _score(e)] for e in doc.ents],
+        "rest": json.dumps(rest, sort_keys=True),
+    }
+
+
+def _decision(noted: Dict[str, Any]) -> Any:
+    return noted["labels"], [list(ent[:3]) for ent in noted["ents"]], noted["rest"]
+
+
+def _labels_that_hold(nlp: "Language", cats: Dict[str, float]) -> List[str]:
+    """By the rules of the pipes that gave the scores: the best one, or all above a threshold."""
+    held = set()
+    for name, pipe in nlp.pipeline:
+        own = [label for label in getattr(pipe, "labels", ()) if label in cats]
+        if not own or "doc.cats" not in nlp.get_pipe_meta(name).assigns:
+            continue
+        factory = nlp.get_pipe_meta(name).factory
+        if getattr(pipe, "exclusive", factory in _EXCLUSIVE):
+            held.add(max(own, key=lambda label: cats[label]))
+        else:
+            threshold = (getattr(pipe, "cfg", None) or {}).get("threshold", 0.5)
+            held.update(label for label in own if cats[label] >= threshold)
+    return sorted(held)
+
+
+def _score(span: Any) -> Optional[float]:
+    score = span._.get("score") if span.has_extension("score") else None
+    return None if score is None else float(score)
