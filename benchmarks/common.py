@@ -60,6 +60,16 @@ def parser(doc: str, *, seeds: int = 3, repeats: int = 5) -> argparse.ArgumentPa
     return result
 
 
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the option of benchmarks that go on where they were stopped; see `benchmarks.results`."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=None,
+        help="JSON lines: what is measured there is not measured again",
+    )
+
+
 def seed_range(args: argparse.Namespace) -> range:
     """RETURNS (range): The seeds of a run: several runs can share the seeds of a claim."""
     return range(args.first_seed, args.first_seed + args.seeds)

@@ -7,11 +7,16 @@ frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gi
 `Trainer` batches grouped by length, the fused AdamW and no dropout.
 
 The gain on a task is the score with the adapted encoder less the score without it, seed by seed.
+
+With `--results FILE` a run that was stopped goes on where it was; with `--work DIR` as well, an
+encoder that has been adapted, or half so, is not adapted again.
 """
 
 import argparse
+import contextlib
 import json
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -19,19 +24,26 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from benchmarks import common
 from benchmarks.common import ENCODER, encoder_directory, headline_precision, log, mean_std, ratio
 from benchmarks.data import folder
+from benchmarks.mlm_systems import (
+    LEARN_RATE,
+    RATE,
+    STEP_PIECES,
+    WARMUP,
+    WEIGHT_DECAY,
+    HFAdapter,
+    Ours,
+)
+from benchmarks.results import Results
+
+if TYPE_CHECKING:
+    from benchmarks.mlm_tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
-# Some 64 sentences: what the peers get as a batch.
-STEP_PIECES = 2560
-RATE = 0.15
-LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
-# Of the steps of a run, those that the new head trains alone.
-HEAD_SHARE = 0.1
 CHUNK_STEPS, QUICK_CHUNK_STEPS = 20, 2
 LOSS_STEPS, QUICK_LOSS_STEPS = 400, 5
 WARM_UP_STEPS, QUICK_WARM_UP_STEPS = 2, 1
@@ -47,6 +59,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         "--only", choices=choices, nargs="+", help="parts to run; all, but no tasks with --quick"
     )
+    parser.add_argument("--work", type=Path, help="directory for what is made on the way, to keep")
+    common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
     common.fix_threads(args.threads)
@@ -54,12 +68,21 @@ def main(argv: Optional[List[str]] = None) -> None:
         args.seeds, args.repeats = 1, min(args.repeats, 2)
     wanted = args.only or (choices[:3] if args.quick else choices)
     figures: Dict[str, Any] = {"precision": headline_precision()}
-    with tempfile.TemporaryDirectory() as work:
-        bench = Bench(args, text, Path(work))
+    # Results of another machine or other settings can share the file and are not used.
+    results = Results(
+        args.results,
+        machine=common.machine(args.threads)["cpu"],
+        threads=args.threads,
+        quick=args.quick,
+    )
+    with contextlib.ExitStack() as stack:
+        work = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        bench = Bench(args, text, work.resolve(), results)
         parts: Dict[str, Callable[[], Dict[str, Any]]] = {
             "speed": bench.time_chunks,
             "loss": bench.compare_losses,
-            "kills": bench.kill_and_resume,
+            "kills": lambda: results.once(bench.kill_and_resume, part="kills"),
             "tasks": bench.measure_gains,
         }
         for name in choices:
@@ -72,12 +95,12 @@ def main(argv: Optional[List[str]] = None) -> None:
 class Bench:
     """The parts of the benchmark, on one tokenized corpus."""
 
-    def __init__(self, args: argparse.Namespace, text: Path, work: Path) -> None:
+    def __init__(self, args: argparse.Namespace, text: Path, work: Path, results: Results) -> None:
         from spacy_reprtune.encoder.pieces import PieceTokenizer
         from spacy_reprtune.pretraining.corpus import build_corpus
         from spacy_reprtune.pretraining.settings import CorpusPart
 
-        self.args, self.work = args, work
+        self.args, self.work, self.results = args, work, results
         self.text = text
         if args.quick:
             self.text = work / "some.txt"
@@ -99,17 +122,27 @@ class Bench:
             systems[f"ours_{precision}"] = Ours(self, precision)
             systems[f"hf_{precision}"] = self.peer(precision)
         n_warm = QUICK_WARM_UP_STEPS if self.args.quick else WARM_UP_STEPS
-        warm = self.chunk(0, n_warm)
-        for system in systems.values():
-            system.train(warm, n_warm, 0)
+        warm: List[str] = []
         times: Dict[str, List[float]] = {name: [] for name in systems}
         pieces: List[int] = []
-        for repeat in range(self.args.repeats):
+
+        def one_round(repeat: int) -> Dict[str, Any]:
+            # All systems or none: a round compares what ran side by side.
+            for name in systems.keys() - set(warm):
+                systems[name].train(self.chunk(0, n_warm), n_warm, 0)
+                warm.append(name)
             part = self.chunk(repeat, steps)
-            pieces.append(self.count(part))
-            for name, system in systems.items():
-                times[name].append(system.train(part, steps, repeat))
-                speed = pieces[-1] / times[name][-1]
+            return {
+                "pieces": self.count(part),
+                "seconds": {n: system.train(part, steps, repeat) for n, system in systems.items()},
+            }
+
+        for repeat in range(self.args.repeats):
+            row = self.results.once(lambda r=repeat: one_round(r), part="speed", repeat=repeat)
+            pieces.append(row["pieces"])
+            for name, seconds in row["seconds"].items():
+                times[name].append(seconds)
+                speed = row["pieces"] / seconds
                 log(f"round {repeat + 1}/{self.args.repeats}  {name:<12} {speed:9,.0f} pieces/s")
         figures: Dict[str, Any] = {}
         for name, peer, ours in (
@@ -136,31 +169,51 @@ class Bench:
 
         best, steps = headline_precision(), QUICK_LOSS_STEPS if self.args.quick else LOSS_STEPS
         part = self.chunk(0, steps)
-        figures: Dict[str, Any] = {}
+        figures: Dict[str, Any] = {"loss_pieces": self.count(part)}
         peers = {"_hf": None} if self.args.quick else {"_hf": None, "_hf_no_dropout": 0.0}
+
+        def train_ours(seed: int) -> Dict[str, Any]:
+            ours = Ours(self, best, n_steps=steps, seed=seed)
+            random_head = self.heldout(ours.lm)
+            start_head(ours.lm, part)
+            seconds = ours.train(part, steps, seed)
+            return {
+                "random_head": random_head,
+                "before": ours.before,
+                "after": self.heldout(ours.lm),
+                "seconds": seconds,
+            }
+
+        def train_peer(seed: int, dropout: Optional[float]) -> Dict[str, Any]:
+            # The random head of the same seed, as it was before the frequencies of pieces.
+            ours = Ours(self, best, n_steps=steps, seed=seed)
+            peer = self.peer(best, dropout=dropout)
+            peer.model.load_state_dict(ours.lm.model.state_dict())
+            seconds = peer.train(part, steps, seed)
+            with torch.no_grad():
+                ours.lm.model.load_state_dict(peer.model.state_dict())
+            return {"after": self.heldout(ours.lm), "seconds": seconds}
+
         losses: Dict[str, List[float]] = {suffix: [] for suffix in ("", *peers)}
         for seed in range(1 if self.args.quick else min(3, self.args.seeds)):
-            ours = Ours(self, best, n_steps=steps, seed=seed)
-            start = {k: v.clone() for k, v in ours.lm.model.state_dict().items()}
-            figures.setdefault("heldout_loss_random_head", round(self.heldout(ours.lm), 4))
-            start_head(ours.lm, part)
-            seconds = [ours.train(part, steps, seed)]
-            if not losses[""]:
-                figures["heldout_loss_before"] = round(ours.before, 4)
-            losses[""].append(self.heldout(ours.lm))
+            rows = {"": self.results.once(lambda s=seed: train_ours(s), part="loss", seed=seed)}
             for suffix, dropout in peers.items():
-                peer = self.peer(best, dropout=dropout)
-                peer.model.load_state_dict(start)
-                seconds.append(peer.train(part, steps, seed))
-                with torch.no_grad():
-                    ours.lm.model.load_state_dict(peer.model.state_dict())
-                losses[suffix].append(self.heldout(ours.lm))
+                rows[suffix] = self.results.once(
+                    lambda s=seed, d=dropout: train_peer(s, d),
+                    part="loss",
+                    seed=seed,
+                    system=suffix,
+                )
+            for suffix, row in rows.items():
+                losses[suffix].append(row["after"])
+            if seed == 0:
+                figures["heldout_loss_random_head"] = round(rows[""]["random_head"], 4)
+                figures["heldout_loss_before"] = round(rows[""]["before"], 4)
+                figures["loss_seconds"] = [round(row["seconds"], 1) for row in rows.values()]
             shown = (f"{name or 'ours'} {values[-1]:.4f}" for name, values in losses.items())
             log(f"seed {seed}  {', '.join(shown)}")
-            figures.setdefault("loss_seconds", [round(s, 1) for s in seconds])
         for suffix, values in losses.items():
             figures.update(mean_std(f"heldout_loss_after{suffix}", values))
-        figures["loss_pieces"] = self.count(part)
         return figures
 
     def kill_and_resume(self) -> Dict[str, Any]:
@@ -169,6 +222,9 @@ class Bench:
         RETURNS (Dict[str, Any]): How often it was killed, and whether the weights are equal.
         """
         kills = QUICK_KILLS if self.args.quick else KILLS
+        for name in ("whole", "killed"):
+            # Of an earlier attempt that has no result.
+            shutil.rmtree(self.work / name, ignore_errors=True)
         rng = random.Random(0)
         command = [
             *(sys.executable, "-m", "spacy_reprtune.pretraining", str(ROOT / "configs/mlm.cfg")),
@@ -205,29 +261,29 @@ class Bench:
 
         RETURNS (Dict[str, Any]): The gain on each task, with its spread.
         """
-        from benchmarks.mlm_tasks import Task, available_tasks
+        from benchmarks.mlm_tasks import available_tasks
 
         figures: Dict[str, Any] = {}
-        tasks: List[Task] = available_tasks(self.args, self.work, self.text)
+        tasks = available_tasks(self.args, self.work, self.text)
         for task in tasks:
-            output = self.work / f"adapted-{task.name}"
-            arguments = [
-                *(sys.executable, "-m", "spacy_reprtune.pretraining"),
-                *(str(ROOT / "configs/mlm.cfg"), "--quiet", "--corpus.train", task.text),
-                *("--corpus.exclude", json.dumps(task.exclude)),
-                *("--training.max_epochs", str(ADAPT_EPOCHS)),
-            ]
-            if self.args.quick:
-                arguments += ["--training.max_steps", str(QUICK_ADAPT_STEPS)]
-                arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
-            if run(arguments, output).wait():
-                common.fail(f"pretraining for {task.name} failed")
-            report = json.loads((output / "report.json").read_text(encoding="utf8"))
+            adapted = self.work / f"adapted-{task.name}"
+            found = self.results.once(lambda t=task: self.adapt(t), part="adapt", task=task.name)
             for key in ("before", "after"):
-                figures[f"{task.name}_heldout_loss_{key}"] = report[key]["heldout"]
+                figures[f"{task.name}_heldout_loss_{key}"] = found[key]
             gains, scores = [], []
             for seed in range(self.args.seeds):
-                pair = [task.score(name, seed) for name in (ENCODER, str(output / "encoder"))]
+                pair = []
+                for encoder in ("as it came", "adapted"):
+                    key = {"part": "tasks", "task": task.name, "encoder": encoder, "seed": seed}
+                    name = ENCODER
+                    if encoder == "adapted" and not self.results.has(**key):
+                        # Done already, unless only its results were kept.
+                        self.adapt(task)
+                        name = str(adapted / "encoder")
+                    row = self.results.once(
+                        lambda t=task, n=name, s=seed: {"score": t.score(n, s)}, **key
+                    )
+                    pair.append(row["score"])
                 scores.append([round(score, 4) for score in pair])
                 gains.append(pair[1] - pair[0])
                 log(f"{task.name} seed {seed}: {pair[0]:.4f} without, {pair[1]:.4f} with")
@@ -235,6 +291,27 @@ class Bench:
             figures[f"{task.name}_gain_spread"] = [round(min(gains), 4), round(max(gains), 4)]
             figures[f"{task.name}_scores"] = scores
         return figures
+
+    def adapt(self, task: "Task") -> Dict[str, float]:
+        """Adapt the encoder to the text of a task, or go on with that.
+
+        task (Task): The task.
+        RETURNS (Dict[str, float]): Held-out loss before and after.
+        """
+        output = self.work / f"adapted-{task.name}"
+        arguments = [
+            *(sys.executable, "-m", "spacy_reprtune.pretraining"),
+            *(str(ROOT / "configs/mlm.cfg"), "--quiet", "--corpus.train", task.text),
+            *("--corpus.exclude", json.dumps(task.exclude)),
+            *("--training.max_epochs", str(ADAPT_EPOCHS)),
+        ]
+        if self.args.quick:
+            arguments += ["--training.max_steps", str(QUICK_ADAPT_STEPS)]
+            arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
+        if run(arguments, output).wait():
+            common.fail(f"pretraining for {task.name} failed")
+        report = json.loads((output / "report.json").read_text(encoding="utf8"))
+        return {key: report[key]["heldout"] for key in ("before", "after")}
 
     def chunk(self, number: int, steps: int) -> Any:
         """RETURNS (Part): Documents for some steps, other ones for each number."""
@@ -275,7 +352,7 @@ class Bench:
         pieces = 3000 if self.args.quick else 50_000
         return evaluate(lm, self.packer(self.corpus.heldout, max_pieces=pieces), World())
 
-    def peer(self, precision: str, **settings: Any) -> "HFAdapter":
+    def peer(self, precision: str, **settings: Any) -> HFAdapter:
         """RETURNS (HFAdapter): The `Trainer`, on the documents of a chunk."""
         from benchmarks.peers.hf_mlm import HFMaskedLM
 
@@ -291,80 +368,6 @@ class Bench:
             ),
             self.tokenizer,
         )
-
-
-class HFAdapter:
-    """Gives the `Trainer` the documents of a chunk as rows."""
-
-    def __init__(self, peer: Any, tokenizer: Any) -> None:
-        self.peer, self.tokenizer, self.model = peer, tokenizer, peer.model
-
-    def train(self, part: Any, steps: int, seed: int) -> float:
-        """RETURNS (float): Seconds of an epoch in so many steps."""
-        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
-        bounds = zip(part.offsets[:-1], part.offsets[1:], strict=True)
-        rows = [[*prefix, *map(int, part.pieces[a:b][:510]), *suffix] for a, b in bounds]
-        return self.peer.train(rows, -(-len(rows) // steps), seed)
-
-
-class Ours:
-    """This project's steps, without the run around them."""
-
-    def __init__(self, bench: Bench, precision: str, n_steps: int = 0, seed: int = 0) -> None:
-        from spacy_reprtune.pretraining.model import load
-        from spacy_reprtune.pretraining.processes import World
-        from spacy_reprtune.pretraining.settings import settings_from
-        from spacy_reprtune.pretraining.steps import Trainer
-
-        self.bench = bench
-        self.settings = settings_from(
-            {
-                "encoder": {"name": ENCODER, "precision": precision, "device": "cpu"},
-                "corpus": {"train": str(bench.text)},
-                "masking": {"rate": RATE, "whole_words": False},
-                "training": {
-                    "step_pieces": STEP_PIECES,
-                    "batch_pieces": STEP_PIECES,
-                    "learn_rate": LEARN_RATE,
-                    "weight_decay": WEIGHT_DECAY,
-                    "warmup": WARMUP,
-                    "final_rate": 0.0,
-                    "seed": seed,
-                },
-            }
-        )
-        self.lm = load(self.settings.encoder, seed=seed)[0]
-        # Speed is measured without the cheap steps of a frozen encoder.
-        self.head_steps = round(HEAD_SHARE * n_steps)
-        self.trainer = Trainer(
-            self.lm,
-            self.settings,
-            head_steps=self.head_steps,
-            n_steps=max(1, n_steps - self.head_steps),
-            world=World(),
-        )
-        self.before = float("nan")
-
-    def train(self, part: Any, steps: int, seed: int) -> float:
-        """RETURNS (float): Seconds of an epoch; the held-out loss of a new head is left out."""
-        packer = self.bench.packer(part, seed)
-        start, paused = time.perf_counter(), 0.0
-        for step in range(packer.n_steps(0)):
-            if step == self.head_steps and step:
-                begun = time.perf_counter()
-                self.before = self.bench.heldout(self.lm)
-                paused = time.perf_counter() - begun
-            # One order for the head's steps and the others: an epoch is an epoch for both.
-            self.trainer.step(_OneOrder(packer), step, 0, step)
-        return time.perf_counter() - start - paused
-
-
-class _OneOrder:
-    def __init__(self, packer: Any) -> None:
-        self.packer = packer
-
-    def step(self, epoch: int, number: int, rank: int, world: int) -> Any:
-        return self.packer.step(0, number, rank, world)
 
 
 def run(command: List[str], output: Path) -> "subprocess.Popen[bytes]":

@@ -72,14 +72,16 @@ def _topics(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> Tas
 
     corpus = work / "harvest"
     size = 40 if args.quick else 300
-    harvest(
-        corpus,
-        topics=ROOT / "assets" / "topics.json",
-        topic_size=size,
-        entity_size=100,
-        seed=0,
-        progress=False,
-    )
+    # Written last: with it the corpus is complete.
+    if not (corpus / "manifest.json").is_file():
+        harvest(
+            corpus,
+            topics=ROOT / "assets" / "topics.json",
+            topic_size=size,
+            entity_size=100,
+            seed=0,
+            progress=False,
+        )
     paths = {f"paths.{name}": str(corpus / "topics" / f"{name}.spacy") for name in ("train", "dev")}
     exclude = [str(corpus / "topics" / f"{name}.spacy") for name in ("dev", "test")]
     text = str(corpus / "text" / "train.txt")
@@ -95,7 +97,7 @@ def _diseases(
     from spacy.training import biluo_tags_to_spans, iob_to_biluo
 
     source, output = folder(args, "ncbi_disease"), work / "ncbi_disease"
-    output.mkdir()
+    output.mkdir(exist_ok=True)
     nlp = spacy.blank("en")
     for name in ("train", "devel", "test"):
         docs = DocBin()

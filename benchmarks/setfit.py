@@ -4,7 +4,8 @@ all-MiniLM-L6-v2. Ours: all pairs of batches of 32, the steps and rate of textca
 The library: its default (all pairs), and the book's setting of 20 iterations. Time is from loading
 the encoder to a model that can predict. The library computes in fp32; ours in the precision that
 the machine calls for, `_fp32` compares like with like. Where the library's default would take
-more than `--peer-steps` steps, so many are timed and scaled to all of them.
+more than `--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so.
+With `--results FILE` a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -13,23 +14,30 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from benchmarks import common
-from benchmarks.common import ENCODER, headline_precision, log, mean_std, ratio
+from benchmarks.common import headline_precision, log, mean_std, ratio
 from benchmarks.data import Texts, rotten_tomatoes
 from benchmarks.few_shot_data import FewShot, docstring_sets, rotten_tomatoes_few
+from benchmarks.few_shot_systems import (
+    BATCH_SIZE,
+    RATE,
+    STEPS,
+    SYSTEMS,
+    accuracy,
+    ours,
+    run_peer,
+    train,
+)
 from benchmarks.memory import _peak_mb
-from benchmarks.peers.setfit_trainer import SetFitPeer, steps_of
-from benchmarks.pipelines import best_labels
+from benchmarks.peers.setfit_trainer import SetFitPeer
+from benchmarks.results import Results
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
-STEPS, RATE, BATCH_SIZE = 40, 5e-5, 32
-BOOK_ITERATIONS = 20
 STEP_COUNTS = (10, 20, 40, 60, 100, 160)
 PARTS = ("compare", "exact", "memory", "steps")
 SETS = ("rotten_tomatoes", "topics_8", "topics_16", "modules_8")
@@ -43,8 +51,13 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="what to do")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets")
     parser.add_argument(
-        "--peer-steps", type=int, default=60, help="steps of the library's default that run"
+        "--cap-minutes",
+        type=float,
+        default=20.0,
+        help="the longest training with the library's default that runs; longer ones are "
+        "extrapolated from some steps",
     )
+    common.add_results(parser)
     parser.add_argument("--worker", nargs=2, metavar=("SYSTEM", "PER_CLASS"))
     args = parser.parse_args(argv)
     common.fix_threads(args.threads)
@@ -55,15 +68,24 @@ def main(argv: Optional[List[str]] = None) -> None:
         args.seeds, args.sets = 1, ["rotten_tomatoes"]
         args.parts = [part for part in args.parts if part != "memory"]
     sets = load_sets(args)
+    # Another machine or other settings give other results; they can share a file all the same.
+    results = Results(
+        args.results,
+        machine=common.machine(args.threads)["cpu"],
+        threads=args.threads,
+        quick=args.quick,
+        recipe=[STEPS, RATE, BATCH_SIZE],
+    )
     figures: Dict[str, Any] = {"precision": headline_precision(), "steps": STEPS}
     if "compare" in args.parts:
-        figures.update(compare(sets, args))
+        figures.update(compare(sets, args, results))
     if "exact" in args.parts:
-        figures.update(check_exactness(sets[0]))
+        found = results.once(lambda: check_exactness(sets[0]), part="exact", set=sets[0].name)
+        figures.update(found)
     if "memory" in args.parts:
-        figures.update(compare_memory(args))
+        figures.update(compare_memory(args, results))
     if "steps" in args.parts:
-        figures.update(find_steps(sets, args.seeds))
+        figures.update(find_steps(sets, args, results))
     common.emit("setfit", args, figures)
 
 
@@ -79,40 +101,46 @@ def load_sets(args: argparse.Namespace) -> List[FewShot]:
     return [made[name] for name in args.sets]
 
 
-def compare(sets: List[FewShot], args: argparse.Namespace) -> Dict[str, Any]:
+def compare(sets: List[FewShot], args: argparse.Namespace, results: Results) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Accuracies, and speed-ups in rounds of all systems in turn."""
     figures: Dict[str, Any] = {}
     book_over_ours: List[float] = []
     default_over_ours: List[float] = []
     means: Dict[str, List[float]] = {"": [], "_setfit": [], "_probe": []}
-    few = sets[0].sample(99)
-    ours(few, 99, steps=2)
-    run_peer(few, few, 99, None, 2)
+    warm = False
     for data in sets:
-        times: Dict[str, List[float]] = {}
-        scores: Dict[str, List[float]] = {}
-        for seed in range(args.seeds):
-            sample = data.sample(seed)
-            for name, (seconds, score) in one_round(data, sample, seed, args.peer_steps).items():
-                times.setdefault(name, []).append(seconds)
-                if score is not None:
-                    scores.setdefault(name, []).append(score)
-                log(f"{data.name} seed {seed}  {name:<10} {seconds:9.1f} s  accuracy {score}")
-        for name, suffix in (
-            ("ours", ""),
-            ("ours_fp32", "_fp32"),
-            ("book", "_setfit"),
-            ("default", "_setfit_default"),
-            ("probe", "_probe"),
-        ):
-            if name in scores:
-                figures.update(mean_std(f"{data.name}_accuracy{suffix}", scores[name]))
+        rows: Dict[str, List[Dict[str, Any]]] = {}
+        for seed in common.seed_range(args):
+            for name in SYSTEMS:
+                key = {"part": "compare", "set": data.name, "system": name, "seed": seed}
+                if not warm and not results.has(**key):
+                    # Imports and first calls are no part of any training.
+                    few = sets[0].sample(99)
+                    ours(few, 99, steps=2)
+                    run_peer(few, few, 99, None, cap_seconds=0.0)
+                    warm = True
+                row = results.once(lambda n=name, d=data, s=seed: train(n, d, s, args), **key)
+                rows.setdefault(name, []).append(row)
+                log(f"{data.name} seed {seed}  {name:<10} {_shown(row)}")
+        times = {name: [row["seconds"] for row in found] for name, found in rows.items()}
+        for name, suffix in SYSTEMS.items():
+            scores = [row["accuracy"] for row in rows[name] if row["accuracy"] is not None]
+            if scores:
+                figures.update(mean_std(f"{data.name}_accuracy{suffix}", scores))
         for suffix, values in means.items():
             values.append(figures[f"{data.name}_accuracy{suffix}"])
         prefix = f"{data.name}_speedup_vs_setfit"
         figures.update(ratio(f"{prefix}_book", times["book"], times["ours"]))
         figures.update(ratio(f"{prefix}_book_fp32", times["book"], times["ours_fp32"]))
         figures.update(ratio(f"{prefix}_default", times["default"], times["ours"]))
+        extrapolated = [row for row in rows["default"] if row["measured_steps"] < row["steps"]]
+        if extrapolated:
+            # Whoever reads the speed-up has to see that those seconds did not pass.
+            figures[f"{prefix}_default_is_extrapolated"] = {
+                "seeds": len(extrapolated),
+                "from_steps": extrapolated[0]["measured_steps"],
+                "to_steps": extrapolated[0]["steps"],
+            }
         figures[f"{data.name}_seconds"] = {
             name: round(statistics.median(values), 1) for name, values in times.items()
         }
@@ -128,107 +156,6 @@ def compare(sets: List[FewShot], args: argparse.Namespace) -> Dict[str, Any]:
     for suffix, values in means.items():
         figures[f"mean_accuracy{suffix}"] = round(statistics.fmean(values), 4)
     return figures
-
-
-def one_round(
-    data: FewShot, sample: Texts, seed: int, peer_steps: int
-) -> Dict[str, Tuple[float, Optional[float]]]:
-    """RETURNS (Dict[str, Tuple[float, Optional[float]]]): Seconds and accuracy of each system."""
-    results: Dict[str, Tuple[float, Optional[float]]] = {}
-    start = time.perf_counter()
-    nlp = ours(sample, seed, steps=0)
-    results["probe"] = time.perf_counter() - start, accuracy(nlp, data.test)
-    for name, precision in (("ours", headline_precision()), ("ours_fp32", "fp32")):
-        start = time.perf_counter()
-        nlp = ours(sample, seed, precision=precision)
-        results[name] = time.perf_counter() - start, accuracy(nlp, data.test)
-    results["book"] = run_peer(data.test, sample, seed, BOOK_ITERATIONS, None)
-    results["default"] = run_peer(data.test, sample, seed, None, peer_steps)
-    return results
-
-
-def ours(
-    sample: Texts, seed: int, *, steps: int = STEPS, precision: Optional[str] = None
-) -> "Language":
-    """Train this project's component from loading the encoder to a solved head.
-
-    RETURNS (Language): The trained pipeline.
-    """
-    import spacy
-    from spacy.training import Example
-    from spacy.util import registry
-    from thinc.api import Adam, warmup_linear
-
-    common.seed_all(seed)
-    nlp = spacy.blank("en")
-    encoder = {
-        "@architectures": "spacy_reprtune.Encoder.v1",
-        "name": ENCODER,
-        "precision": precision or headline_precision(),
-    }
-    model = {"@architectures": "spacy_reprtune.SentenceClassifier.v1", "encoder": encoder}
-    pipe: Any = nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": model})
-    labels = sorted(set(sample.labels))
-    examples = [
-        Example.from_dict(nlp.make_doc(text), {"cats": {k: float(k == gold) for k in labels}})
-        for text, gold in zip(sample.texts, sample.labels, strict=True)
-    ]
-    nlp.initialize(lambda: examples)
-    optimizer = Adam(
-        warmup_linear(RATE, max(1, steps // 10), steps) if steps else RATE,  # type: ignore[arg-type]
-        L2=0.01,
-        grad_clip=1.0,
-        use_averages=False,
-        L2_is_weight_decay=True,
-    )
-    batcher = registry.batchers.get("spacy_reprtune.batch_by_class.v1")(size=BATCH_SIZE, seed=seed)
-    done = epoch = 0
-    while done < steps:
-        shuffled = [examples[i] for i in common.order(len(examples), 1000 * seed + epoch)]
-        epoch += 1
-        for batch in batcher(shuffled):
-            if done < steps:
-                nlp.update(batch, sgd=optimizer, losses={})
-                optimizer.step_schedules()
-                done += 1
-    pipe.refit()
-    return nlp
-
-
-def run_peer(
-    test: Texts, sample: Texts, seed: int, iterations: Optional[int], limit: Optional[int]
-) -> Tuple[float, Optional[float]]:
-    """Train with the library.
-
-    test, sample (Texts): To score, and to train with.
-    seed (int): Of the trainer.
-    iterations (Optional[int]): The book's setting, or None for the library's default.
-    limit (Optional[int]): The most steps that run, or None.
-    RETURNS (Tuple[float, Optional[float]]): Seconds, scaled to all steps if there are more than
-        the limit; and accuracy, None if there are.
-    """
-    steps = steps_of(sample.labels, iterations)
-    start = time.perf_counter()
-    if limit is None or steps <= limit:
-        peer = SetFitPeer(sample.texts, sample.labels, num_iterations=iterations, seed=seed)
-        peer.train()
-        seconds = time.perf_counter() - start
-        found = peer.predict(test.texts)
-        return seconds, _share(found, test.labels)
-    # Two lengths: what is not a step (loading, making pairs) is in both.
-    timed = []
-    for n in (max(1, limit // 4), limit):
-        peer = SetFitPeer(
-            sample.texts, sample.labels, num_iterations=iterations, seed=seed, max_steps=n
-        )
-        timed.append((n, peer.train_body()))
-    (few, short), (many, long) = timed
-    return long + (steps - many) * (long - short) / (many - few), None
-
-
-def accuracy(nlp: "Language", test: Texts) -> float:
-    """RETURNS (float): Share of texts whose best label is the gold one."""
-    return _share(best_labels(nlp, test.texts), test.labels)
 
 
 def check_exactness(data: FewShot) -> Dict[str, Any]:
@@ -260,7 +187,7 @@ def check_exactness(data: FewShot) -> Dict[str, Any]:
     }
 
 
-def compare_memory(args: argparse.Namespace) -> Dict[str, Any]:
+def compare_memory(args: argparse.Namespace, results: Results) -> Dict[str, Any]:
     """Peak memory of training with more and more texts a label, many labels.
 
     RETURNS (Dict[str, Any]): Peaks in MB, and how fast their growth grows from the first to the
@@ -270,7 +197,15 @@ def compare_memory(args: argparse.Namespace) -> Dict[str, Any]:
     sizes = (4, 8, 16)
     figures: Dict[str, Any] = {"memory_classes": MEMORY_CLASSES}
     for system, suffix in (("ours", ""), ("setfit", "_setfit")):
-        peaks = {size: _worker(args, system, size) for size in sizes}
+        peaks = {
+            size: results.once(
+                lambda s=system, n=size: {"mb": _worker(args, s, n)},
+                part="memory",
+                system=system,
+                per_class=size,
+            )["mb"]
+            for size in sizes
+        }
         low, middle, high = peaks.values()
         figures[f"peak_mb{suffix}"] = {str(size): peak for size, peak in peaks.items()}
         figures[f"peak_growth_mb{suffix}"] = [round(middle - low, 1), round(high - middle, 1)]
@@ -290,22 +225,31 @@ def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> float
     return round(_peak_mb(), 1)
 
 
-def find_steps(sets: List[FewShot], seeds: int) -> Dict[str, Any]:
+def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Results) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Accuracy after trainings of several lengths."""
     figures: Dict[str, Any] = {}
     for data in sets:
         for steps in STEP_COUNTS:
             scores = [
-                accuracy(ours(data.sample(seed), seed, steps=steps), data.test)
-                for seed in range(seeds)
+                results.once(
+                    lambda d=data, s=seed, n=steps: {
+                        "accuracy": accuracy(ours(d.sample(s), s, steps=n), d.test)
+                    },
+                    part="steps",
+                    set=data.name,
+                    steps=steps,
+                    seed=seed,
+                )["accuracy"]
+                for seed in common.seed_range(args)
             ]
             figures.update(mean_std(f"{data.name}_accuracy_{steps}_steps", scores))
             log(f"{data.name}  {steps} steps: {statistics.fmean(scores):.4f}")
     return figures
 
 
-def _share(found: List[str], gold: List[str]) -> float:
-    return statistics.fmean(a == b for a, b in zip(found, gold, strict=True))
+def _shown(row: Dict[str, Any]) -> str:
+    score = "not trained to the end" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
+    return f"{row['seconds']:9.1f} s  accuracy {score}"
 
 
 def _worker(args: argparse.Namespace, system: str, per_class: int) -> float:

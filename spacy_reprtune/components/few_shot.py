@@ -4,7 +4,6 @@ is solved whenever someone asks for a prediction.
 
 import logging
 import random
-import warnings
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -28,6 +27,7 @@ from thinc.api import Optimizer
 from thinc.types import Floats2d
 
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
+from .few_shot_checks import check_support
 from .support_set import SupportSet, unique_texts
 from .textcat import TextClassifier
 
@@ -37,13 +37,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy")
 
-# Texts a class from which on joint training is the better recipe, as the authors of SetFit advise.
-MANY_TEXTS = 200
-# The least C of a head on a trained encoder. scikit-learn's default of 1, for vectors of length 1
-# and some hundred dimensions, is about 0.0025 where they are scaled to unit variance, as here.
-# What was best for vectors that did not tell the labels apart can be far less, and would leave all
-# scores near the labels' frequencies.
-LEAST_STRENGTH = 0.01
+# C of the logistic regression, for vectors scaled to unit variance. On this scale the library's is
+# about 0.0025 (scikit-learn's default of 1, for vectors of length 1 and 384 dimensions), and leaves
+# all scores near the labels' frequencies. What has the lowest log loss on held-out folds is far
+# more with so few texts, and gets fewer of them right; docs/recipes.md has the figures.
+HEAD_STRENGTH = 0.01
 
 
 class FewShotTextClassifier(TextClassifier):
@@ -94,8 +92,6 @@ class FewShotTextClassifier(TextClassifier):
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy
         self.trainer = trainer
-        # C of the logistic regression, once it has been chosen.
-        self.cfg["head_strength"] = None
         self._forget()
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
@@ -249,24 +245,22 @@ class FewShotTextClassifier(TextClassifier):
         # Whether the encoder has moved since the head was solved.
         self._stale = False
 
-    def _solve(self, examples: Sequence[Example]) -> "Probe":
-        """Solve the head, with the regularisation that was best on the untouched encoder.
+    def _solve(self, examples: Sequence[Example], *, scored: bool = False) -> "Probe":
+        """Solve the head.
 
-        After training there is nothing to choose by: the encoder has learned the labels of all
-        texts by heart, so whatever is held out of the regression is no longer unseen.
+        Its score on held-out texts says something as long as the encoder is untouched: after
+        training it has learned the labels of all texts by heart, and none of them is unseen.
         """
         from ..heads.probe import fit_classes, fit_independent
 
         module = self._shim.module
         vectors = module.vectors([eg.reference.text for eg in examples])
         gold, known = self._gold(examples)
-        settings = {"weights": self._weights(), "strength": self.cfg["head_strength"]}
+        settings = {"weights": self._weights(), "strength": HEAD_STRENGTH, "scored": scored}
         if self.exclusive:
             probe = fit_classes(vectors, gold.argmax(1), len(self.labels), **settings)
         else:
             probe = fit_independent(vectors, gold, known, **settings)
-        if self.cfg["head_strength"] is None:
-            self.cfg["head_strength"] = max(probe.strength, LEAST_STRENGTH)
         module.set_output(probe.weight, probe.bias)
         return probe
 
@@ -282,10 +276,9 @@ class FewShotTextClassifier(TextClassifier):
         self._forget()
         self._support.add(unique_texts(examples, self.name, exclusive=self.exclusive))
         examples = self._support.examples
-        self._check_support(examples)
+        check_support(self._support, self._gold, self.labels, self.name)
         super()._initialize_model(get_examples, nlp)
-        self.cfg["head_strength"] = None
-        probe = self._solve(examples)
+        probe = self._solve(examples, scored=True)
         logger.info(
             "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out gold "
             "values right.",
@@ -297,57 +290,6 @@ class FewShotTextClassifier(TextClassifier):
             texts = [eg.reference.text for eg in examples]
             gold, known = self._gold(examples)
             self.trainer.train(self._shim, texts, gold, known, exclusive=self.exclusive)
-
-    def _check_support(self, examples: List[Example]) -> None:
-        gold, known = self._gold(examples)
-        counts = (gold * known).sum(0).astype(int).tolist()
-        missing = [label for label, n in zip(self.labels, counts, strict=True) if not n]
-        if missing:
-            raise ValueError(
-                f"'{self.name}' has no example of {', '.join(map(repr, missing))}, so it could "
-                "never predict that. Annotate one text at least, take the label away, or make "
-                "examples from its name with the corpus reader spacy_reprtune.LabelTemplates.v1."
-            )
-        positive, negative = self._support.has_pairs(self._gold)
-        if not negative:
-            raise ValueError(
-                f"The {len(examples)} training texts of '{self.name}' all share a label, so there "
-                "is nothing to tell apart. Add texts that do not have it."
-            )
-        single = [label for label, n in zip(self.labels, counts, strict=True) if n == 1]
-        if single:
-            which = "no" if not positive else "not every"
-            warnings.warn(
-                f"'{self.name}' has one text alone of {', '.join(map(repr, single))}: {which} "
-                "label has two texts to be drawn together, so such a label is only pushed away "
-                "from the others. Two texts a label are enough to learn from; 8 to 16 are usual.",
-                stacklevel=2,
-            )
-        if min(counts) > MANY_TEXTS:
-            warnings.warn(
-                f"'{self.name}' has {min(counts)} texts and more a label. Few-shot training works, "
-                f"but from about {MANY_TEXTS} on joint training is the better recipe: "
-                "configs/textcat_joint.cfg, or reprtune_textcat.",
-                stacklevel=2,
-            )
-
-    def _check_training(self, nlp: Optional[Language]) -> None:
-        if nlp is None:
-            return
-        training = nlp.config.interpolate()["training"]
-        if training.get("accumulate_gradient", 1) > 1:
-            raise ValueError(
-                f"[training] accumulate_gradient = {training['accumulate_gradient']}, but the loss "
-                f"of '{self.name}' is over the pairs within a batch, and spaCy would sort the "
-                "batch by length and split it: most pairs would be lost. Set it to 1, and for less "
-                "memory lower the size in [training.batcher]."
-            )
-        if training.get("max_epochs", 0) < 0:
-            raise ValueError(
-                f"[training] max_epochs = {training['max_epochs']} streams the corpus, of which "
-                f"spaCy shows '{self.name}' the first 100 texts alone; it has to know all of its "
-                "support set. Set it to 0 for no limit."
-            )
 
 
 def _pairs_within(gold: numpy.ndarray, known: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:

@@ -12,6 +12,7 @@ from thinc.types import Floats2d
 
 from .cats import ClassWeights
 from .few_shot import FewShotTextClassifier
+from .few_shot_checks import check_training
 from .textcat import DEFAULT_CONFIG as TEXTCAT_CONFIG
 from .textcat import SCORE_WEIGHTS
 from .textcat_multilabel import MultiLabelTextClassifier
@@ -119,7 +120,7 @@ class SetFit(FewShotTextClassifier):
         RAISES (ValueError): As `TextClassifier.initialize`; also a label without an example, a
             text with different labels, or training settings that split or stream batches.
         """
-        self._check_training(nlp)
+        check_training(nlp, self.name)
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
 
 
@@ -142,5 +143,5 @@ class MultiLabelSetFit(FewShotTextClassifier, MultiLabelTextClassifier):
         RAISES (ValueError): As `MultiLabelTextClassifier.initialize`; also a label without an
             example, a text with different labels, or settings that split or stream batches.
         """
-        self._check_training(nlp)
+        check_training(nlp, self.name)
         super().initialize(get_examples, nlp=nlp, labels=labels)

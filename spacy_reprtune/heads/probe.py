@@ -28,7 +28,7 @@ class Probe:
     weight (ndarray): fp32, shape (n_labels, width).
     bias (ndarray): fp32, shape (n_labels,).
     strength (float): The C that was chosen, for vectors scaled to unit variance.
-    score (float): Share of held-out gold values that it gets right.
+    score (float): Share of held-out gold values that it gets right, NaN if none were held out.
     """
 
     weight: NDArray
@@ -44,6 +44,7 @@ def fit_classes(
     *,
     weights: Optional[Sequence[float]] = None,
     strength: Optional[float] = None,
+    scored: bool = False,
 ) -> Probe:
     """Solve a head with exclusive labels, whose logits go through a softmax.
 
@@ -52,6 +53,7 @@ def fit_classes(
     n_labels (int): Labels of the head. One that no example has gets a low constant logit.
     weights (Optional[Sequence[float]]): Weight of each label, or None for 1.
     strength (Optional[float]): The C to use, or None to choose it on held-out folds.
+    scored (bool): Whether to score a given C on held-out folds as well.
     RETURNS (Probe): The head.
     RAISES (ValueError): Fewer than two different labels occur.
     """
@@ -62,9 +64,7 @@ def fit_classes(
         )
     sample = None if weights is None else numpy.asarray(weights, dtype="f")[classes]
     scaled, mean, scale = _scale(vectors)
-    score = float("nan")
-    if strength is None:
-        strength, score = _choose([(scaled, classes, sample)])
+    strength, score = _choose([(scaled, classes, sample)], strength, scored)
     weight, bias = _solve(scaled, classes, sample, strength, n_labels)
     return _unscaled(weight, bias, mean, scale, strength, score)
 
@@ -76,6 +76,7 @@ def fit_independent(
     *,
     weights: Optional[Sequence[float]] = None,
     strength: Optional[float] = None,
+    scored: bool = False,
 ) -> Probe:
     """Solve a head with independent labels, each logit through a sigmoid of its own.
 
@@ -84,6 +85,7 @@ def fit_independent(
     known (ndarray): 1 where `gold` is annotated, shape (n, n_labels).
     weights (Optional[Sequence[float]]): Weight of the positive examples of each label.
     strength (Optional[float]): The C to use, or None to choose it on held-out folds.
+    scored (bool): Whether to score a given C on held-out folds as well.
     RETURNS (Probe): The head. A label whose examples are all alike gets a constant logit.
     """
     scaled, mean, scale = _scale(vectors)
@@ -101,11 +103,7 @@ def fit_independent(
     # The rate of a label among its examples, one of each kind added.
     rate = ((gold * known).sum(0) + 1) / (known.sum(0) + 2)
     bias = numpy.log(rate / (1 - rate)).astype("f")
-    score = float("nan")
-    if strength is None:
-        strength = STRENGTHS[0]
-        if problems:
-            strength, score = _choose(list(problems.values()))
+    strength, score = _choose(list(problems.values()), strength, scored)
     for label, (rows, values, sample) in problems.items():
         both_weights, both_biases = _solve(rows, values, sample, strength, 2)
         weight[label] = both_weights[1] - both_weights[0]
@@ -132,9 +130,13 @@ def _unscaled(
     return Probe(weight, (bias - weight @ mean).astype("f"), strength, score)
 
 
-def _choose(problems: List[_Problem]) -> Tuple[float, float]:
-    """The strength with the lowest log loss on held-out folds, and the share of correct answers
-    there. More freedom is tried only for as long as it helps: it also takes the longest."""
+def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> Tuple[float, float]:
+    """The strength with the lowest log loss on held-out folds, if none is given, and the share of
+    correct answers there. More freedom is tried only for as long as it helps: it also takes the
+    longest."""
+    if given is not None and not scored:
+        return given, float("nan")
+    strengths = STRENGTHS if given is None else (given,)
     splits = []
     for vectors, classes, sample in problems:
         for train, test in _folds(classes):
@@ -146,9 +148,9 @@ def _choose(problems: List[_Problem]) -> Tuple[float, float]:
                 splits.append((vectors, classes, picked, train, test, _regression(tol=1e-3)))
     n_scored = sum(len(split[4]) for split in splits)
     # Too few examples to hold any out: the middle, and no claim.
-    best = STRENGTHS[len(STRENGTHS) // 2], float("nan")
+    best = strengths[len(strengths) // 2], float("nan")
     lowest = numpy.inf
-    for strength in STRENGTHS if n_scored else ():
+    for strength in strengths if n_scored else ():
         loss, correct = 0.0, 0
         for vectors, classes, sample, train, test, model in splits:
             _fit(model, vectors[train], classes[train], sample, strength)

@@ -89,7 +89,7 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
     """Write the report as Markdown.
 
     report (Dict[str, Any]): What `run.pretrain` returned.
-    path (Path): The file.
+    path (Path): The file, replaced.
     """
     corpus, after = report["corpus"], report["after"]
     lines = [
@@ -100,8 +100,8 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
         f"{corpus['duplicates']:,} were duplicates and {corpus['excluded']:,} overlapped with "
         "excluded texts.",
         "",
-        f"{report['steps']:,} steps at up to {report['learn_rate']:g}, "
-        f"{report['head_steps']:,} more for a new head before them. "
+        f"{report['steps']:,} steps at up to {report['learn_rate']:g}"
+        f"{_steps_before(report)}. "
         f"Result: the weights of step {report['result_step']:,}. "
         f"Batches were {report['packing_efficiency']:.1%} full"
         f"{'' if report['packed'] else ' before padding, which this encoder needs'}.",
@@ -116,6 +116,7 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
                 f"| {label} | {before:.4f} | {after[name]:.4f} | {perplexity(before):.2f} | "
                 f"{perplexity(after[name]):.2f} |"
             )
+    lines += ["", _said_of_before(report)]
     if report["fill_mask"]:
         lines += ["", "| sentence | before | after |", "| --- | --- | --- |"]
         for row in report["fill_mask"]:
@@ -165,6 +166,26 @@ def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
     return path
+
+
+def _steps_before(report: Dict[str, Any]) -> str:
+    steps = report["head_steps"]
+    return f", {steps:,} more for a new head before them" if steps else ""
+
+
+def _said_of_before(report: Dict[str, Any]) -> str:
+    """What the losses before are losses of."""
+    came = "the encoder as it came"
+    if report.get("vocabulary"):
+        came += ", but for the pieces that were added"
+    if report["head"] == "own":
+        return f"Before: {came}, under the head that it came with."
+    return (
+        f"Before: {came}, not one of its weights changed. It had no head for masked pieces, so "
+        f"one was made, tied to its embeddings, and trained alone for {report['head_steps']:,} "
+        "steps on the domain's text. The general sample is scored with the same head, which knows "
+        "the domain: compare its two losses with each other."
+    )
 
 
 def _line(row: Dict[str, Any]) -> str:

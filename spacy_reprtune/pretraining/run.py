@@ -189,6 +189,7 @@ class _Run:
             log.close()
 
     def _before(self, log: Optional[Log]) -> None:
+        # Not one weight of the encoder has changed yet: only a head that had to be made.
         state = self.state
         state["before"] = {
             name: evaluate(self.lm, packer, self.world) for name, packer in self.heldout.items()
@@ -235,6 +236,7 @@ class _Run:
         report = {
             "corpus": {k: v for k, v in self.corpus.meta.items() if k != "dtype"},
             "steps": state["step"] - self.head_steps,
+            "head": "new" if self.new_head else "own",
             "head_steps": self.head_steps,
             "result_step": step - self.head_steps,
             "learn_rate": settings.training.learn_rate,

@@ -12,7 +12,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as spacy_train
 from thinc.api import Config
 
-from spacy_reprtune.heads.probe import STRENGTHS
+from spacy_reprtune.components.few_shot import HEAD_STRENGTH
 
 MULTI = [
     ("a great film", {"GOOD": 1.0, "SOUND": 0.0}),
@@ -169,16 +169,22 @@ def test_the_head_is_that_of_the_current_encoder(sentence_config):
     assert nlp("a film").cats != first
 
 
-def test_the_regularisation_is_chosen_before_training_and_kept(sentence_config, tmp_path):
-    nlp, examples, optimizer = make_nlp(sentence_config())
-    pipe = pipe_of(nlp)
-    chosen = pipe.cfg["head_strength"]
-    assert chosen in STRENGTHS
-    pipe.cfg["head_strength"] = other = next(c for c in STRENGTHS if c != chosen)
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_head_is_the_regression_of_a_fixed_strength(sentence_config, exclusive):
+    from sklearn.linear_model import LogisticRegression
+
+    nlp, examples, optimizer = make_nlp(sentence_config(), exclusive=exclusive)
     train(nlp, examples, optimizer, steps=2)
-    nlp.to_disk(tmp_path)
-    assert pipe.cfg["head_strength"] == other
-    assert pipe_of(spacy.load(tmp_path)).cfg["head_strength"] == other
+    pipe = pipe_of(nlp)
+    pipe.refit()
+    vectors = module_of(nlp).vectors([eg.reference.text for eg in examples])
+    scale = (vectors - vectors.mean(0)).std()
+    gold = pipe._gold(examples)[0][:, 1]
+    found = numpy.array(
+        [list(doc.cats.values())[1] for doc in nlp.pipe([eg.text for eg in examples])]
+    )
+    one = LogisticRegression(C=HEAD_STRENGTH, max_iter=1000).fit(vectors / scale, gold)
+    numpy.testing.assert_allclose(found, one.predict_proba(vectors / scale)[:, 1], atol=2e-3)
 
 
 def test_training_moves_the_encoder_and_not_the_head(sentence_config):

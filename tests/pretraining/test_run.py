@@ -134,11 +134,52 @@ def test_sentence_transformers_loads_it_with_the_source_s_pooling(tmp_path, tiny
     assert abs(vector - before.encode("a great film")).max() > 1e-4
 
 
-def test_an_encoder_that_has_a_head_keeps_it(finished, settings, tmp_path):
+def losses(encoder, corpus):
+    """Held-out loss of an encoder directory that has a head, as a run measures it."""
+    from spacy_reprtune.pretraining.corpus import build_corpus
+    from spacy_reprtune.pretraining.model import load
+    from spacy_reprtune.pretraining.packing import Packer
+    from spacy_reprtune.pretraining.processes import World
+    from spacy_reprtune.pretraining.settings import EncoderPart
+    from spacy_reprtune.pretraining.steps import evaluate
+
+    lm, _, new = load(EncoderPart(str(encoder), precision="fp32", device="cpu"))
+    assert not new
+    parts = build_corpus(corpus, lm.tokenizer, encoder.parent / "measured")
+    found = {}
+    for name in ("heldout", "general"):
+        prefix, suffix = lm.tokenizer.prefix, lm.tokenizer.suffix
+        packer = Packer(
+            getattr(parts, name), limit=lm.limit, prefix=prefix, suffix=suffix, batch_pieces=256
+        )
+        found[name] = evaluate(lm, packer, World())
+    return found
+
+
+def test_an_encoder_that_has_a_head_keeps_it_and_its_losses_before_are_as_it_came(
+    finished, settings, tmp_path, text_file
+):
     first, output = finished
-    report = pretrain(settings(encoder={"name": str(output / "encoder")}), tmp_path / "next")
-    assert report["head_steps"] == 0
+    general = tmp_path / "general.txt"
+    general.write_text("\n".join(text_file.read_text().splitlines()[:20]), encoding="utf8")
+    run = settings(
+        encoder={"name": str(output / "encoder")},
+        corpus={"general": str(general)},
+        training={"head_steps": 50, "learn_rate": 1e-2},
+    )
+    report = pretrain(run, tmp_path / "next")
+    assert report["head_steps"] == 0 and report["head"] == "own"
     assert report["before"]["heldout"] == pytest.approx(first["after"]["heldout"], abs=0.05)
+    assert report["before"] == pytest.approx(losses(output / "encoder", run.corpus), abs=1e-4)
+    page = (tmp_path / "next" / "report.md").read_text(encoding="utf8")
+    assert "under the head that it came with" in page and "new head" not in page
+
+
+def test_the_report_says_that_a_head_was_made_before_the_first_losses(finished):
+    report, output = finished
+    assert report["head"] == "new"
+    page = (output / "report.md").read_text(encoding="utf8")
+    assert "not one of its weights changed" in page and "alone for 10 steps" in page
 
 
 def test_a_new_head_begins_with_the_frequencies_of_pieces(tiny_encoder, text_file, tmp_path):
@@ -346,6 +387,32 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config):
     codes, errors = spread(config, tmp_path / "moved")
     assert codes == [0, 0], errors
     assert_same(weights(tmp_path / "moved"), weights(tmp_path / "whole"), rtol=0, atol=1e-6)
+
+
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    # On CPUs it starts one process, unless MPI is there: several are torchrun's business.
+    "accelerate launch": ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_launchers_start_the_module_as_the_readme_says(tmp_path, run_config, launcher):
+    from confection import Config
+
+    config = run_config(training={"max_steps": 2, "head_steps": 2, "keep": "last"})
+    Config(config).to_disk(tmp_path / "mlm.cfg")
+    arguments = [str(tmp_path / "mlm.cfg"), "--output", str(tmp_path / "run"), "--quiet"]
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "spacy_reprtune.pretraining"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert result.returncode == 0, result.stderr
+    # One process prints, however many there are.
+    assert result.stdout.count("held-out loss") == 1
+    pretrain(settings_from(config), tmp_path / "one")
+    assert_same(weights(tmp_path / "run"), weights(tmp_path / "one"), rtol=0, atol=1e-6)
 
 
 def test_batches_that_processes_can_not_share_are_refused(tmp_path, run_config):

@@ -1,0 +1,164 @@
+"""What the few-shot benchmark trains: this project's component, and the `setfit` library."""
+
+import argparse
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+from benchmarks import common
+from benchmarks.common import ENCODER, headline_precision
+from benchmarks.data import Texts
+from benchmarks.few_shot_data import FewShot
+from benchmarks.peers.setfit_trainer import SetFitPeer, steps_of
+from benchmarks.pipelines import best_labels
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+STEPS, RATE, BATCH_SIZE = 40, 5e-5, 32
+BOOK_ITERATIONS = 20
+# Of the library's default, to extrapolate from.
+TIMED_STEPS = (10, 40)
+# What is trained on each sample, in this order, and the suffixes of their accuracies.
+SYSTEMS = {
+    "probe": "_probe",
+    "ours": "",
+    "ours_fp32": "_fp32",
+    "book": "_setfit",
+    "default": "_setfit_default",
+}
+
+
+def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
+    """Train a system on a sample.
+
+    name (str): One of SYSTEMS.
+    data (FewShot): Where the sample is from, and what is scored.
+    seed (int): Of the sample and of the training.
+    args (argparse.Namespace): The parsed command line.
+    RETURNS (Dict[str, Any]): Seconds; accuracy, None where the seconds are extrapolated; the steps
+        of the training and those of them that ran.
+    """
+    sample = data.sample(seed)
+    if name == "book":
+        return run_peer(data.test, sample, seed, BOOK_ITERATIONS)
+    if name == "default":
+        return run_peer(data.test, sample, seed, None, cap_seconds=60.0 * args.cap_minutes)
+    steps = 0 if name == "probe" else STEPS
+    precision = "fp32" if name == "ours_fp32" else headline_precision()
+    start = time.perf_counter()
+    nlp = ours(sample, seed, steps=steps, precision=precision)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "accuracy": accuracy(nlp, data.test),
+        "steps": steps,
+        "measured_steps": steps,
+    }
+
+
+def ours(
+    sample: Texts, seed: int, *, steps: int = STEPS, precision: Optional[str] = None
+) -> "Language":
+    """Train this project's component from loading the encoder to a solved head.
+
+    RETURNS (Language): The trained pipeline.
+    """
+    import spacy
+    from spacy.training import Example
+    from spacy.util import registry
+    from thinc.api import Adam, warmup_linear
+
+    common.seed_all(seed)
+    nlp = spacy.blank("en")
+    encoder = {
+        "@architectures": "spacy_reprtune.Encoder.v1",
+        "name": ENCODER,
+        "precision": precision or headline_precision(),
+    }
+    model = {"@architectures": "spacy_reprtune.SentenceClassifier.v1", "encoder": encoder}
+    pipe: Any = nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": model})
+    labels = sorted(set(sample.labels))
+    examples = [
+        Example.from_dict(nlp.make_doc(text), {"cats": {k: float(k == gold) for k in labels}})
+        for text, gold in zip(sample.texts, sample.labels, strict=True)
+    ]
+    nlp.initialize(lambda: examples)
+    optimizer = Adam(
+        warmup_linear(RATE, max(1, steps // 10), steps) if steps else RATE,  # type: ignore[arg-type]
+        L2=0.01,
+        grad_clip=1.0,
+        use_averages=False,
+        L2_is_weight_decay=True,
+    )
+    batcher = registry.batchers.get("spacy_reprtune.batch_by_class.v1")(size=BATCH_SIZE, seed=seed)
+    done = epoch = 0
+    while done < steps:
+        shuffled = [examples[i] for i in common.order(len(examples), 1000 * seed + epoch)]
+        epoch += 1
+        for batch in batcher(shuffled):
+            if done < steps:
+                nlp.update(batch, sgd=optimizer, losses={})
+                optimizer.step_schedules()
+                done += 1
+    pipe.refit()
+    return nlp
+
+
+def run_peer(
+    test: Texts,
+    sample: Texts,
+    seed: int,
+    iterations: Optional[int],
+    *,
+    cap_seconds: Optional[float] = None,
+) -> Dict[str, Any]:
+    """Train with the library.
+
+    test, sample (Texts): To score, and to train with.
+    seed (int): Of the trainer.
+    iterations (Optional[int]): The book's setting, or None for the library's default.
+    cap_seconds (Optional[float]): The longest training that runs, or None for no limit. What
+        would take longer is extrapolated: from the seconds a step, measured, and the number of
+        steps, which is known exactly.
+    RETURNS (Dict[str, Any]): As `train`.
+    """
+    steps = steps_of(sample.labels, iterations)
+
+    def peer(**settings: Any) -> SetFitPeer:
+        made = SetFitPeer(
+            sample.texts, sample.labels, num_iterations=iterations, seed=seed, **settings
+        )
+        return made
+
+    if cap_seconds is not None and steps > TIMED_STEPS[1]:
+        # Two lengths: what is not a step (loading, making pairs) is in both.
+        few, many = TIMED_STEPS
+        short, long = (peer(max_steps=n).train_body() for n in (few, many))
+        seconds = long + (steps - many) * (long - short) / (many - few)
+        if seconds > cap_seconds:
+            return {
+                "seconds": seconds,
+                "accuracy": None,
+                "steps": steps,
+                "measured_steps": many,
+            }
+    start = time.perf_counter()
+    trained = peer()
+    trained.train()
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "accuracy": _share(trained.predict(test.texts), test.labels),
+        "steps": steps,
+        "measured_steps": steps,
+    }
+
+
+def accuracy(nlp: "Language", test: Texts) -> float:
+    """RETURNS (float): Share of texts whose best label is the gold one."""
+    return _share(best_labels(nlp, test.texts), test.labels)
+
+
+def _share(found: List[str], gold: List[str]) -> float:
+    return statistics.fmean(a == b for a, b in zip(found, gold, strict=True))

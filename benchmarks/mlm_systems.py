@@ -1,0 +1,90 @@
+"""What the pretraining benchmark trains: this project's steps, and the Hugging Face `Trainer`."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.common import ENCODER
+
+if TYPE_CHECKING:
+    from benchmarks.mlm import Bench
+
+# Some 64 sentences: what the peers get as a batch.
+STEP_PIECES = 2560
+RATE = 0.15
+LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
+# Of the steps of a run, those that the new head trains alone.
+HEAD_SHARE = 0.1
+
+
+class HFAdapter:
+    """Gives the `Trainer` the documents of a chunk as rows."""
+
+    def __init__(self, peer: Any, tokenizer: Any) -> None:
+        self.peer, self.tokenizer, self.model = peer, tokenizer, peer.model
+
+    def train(self, part: Any, steps: int, seed: int) -> float:
+        """RETURNS (float): Seconds of an epoch in so many steps."""
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        bounds = zip(part.offsets[:-1], part.offsets[1:], strict=True)
+        rows = [[*prefix, *map(int, part.pieces[a:b][:510]), *suffix] for a, b in bounds]
+        return self.peer.train(rows, -(-len(rows) // steps), seed)
+
+
+class Ours:
+    """This project's steps, without the run around them."""
+
+    def __init__(self, bench: "Bench", precision: str, n_steps: int = 0, seed: int = 0) -> None:
+        from spacy_reprtune.pretraining.model import load
+        from spacy_reprtune.pretraining.processes import World
+        from spacy_reprtune.pretraining.settings import settings_from
+        from spacy_reprtune.pretraining.steps import Trainer
+
+        self.bench = bench
+        self.settings = settings_from(
+            {
+                "encoder": {"name": ENCODER, "precision": precision, "device": "cpu"},
+                "corpus": {"train": str(bench.text)},
+                "masking": {"rate": RATE, "whole_words": False},
+                "training": {
+                    "step_pieces": STEP_PIECES,
+                    "batch_pieces": STEP_PIECES,
+                    "learn_rate": LEARN_RATE,
+                    "weight_decay": WEIGHT_DECAY,
+                    "warmup": WARMUP,
+                    "final_rate": 0.0,
+                    "seed": seed,
+                },
+            }
+        )
+        self.lm = load(self.settings.encoder, seed=seed)[0]
+        # Speed is measured without the cheap steps of a frozen encoder.
+        self.head_steps = round(HEAD_SHARE * n_steps)
+        self.trainer = Trainer(
+            self.lm,
+            self.settings,
+            head_steps=self.head_steps,
+            n_steps=max(1, n_steps - self.head_steps),
+            world=World(),
+        )
+        self.before = float("nan")
+
+    def train(self, part: Any, steps: int, seed: int) -> float:
+        """RETURNS (float): Seconds of an epoch; the held-out loss of a new head is left out."""
+        packer = self.bench.packer(part, seed)
+        start, paused = time.perf_counter(), 0.0
+        for step in range(packer.n_steps(0)):
+            if step == self.head_steps and step:
+                begun = time.perf_counter()
+                self.before = self.bench.heldout(self.lm)
+                paused = time.perf_counter() - begun
+            # One order for the head's steps and the others: an epoch is an epoch for both.
+            self.trainer.step(_OneOrder(packer), step, 0, step)
+        return time.perf_counter() - start - paused
+
+
+class _OneOrder:
+    def __init__(self, packer: Any) -> None:
+        self.packer = packer
+
+    def step(self, epoch: int, number: int, rank: int, world: int) -> Any:
+        return self.packer.step(0, number, rank, world)
