@@ -60,7 +60,7 @@ def draw_sweep(
     axes.plot([column], [chosen.mean], "o", ms=15, mfc="none", mec=SERIES[1], mew=2)
     axes.set_xticks(list(columns), labels)
     axes.set_xlabel("trainable blocks")
-    spread = f", ± standard deviation over {points[0].n_runs}" if points[0].n_runs > 1 else ""
+    spread = f"\n± standard deviation over {points[0].n_runs}" if points[0].n_runs > 1 else ""
     axes.set_ylabel(f"score on dev{spread}")
     axes.margins(y=0.15)
     axes.grid(axis="y", alpha=0.3)

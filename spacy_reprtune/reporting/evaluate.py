@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 
@@ -40,7 +40,7 @@ def evaluate(
     class KeepingScorer(Scorer):
         """Keeps the examples: `Language.evaluate` predicts on copies of those that it is given."""
 
-        kept: List["Example"] = []
+        kept: Sequence["Example"] = ()
 
         def score(self, examples: Any, **kwargs: Any) -> Dict[str, Any]:
             self.kept = list(examples)
@@ -81,7 +81,9 @@ def peak_memory_mb() -> Optional[float]:
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
-def _predictions(nlp: "Language", scores: Dict[str, Any], examples: List["Example"]) -> Predictions:
+def _predictions(
+    nlp: "Language", scores: Dict[str, Any], examples: Sequence["Example"]
+) -> Predictions:
     pipe = _cats_pipe(nlp)
     predictions = Predictions(
         labels=list(pipe.labels) if pipe is not None else [],

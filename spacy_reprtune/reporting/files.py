@@ -5,7 +5,6 @@ rest is read.
 """
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -14,12 +13,15 @@ from ..training.sweep import Point
 from .predictions import Predictions, predictions_path, read_predictions
 
 LOG_SUFFIX = ".training.jsonl"
+# No count, time or size is beyond it; pictures can't be drawn of numbers near the end of floats.
+LARGEST = 1e15
 
 
 @dataclass
 class TrainingLog:
     """How a training went.
 
+    name (str): Of its file.
     evaluations (List[Dict[str, Any]]): In order; each has a "step" and maybe "epoch", "seconds",
         "losses", "scores", "score", "words".
     seconds (Optional[float]): From its start to its end, or to the last line if it has no end.
@@ -27,6 +29,7 @@ class TrainingLog:
     peak_memory_mb (Optional[float]): The most memory that it had.
     """
 
+    name: str
     evaluations: List[Dict[str, Any]] = field(default_factory=list)
     seconds: Optional[float] = None
     finished: bool = False
@@ -135,10 +138,11 @@ def find_metrics(folder: Path, *, corpus: Path, training: Path) -> Metrics:
 
 
 def number(value: Any) -> Optional[float]:
-    """RETURNS (Optional[float]): The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """RETURNS (Optional[float]): The value if it is a number that can have been measured, else
+    None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    return float(value) if abs(value) <= LARGEST else None
 
 
 def read_training_log(path: Path) -> TrainingLog:
@@ -149,11 +153,12 @@ def read_training_log(path: Path) -> TrainingLog:
         file the last one counts.
     RETURNS (TrainingLog): What it says.
     """
-    log = TrainingLog()
+    name = path.name.removesuffix(LOG_SUFFIX)
+    log = TrainingLog(name)
     for row in _read_lines(path):
         kind = row.get("kind", "evaluation" if "step" in row else None)
         if kind == "start":
-            log = TrainingLog()
+            log = TrainingLog(name)
         elif kind == "evaluation" and number(row.get("step")) is not None:
             log.evaluations.append(row)
         elif kind == "end":
@@ -210,7 +215,7 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
         recipe.predictions = None
         metrics.read.remove(rows)
     # A pipeline that was evaluated on several sets has one training.
-    trained = Path(str(recipe.run.get("model", ""))).parent.name
+    trained = Path(str(recipe.run.get("model", ""))).parent.name[:100]
     for name in (recipe.name, trained):
         log = path.with_name(name + LOG_SUFFIX)
         if name and log.is_file():
@@ -235,20 +240,26 @@ def _points(content: Dict[str, Any]) -> List[Point]:
     points = []
     for point in _dicts(content["points"]):
         values = [number(point.get(key)) for key in ("mean", "std", "seconds", "n_runs")]
-        if None not in values and isinstance(point.get("unfreeze"), str):
-            mean, std, seconds, n_runs = (value or 0.0 for value in values)
+        mean, std, seconds, n_runs = (value or 0.0 for value in values)
+        whole = None not in values and min(std, seconds) >= 0
+        if whole and isinstance(point.get("unfreeze"), str):
             points.append(Point(point["unfreeze"], mean, std, seconds, max(1, int(n_runs))))
     return points
 
 
 def _curve(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    keys = ("per_class", "mean", "std", "n")
+    lowest = {"per_class": 1, "mean": -LARGEST, "std": 0, "n": 1}
     return [
         point
         for point in _dicts(content["points"])
         if isinstance(point.get("recipe"), str)
-        and all(number(point.get(key)) is not None for key in keys)
+        and all(_at_least(point.get(key), low) for key, low in lowest.items())
     ]
+
+
+def _at_least(value: Any, low: float) -> bool:
+    found = number(value)
+    return found is not None and found >= low
 
 
 def _dicts(values: Any) -> List[Dict[str, Any]]:

@@ -56,7 +56,7 @@ def draw_learning_curve(
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xlabel("annotated texts a label")
     n = max(point["n"] for point in points)
-    axes.set_ylabel("score on dev" + (f", ± standard deviation over {n}" if n > 1 else ""))
+    axes.set_ylabel("score on dev" + (f"\n± standard deviation over {n}" if n > 1 else ""))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

@@ -131,9 +131,10 @@ def draw_lines(lines: Dict[str, Line], *, across: str, up: str, log: bool = Fals
             label=_short(name),
         )
     if log and all(value > 0 for _, ys in lines.values() for value in ys):
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(across)

@@ -35,7 +35,7 @@ _VARIABLES = {
     "#ffffff": "--paper",
 }
 # Inches: as large as a phone's screen, so that text keeps a size that can be read there.
-SIZE = (4.9, 3.3)
+SIZE = (4.3, 3.2)
 MARKERS = "osD^vPX*"
 
 

@@ -69,16 +69,18 @@ def predictions_section(groups: List[Group]) -> Section:
 
 def training_section(metrics: Metrics) -> Section:
     """RETURNS (Section): Scores and losses while training."""
-    logs = {r.name: r.log for r in metrics.recipes if r.log is not None and r.log.evaluations}
-    scores = _lines({name: _over(log, "seconds", _score) for name, log in logs.items()})
-    by_step = _lines({name: _over(log, "step", _score) for name, log in logs.items()})
-    losses = _lines({name: _over(log, "step", _loss) for name, log in logs.items()})
+    # A pipeline that was evaluated on several sets was trained once.
+    logs = {r.log.name: r.log for r in metrics.recipes if r.log is not None}
+    scores = {name: _over(log, "seconds", _score) for name, log in logs.items()}
+    by_step = {name: _over(log, "step", _score) for name, log in logs.items()}
+    losses = {name: _over(log, "step", _loss) for name, log in logs.items()}
     plots = []
-    for name, lines, across, up, log in (
+    for name, curves, across, up, log in (
         ("time", scores, "seconds since training began", "score on dev", False),
         ("step", by_step, "step", "score on dev", False),
         ("loss", losses, "step", "loss since the last evaluation", True),
     ):
+        lines = {recipe: line for recipe, line in curves.items() if line[0]}
         if lines:
             title = f"{up[0].upper()}{up[1:]} against {across}"
             figure = draw_lines(lines, across=across, up=up, log=log)
@@ -127,14 +129,3 @@ def _loss(row: Dict[str, Any]) -> Optional[float]:
     numbers = [value for value in values if value is not None]
     # The first line of a training is from before any update.
     return sum(numbers) if numbers and any(numbers) else None
-
-
-def _lines(lines: Dict[str, Line]) -> Dict[str, Line]:
-    kept: Dict[str, Line] = {}
-    seen: List[Line] = []
-    for name, line in lines.items():
-        # A pipeline that was evaluated on several sets was trained once.
-        if line[0] and line not in seen:
-            kept[name] = line
-            seen.append(line)
-    return kept

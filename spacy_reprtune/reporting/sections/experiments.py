@@ -93,9 +93,7 @@ def _pretraining(run: Pretraining) -> List[Block]:
         before, after = (number(_part(run.report, when).get(key)) for when in ("before", "after"))
         if before is not None and after is not None:
             values = (before, after, perplexity(before), perplexity(after))
-            rows.append(
-                [label, *(f"{v:.3f}" for v in values[:2]), *(f"{v:.2f}" for v in values[2:])]
-            )
+            rows.append([label, *(f"{value:.4g}" for value in values)])
     header = ["", "loss before", "after", "perplexity before", "after"]
     if rows:
         steps = number(run.report.get("steps"))

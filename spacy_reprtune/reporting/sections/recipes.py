@@ -20,6 +20,10 @@ from ..groups import Entry, Group, behind
 from ..plots import draw_intervals
 from ..svg import to_svg
 
+# Apart from rounding.
+DIFFERENT = 5e-4
+BEHIND = "behind (95 %)"
+
 
 def recipes_section(metrics: Metrics, groups: List[Group]) -> Section:
     """RETURNS (Section): The scores of all recipes, with intervals, time, memory and size."""
@@ -35,7 +39,8 @@ def recipes_section(metrics: Metrics, groups: List[Group]) -> Section:
                 "seed would. “Behind” is the distance to the best recipe on the same draws. "
                 "Calibration error: how far probabilities are from the share that is right, on "
                 "average. Documents a second are as spaCy measures them, with tokenizing; memory "
-                "is the most that the process had."
+                "is the most that the process had; the model is the pipeline on disk, which is "
+                "what a package holds. A dash: no file says."
             )
         )
     if not groups:
@@ -54,10 +59,10 @@ def _group(group: Group) -> List[Block]:
     header, rows, marks = ["recipe"], [[entry.name] for entry in group.entries], {}
     for title, cell, lowest in _columns(group):
         cells = [cell(entry) for entry in group.entries]
-        if all(text == "–" for text, _ in cells):
+        if title == BEHIND and all(text == "–" for text, _ in cells):
             continue
         values = [value for _, value in cells if value is not None]
-        if lowest is not None and len(values) > 1:
+        if lowest is not None and len(set(values)) > 1:
             chosen = min(values) if lowest else max(values)
             marks[len(header)] = [value for _, value in cells].index(chosen)
         header.append(title)
@@ -71,8 +76,16 @@ def _group(group: Group) -> List[Block]:
     if len(intervals) > 1:
         label = f"{group.score} of each recipe, with its interval"
         svg = to_svg(draw_intervals(intervals, title=group.score), f"i-{group.id}", label=label)
-        blocks.append(Plot(svg, group.title))
+        blocks.append(Plot(svg, f"{group.title}: {group.score} with 95 % intervals"))
     blocks.append(Table(header, rows, title=group.title, best=marks))
+    blocks += [
+        Text(
+            f"The interval of {entry.name} is around {entry.sampled.value:.3f}, which is its score "
+            "without texts that are not annotated; its scorer counted them as wrong."
+        )
+        for entry in group.entries
+        if entry.sampled is not None and abs(entry.sampled.value - entry.value) > DIFFERENT
+    ]
     return blocks
 
 
@@ -94,17 +107,17 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
     def score(key: str) -> _Cell:
         return lambda entry: (score_text(entry.recipe.score(key)), entry.recipe.score(key))
 
-    def cost(key: str, form: Callable[[Optional[float]], str] = number_text) -> _Cell:
+    def cost(key: str) -> _Cell:
         def cell(entry: Entry) -> Tuple[str, Optional[float]]:
             value = number(entry.recipe.run.get(key))
-            return form(value), value
+            return number_text(value), value
 
         return cell
 
     columns: List[Tuple[str, _Cell, Optional[bool]]] = [
         (group.score, lambda entry: (score_text(entry.value), entry.value), False),
         ("95 % interval", interval, None),
-        ("behind (95 %)", gap, None),
+        (BEHIND, gap, None),
     ]
     if group.kind == "cats":
         columns.append(("accuracy" if group.exclusive else "micro F", score("cats_micro_f"), False))
