@@ -27,6 +27,7 @@ class TrainingLog:
     seconds (Optional[float]): From its start to its end, or to the last line if it has no end.
     finished (bool): Whether it has an end.
     peak_memory_mb (Optional[float]): The most memory that it had.
+    peak_gpu_memory_mb (Optional[float]): The same of a GPU.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TrainingLog:
     seconds: Optional[float] = None
     finished: bool = False
     peak_memory_mb: Optional[float] = None
+    peak_gpu_memory_mb: Optional[float] = None
 
 
 @dataclass
@@ -166,9 +168,10 @@ def read_training_log(path: Path) -> TrainingLog:
         seconds = number(row.get("seconds"))
         if seconds is not None:
             log.seconds = max(seconds, log.seconds or 0.0)
-        memory = number(row.get("peak_memory_mb"))
-        if memory is not None:
-            log.peak_memory_mb = max(memory, log.peak_memory_mb or 0.0)
+        for key in ("peak_memory_mb", "peak_gpu_memory_mb"):
+            memory = number(row.get(key))
+            if memory is not None:
+                setattr(log, key, max(memory, getattr(log, key) or 0.0))
     return log
 
 

@@ -22,7 +22,9 @@ from ..svg import to_svg
 
 # Apart from rounding.
 DIFFERENT = 5e-4
+# Columns that are left out where they would be empty.
 BEHIND = "behind (95 %)"
+GPU, TRAINING_GPU = "GPU memory, MB", "training GPU memory, MB"
 
 
 def recipes_section(metrics: Metrics, groups: List[Group]) -> Section:
@@ -59,7 +61,7 @@ def _group(group: Group) -> List[Block]:
     header, rows, marks = ["recipe"], [[entry.name] for entry in group.entries], {}
     for title, cell, lowest in _columns(group):
         cells = [cell(entry) for entry in group.entries]
-        if title == BEHIND and all(text == "–" for text, _ in cells):
+        if title in (BEHIND, GPU, TRAINING_GPU) and all(text == "–" for text, _ in cells):
             continue
         values = [value for _, value in cells if value is not None]
         if lowest is not None and len(set(values)) > 1:
@@ -128,9 +130,11 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
     return [
         *columns,
         ("training", _training_time, True),
-        ("training memory, MB", _training_memory, True),
+        ("training memory, MB", _training_memory("peak_memory_mb"), True),
+        (TRAINING_GPU, _training_memory("peak_gpu_memory_mb"), True),
         ("documents/s", cost("docs_per_second"), False),
         ("memory, MB", cost("peak_memory_mb"), True),
+        (GPU, cost("gpu_memory_mb"), True),
         ("model, MB", cost("model_mb"), True),
     ]
 
@@ -144,9 +148,12 @@ def _training_time(entry: Entry) -> Tuple[str, Optional[float]]:
     return seconds_text(log.seconds), log.seconds
 
 
-def _training_memory(entry: Entry) -> Tuple[str, Optional[float]]:
-    value = entry.recipe.log.peak_memory_mb if entry.recipe.log else None
-    return number_text(value), value
+def _training_memory(key: str) -> _Cell:
+    def cell(entry: Entry) -> Tuple[str, Optional[float]]:
+        value = getattr(entry.recipe.log, key, None)
+        return number_text(value), value
+
+    return cell
 
 
 def _sentence(group: Group, best: Entry) -> str:
