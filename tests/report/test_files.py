@@ -130,7 +130,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(key=st.integers(0), value=json_values)
 def test_no_wrong_value_anywhere_stops_a_report(tmp_path_factory, key, value):
     """Any one value of any file is replaced by any other one."""
