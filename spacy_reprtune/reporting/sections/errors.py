@@ -90,7 +90,9 @@ def _entities(predictions: Predictions, most: int) -> List[Mistake]:
     wrong.sort(key=lambda item: -item[0])
     colours = _colours(predictions)
     mistakes = []
-    for surely, text, entity, kind, ents in wrong[:most]:
+    # Of several in one text the surest one is named; the others are to be seen.
+    first = {item[1]: item for item in reversed(wrong)}
+    for surely, text, entity, kind, ents in [w for w in wrong if first[w[1]] is w][:most]:
         excerpt = _excerpt(text, entity)
         scored = dict(zip(ents.found, ents.scores, strict=True))
         shown = f" {surely:.2f}" if surely >= 0 else ""
