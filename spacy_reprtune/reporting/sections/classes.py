@@ -15,7 +15,7 @@ from ..files import number
 from ..groups import Entry, Group
 
 # Labels of a matrix that can be read; the others are put together.
-MOST = 14
+MOST = 20
 REST = "(all others)"
 
 

@@ -73,12 +73,12 @@ def training_section(metrics: Metrics) -> Section:
     logs = {r.log.name: r.log for r in metrics.recipes if r.log is not None}
     scores = {name: _over(log, "seconds", _score) for name, log in logs.items()}
     by_step = {name: _over(log, "step", _score) for name, log in logs.items()}
-    losses = {name: _over(log, "step", _loss) for name, log in logs.items()}
+    losses = {name: _losses(log) for name, log in logs.items()}
     plots = []
     for name, curves, across, up, log in (
         ("time", scores, "seconds since training began", "score on dev", False),
         ("step", by_step, "step", "score on dev", False),
-        ("loss", losses, "step", "loss since the last evaluation", True),
+        ("loss", losses, "step", "mean loss of a step", True),
     ):
         lines = {recipe: line for recipe, line in curves.items() if line[0]}
         if lines:
@@ -123,9 +123,21 @@ def _score(row: Dict[str, Any]) -> Optional[float]:
     return number(row.get("score"))
 
 
+def _losses(log: TrainingLog) -> Line:
+    """What spaCy adds up from evaluation to evaluation, by the steps between them. The evaluation
+    of step 0 is after one step."""
+    steps, means = [], []
+    last = -1.0
+    for step, total in zip(*_over(log, "step", _loss), strict=True):
+        if step > last:
+            steps.append(step)
+            means.append(total / (step - last))
+            last = step
+    return steps, means
+
+
 def _loss(row: Dict[str, Any]) -> Optional[float]:
     losses = row.get("losses")
     values = [number(v) for v in losses.values()] if isinstance(losses, dict) else []
     numbers = [value for value in values if value is not None]
-    # The first line of a training is from before any update.
-    return sum(numbers) if numbers and any(numbers) else None
+    return sum(numbers) if numbers else None
