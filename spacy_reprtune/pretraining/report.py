@@ -179,7 +179,8 @@ def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5
     axes.set_ylabel("loss")
     axes.grid(axis="y", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        # Below the axes: inside it would cover the learning rate, which it does not look at.
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

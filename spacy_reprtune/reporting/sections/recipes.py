@@ -104,7 +104,7 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
 
     def gap(entry: Entry) -> Tuple[str, Optional[float]]:
         found = behind(entry, best)
-        return (f"{found[0]:.3f} ({found[1]:.3f}–{found[2]:.3f})" if found else "–"), None
+        return (f"{found[0]:.3f} ({found[1]:.3f} to {found[2]:.3f})" if found else "–"), None
 
     def score(key: str) -> _Cell:
         return lambda entry: (score_text(entry.recipe.score(key)), entry.recipe.score(key))
