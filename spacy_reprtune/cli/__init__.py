@@ -9,12 +9,14 @@ from spacy.cli._util import app
 from .card import card_cli
 from .check import check_cli
 from .convert import convert_cli
+from .evaluate import evaluate_cli
 from .harvest import harvest_cli
 from .init_config import init_config_cli
 from .learning_curve import learning_curve_cli
 from .mlm import mlm_cli
 from .package import package_cli
 from .push import push_cli
+from .report import report_cli
 from .results import results_cli
 from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
@@ -29,6 +31,7 @@ reprtune_cli = typer.Typer(
 reprtune_cli.command("card")(card_cli)
 reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
+reprtune_cli.command("evaluate")(evaluate_cli)
 reprtune_cli.command("harvest")(harvest_cli)
 reprtune_cli.command("init-config")(init_config_cli)
 # What is no option of its own overrides the config.
@@ -37,6 +40,7 @@ reprtune_cli.command(
 )(mlm_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
+reprtune_cli.command("report")(report_cli)
 reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)

@@ -3,11 +3,14 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
 from .model import MaskedLM
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Fillings that the table shows.
 SHOWN = 5
@@ -141,10 +144,24 @@ def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
     RETURNS (Optional[Path]): The file, or None where matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        figure = draw_log(rows)
     except ImportError:
         return None
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5, 4.2)) -> "Figure":
+    """Draw a log; see `plot_log`.
+
+    rows (Sequence[Dict[str, Any]]): Of the log.
+    size (Tuple[float, float]): Width and height in inches.
+    RETURNS (Figure): The picture, without a title.
+    RAISES (ImportError): matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     rates = axes.twinx()
     for key, label, style in (
@@ -163,9 +180,9 @@ def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
     axes.set_ylabel("loss")
     axes.grid(axis="y", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    return path
+        # Below the axes: inside it would cover the learning rate, which it does not look at.
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def _steps_before(report: Dict[str, Any]) -> str:

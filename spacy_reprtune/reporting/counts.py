@@ -1,0 +1,200 @@
+"""Right and wrong predictions, by document: what scores and intervals are made of."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+from .predictions import CatsRow, EntsRow, Predictions, Row
+
+NONE = "(none)"
+OTHER = "(other)"
+
+
+@dataclass
+class Counts:
+    """Counts for each document and label.
+
+    labels (List[str]): The columns.
+    true, false, missed (ndarray): True positives, false positives and false negatives, each of the
+        shape (n_docs, n_labels).
+    """
+
+    labels: List[str]
+    true: NDArray
+    false: NDArray
+    missed: NDArray
+
+    @property
+    def support(self) -> NDArray:
+        """RETURNS (ndarray): How often each label is right, shape (n_labels,)."""
+        return (self.true + self.missed).sum(0)
+
+
+def answer(row: CatsRow) -> int:
+    """RETURNS (int): The right one of exclusive labels, -1 if it is none of them."""
+    best = int(numpy.argmax([value or 0.0 for value in row.gold]))
+    return best if row.gold[best] else -1
+
+
+def guess(row: CatsRow) -> int:
+    """RETURNS (int): The predicted one of exclusive labels."""
+    return int(numpy.argmax(row.scores))
+
+
+def cats_rows(predictions: Predictions) -> List[Tuple[Row, CatsRow]]:
+    """RETURNS (List[Tuple[Row, CatsRow]]): The documents with annotated labels."""
+    return [(row, row.cats) for row in predictions.rows if row.cats is not None]
+
+
+def ents_rows(predictions: Predictions) -> List[Tuple[Row, EntsRow]]:
+    """RETURNS (List[Tuple[Row, EntsRow]]): The documents with annotated entities."""
+    return [(row, row.ents) for row in predictions.rows if row.ents is not None]
+
+
+def count_cats(predictions: Predictions) -> Optional[Counts]:
+    """Count labels of documents, as spaCy's scorer does.
+
+    predictions (Predictions): The predictions.
+    RETURNS (Optional[Counts]): The counts, or None without annotated labels.
+    """
+    rows = [cats for _, cats in cats_rows(predictions)]
+    if not rows:
+        return None
+    shape = len(rows), len(predictions.labels)
+    true, false, missed = (numpy.zeros(shape, dtype=numpy.int32) for _ in range(3))
+    for i, row in enumerate(rows):
+        if predictions.exclusive:
+            right, found = answer(row), guess(row)
+            if right == found:
+                true[i, right] = 1
+            else:
+                false[i, found] = 1
+                if right >= 0:
+                    missed[i, right] = 1
+            continue
+        for j, (gold, score) in enumerate(zip(row.gold, row.scores, strict=True)):
+            if gold is not None:
+                found_it = score >= predictions.threshold
+                true[i, j] = found_it and gold > 0
+                false[i, j] = found_it and gold == 0
+                missed[i, j] = not found_it and gold > 0
+    return Counts(predictions.labels, true, false, missed)
+
+
+def count_ents(predictions: Predictions) -> Optional[Counts]:
+    """Count entities, right if both boundaries and the type are.
+
+    predictions (Predictions): The predictions.
+    RETURNS (Optional[Counts]): The counts, or None where nothing is annotated or predicted.
+    """
+    rows = [ents for _, ents in ents_rows(predictions)]
+    labels = sorted({e[2] for row in rows for e in (*row.gold, *row.found)})
+    if not labels:
+        return None
+    column = {label: j for j, label in enumerate(labels)}
+    shape = len(rows), len(labels)
+    true, false, missed = (numpy.zeros(shape, dtype=numpy.int32) for _ in range(3))
+    for i, row in enumerate(rows):
+        gold = set(row.gold)
+        for entity in row.found:
+            (true if entity in gold else false)[i, column[entity[2]]] += 1
+        for entity in gold - set(row.found):
+            missed[i, column[entity[2]]] += 1
+    return Counts(labels, true, false, missed)
+
+
+def confusion_cats(predictions: Predictions) -> Dict[Tuple[str, str], int]:
+    """RETURNS (Dict[Tuple[str, str], int]): Documents by right and predicted exclusive label."""
+    cells: Counter[Tuple[str, str]] = Counter()
+    for _, row in cats_rows(predictions):
+        right = answer(row)
+        gold = predictions.labels[right] if right >= 0 else OTHER
+        cells[gold, predictions.labels[guess(row)]] += 1
+    return cells
+
+
+def confusion_ents(predictions: Predictions) -> Dict[Tuple[str, str], int]:
+    """Count entities by right and predicted type; they are the same entity if both boundaries are.
+
+    predictions (Predictions): The predictions.
+    RETURNS (Dict[Tuple[str, str], int]): The counts; `NONE` is the predicted type of a missed
+        entity and the right type of a spurious one.
+    """
+    cells: Counter[Tuple[str, str]] = Counter()
+    for _, row in ents_rows(predictions):
+        gold = {(start, end): label for start, end, label in row.gold}
+        found = {(start, end): label for start, end, label in row.found}
+        for place in gold.keys() | found.keys():
+            cells[gold.get(place, NONE), found.get(place, NONE)] += 1
+    return cells
+
+
+# What can be wrong with an entity, in the order of the table.
+KINDS = ("right", "wrong type", "wrong boundary", "wrong boundary and type", "spurious", "missed")
+
+
+def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
+    """Count what is right and wrong with entities.
+
+    predictions (Predictions): The predictions.
+    RETURNS (Dict[str, int]): A number for each of KINDS. All but "missed" are predicted entities,
+        which overlap gold ones with another type or boundary, or none (spurious); "missed" are
+        gold entities that no predicted one overlaps.
+    """
+    kinds = dict.fromkeys(KINDS, 0)
+    for _, row in ents_rows(predictions):
+        for entity in row.found:
+            kinds[kind_of(entity, row.gold)] += 1
+        kinds["missed"] += sum(not _overlapping(entity, row.found) for entity in row.gold)
+    return kinds
+
+
+def kind_of(entity: Tuple[int, int, str], gold: Sequence[Tuple[int, int, str]]) -> str:
+    """RETURNS (str): Which of KINDS a predicted entity is."""
+    near = _overlapping(entity, gold)
+    if entity in near:
+        return "right"
+    if any(other[:2] == entity[:2] for other in near):
+        return "wrong type"
+    if any(other[2] == entity[2] for other in near):
+        return "wrong boundary"
+    return "wrong boundary and type" if near else "spurious"
+
+
+def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
+    """RETURNS (Tuple[List[float], List[bool]]): How sure each answer was, and whether it was right:
+    of exclusive labels the predicted one, of independent ones each yes or no."""
+    confidence: List[float] = []
+    correct: List[bool] = []
+    for _, row in cats_rows(predictions):
+        if predictions.exclusive:
+            found = guess(row)
+            confidence.append(row.scores[found])
+            correct.append(answer(row) == found)
+            continue
+        for gold, score in zip(row.gold, row.scores, strict=True):
+            if gold is not None:
+                confidence.append(max(score, 1 - score))
+                correct.append((score >= 0.5) == (gold > 0))
+    return confidence, correct
+
+
+def confidence_ents(predictions: Predictions) -> Tuple[List[float], List[bool]]:
+    """RETURNS (Tuple[List[float], List[bool]]): The probability of each predicted entity that has
+    one, and whether the entity was right."""
+    pairs = [
+        (score, entity in row.gold)
+        for _, row in ents_rows(predictions)
+        for entity, score in zip(row.found, row.scores, strict=True)
+        if score is not None
+    ]
+    return [score for score, _ in pairs], [right for _, right in pairs]
+
+
+def _overlapping(
+    entity: Tuple[int, int, str], others: Sequence[Tuple[int, int, str]]
+) -> List[Tuple[int, int, str]]:
+    return [other for other in others if other[0] < entity[1] and entity[0] < other[1]]

@@ -1,0 +1,82 @@
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_metrics import cats_predictions, ents_predictions, plain_scores
+
+from spacy_reprtune.reporting import bootstrap
+from spacy_reprtune.reporting.bootstrap import _auc, _draws, label_f, macro_auc, macro_f, micro_f
+from spacy_reprtune.reporting.counts import Counts, count_cats, count_ents
+from spacy_reprtune.reporting.predictions import CatsRow, Predictions, Row
+
+
+def test_scores_of_the_documents_as_they_are_are_those_of_the_file():
+    predictions = cats_predictions(0.7)
+    scores, counts = plain_scores(predictions), count_cats(predictions)
+    n_docs = len(predictions.rows)
+    for statistic, expected in (
+        (macro_f(counts), scores["cats_macro_f"]),
+        (micro_f(counts), scores["cats_micro_f"]),
+        (label_f(counts, "FAIR"), scores["cats_f_per_type"]["FAIR"]["f"]),
+    ):
+        sampled = bootstrap.bootstrap(n_docs, statistic)
+        assert sampled.value == pytest.approx(expected, abs=1e-6)
+        low, high = sampled.interval
+        assert low < sampled.value < high
+    counts = count_ents(ents_predictions())
+    sampled = bootstrap.bootstrap(40, micro_f(counts))
+    assert sampled.value == pytest.approx(plain_scores(ents_predictions())["ents_f"], abs=1e-6)
+
+
+def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution():
+    """For a share of independent documents the exact answer is known."""
+    n_docs, share = 400, 0.8
+    true = (numpy.arange(n_docs) < share * n_docs).astype("i")[:, None]
+    counts = Counts(["A"], true, 1 - true, 1 - true)
+    low, high = bootstrap.bootstrap(n_docs, micro_f(counts)).interval
+    half = 1.96 * (share * (1 - share) / n_docs) ** 0.5
+    assert low == pytest.approx(share - half, abs=0.006)
+    assert high == pytest.approx(share + half, abs=0.006)
+
+
+def test_draws_have_as_many_documents_as_there_are_and_repeat():
+    first, second = (numpy.concatenate(list(_draws(50))) for _ in range(2))
+    assert first.shape == (bootstrap.RESAMPLES, 50)
+    assert (first.sum(1) == 50).all() and (first == second).all()
+
+
+def test_a_label_that_is_nowhere_counts_as_zero_and_one_that_was_not_drawn_is_left_out():
+    ones = numpy.array([[1, 0, 0], [0, 1, 0]], dtype="i")
+    counts = Counts(["A", "B", "NOWHERE"], ones, 0 * ones, 0 * ones)
+    weights = numpy.array([[1, 1], [2, 0]], dtype="f")
+    assert macro_f(counts)(weights).tolist() == pytest.approx([2 / 3, 1 / 2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans(), st.integers(0, 3)),
+        min_size=2,
+        max_size=20,
+    )
+)
+def test_weighted_areas_are_those_of_scikit_learn(drawn):
+    from sklearn.metrics import roc_auc_score
+
+    scores, gold, weights = (numpy.array(column) for column in zip(*drawn, strict=True))
+    repeated = numpy.repeat(numpy.arange(len(gold)), weights)
+    area = _auc(scores, gold.astype(float), weights[None].astype("f"))[0]
+    if len(set(gold[repeated].tolist())) == 2:
+        assert area == pytest.approx(roc_auc_score(gold[repeated], scores[repeated]))
+    else:
+        assert area == 0
+
+
+def test_values_that_are_not_known_are_no_part_of_an_area():
+    rows = [
+        Row("a", CatsRow([1.0, None], [0.9, 0.1])),
+        Row("b", CatsRow([0.0, 1.0], [0.2, 0.8])),
+        Row("c", CatsRow([None, 0.0], [1.0, 0.9])),
+    ]
+    statistic = macro_auc(Predictions(["A", "B"], False, 0.5, {}, rows))
+    assert statistic(numpy.ones((1, 3), dtype="f")).tolist() == [0.5]

@@ -1,0 +1,169 @@
+import json
+
+import pytest
+import srsly
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_metrics import cats_predictions, plain_scores, write_project
+
+from spacy_reprtune.reporting.files import find_metrics, read_training_log
+from spacy_reprtune.reporting.groups import behind, make_groups
+from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
+from spacy_reprtune.reporting.table import read_scores
+
+
+def find(folder):
+    return find_metrics(folder / "metrics", corpus=folder / "corpus", training=folder / "training")
+
+
+@pytest.fixture
+def project(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def test_files_are_known_by_what_is_in_them(project):
+    metrics = find(project)
+    assert [recipe.name for recipe in metrics.recipes] == ["frozen", "joint", "ner"]
+    assert list(metrics.sweeps) == ["sweep"] and list(metrics.checks) == ["check"]
+    assert list(metrics.learning_curves) == ["learning-curve"] and list(metrics.packages)
+    assert [run.name for run in metrics.pretrainings] == ["mlm"]
+    assert list(metrics.manifests) == ["corpus"]
+    assert metrics.problems == [] and not any(recipe.missing for recipe in metrics.recipes)
+
+
+def test_the_results_table_is_as_if_the_other_files_were_not_there(project):
+    _, rows = read_scores(project / "metrics")
+    assert [row[0] for row in rows] == ["frozen", "joint", "ner"]
+
+
+def test_a_log_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
+    path = tmp_path / "x.training.jsonl"
+    lines = [
+        {"kind": "start"},
+        {"kind": "evaluation", "step": 0, "seconds": 1.0},
+        {"kind": "evaluation"},
+        {"kind": "evaluation", "step": 5, "seconds": "soon", "score": 0.5},
+        [1, 2],
+    ]
+    text = "\n".join(json.dumps(line) for line in lines) + '\n{"kind": "evaluation", "st'
+    path.write_text(text, encoding="utf8")
+    log = read_training_log(path)
+    assert [row["step"] for row in log.evaluations] == [0, 5]
+    assert log.seconds == 1.0 and not log.finished and log.peak_memory_mb is None
+
+
+def test_of_several_trainings_in_one_log_the_last_one_counts(tmp_path):
+    path = tmp_path / "x.training.jsonl"
+    first = [{"kind": "start"}, {"kind": "end", "seconds": 99.0, "peak_memory_mb": 9999}]
+    last = [{"kind": "start"}, {"step": 0, "score": 0.1}, {"kind": "end", "seconds": 5.0}]
+    srsly.write_jsonl(path, first + last)
+    log = read_training_log(path)
+    assert (log.seconds, log.finished, log.peak_memory_mb) == (5.0, True, None)
+    assert len(log.evaluations) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["{not json", "[]", "7", '{"speed": 1', '{"points": [], "runs": []}']
+)
+def test_a_broken_file_is_a_problem_and_not_an_error(project, content):
+    (project / "metrics" / "sweep.json").write_text(content, encoding="utf8")
+    metrics = find(project)
+    assert len(metrics.problems) == 1 and "sweep.json" in metrics.problems[0]
+    assert not metrics.sweeps and len(metrics.recipes) == 3
+
+
+def test_predictions_of_another_evaluation_are_left_out(project):
+    path = project / "metrics" / "joint.json"
+    write_predictions(cats_predictions(0.5, seed=7), predictions_path(path))
+    metrics = find(project)
+    assert "another evaluation" in metrics.problems[0]
+    (joint,) = [recipe for recipe in metrics.recipes if recipe.name == "joint"]
+    assert joint.predictions is None and joint.score("cats_macro_f") is not None
+
+
+def test_a_pipeline_on_another_set_has_the_log_of_its_training(project):
+    metrics = project / "metrics"
+    scores = plain_scores(cats_predictions(0.9))
+    run = {"model": "training/joint/model-best"}
+    srsly.write_json(metrics / "joint-other.json", {**scores, "speed": 1.0, "run": run})
+    (other,) = [recipe for recipe in find(project).recipes if recipe.name == "joint-other"]
+    assert other.log is not None and other.log.seconds == 95.0
+    assert other.missing == ["joint-other.predictions.jsonl.gz"]
+
+
+def test_recipes_are_compared_on_the_same_documents_alone(project):
+    groups = make_groups(find(project))
+    assert [(group.kind, group.score) for group in groups] == [
+        ("cats", "macro F"),
+        ("ents", "entity F"),
+    ]
+    joint, frozen = groups[0].entries
+    assert (joint.name, frozen.name) == ("joint", "frozen")
+    gap, low, high = behind(frozen, joint)
+    assert gap == pytest.approx(joint.value - frozen.value) and low < gap < high
+    frozen.recipe.predictions.rows[0].text = "another text"
+    assert behind(frozen, joint) is None
+
+
+def test_scores_of_nothing_are_no_recipe(project):
+    """A classifier on texts without labels: spaCy writes 0, the component no calibration error."""
+    path = project / "metrics" / "ner.json"
+    scores = srsly.read_json(path)
+    scores.update(cats_score=0.0, cats_score_desc="macro F", cats_micro_f=0.0, cats_ece=None)
+    srsly.write_json(path, scores)
+    (project / "metrics" / "ner.predictions.jsonl.gz").unlink()
+    cats, _ = make_groups(find(project))
+    assert [entry.name for entry in cats.entries] == ["joint", "frozen"]
+
+
+def test_nothing_at_all_is_a_clear_error(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "other.json").write_text("{}", encoding="utf8")
+    with pytest.raises(ValueError, match="Begin with: python -m spacy reprtune evaluate"):
+        find(tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(key=st.integers(0), value=json_values)
+def test_no_wrong_value_anywhere_stops_a_report(tmp_path_factory, key, value):
+    """Any one value of any file is replaced by any other one."""
+    from spacy_reprtune.reporting.page import to_html, to_markdown
+    from spacy_reprtune.reporting.report import make_report
+
+    folder = write_project(tmp_path_factory.mktemp("p") / "project")
+    files = sorted(folder.rglob("*.json"))
+    path = files[key % len(files)]
+    content = srsly.read_json(path)
+    places = list(_places(content))
+    parent, name = places[key % len(places)]
+    parent[name] = value
+    path.write_text(json.dumps(content), encoding="utf8")
+    _, sections = make_report(
+        folder / "metrics", corpus=folder / "corpus", training=folder / "training"
+    )
+    assert "</html>" in to_html(sections, title="x") and to_markdown(sections)
+
+
+def _places(content):
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for name, value in list(items):
+        yield content, name
+        if isinstance(value, (dict, list)):
+            yield from _places(value)
+
+
+def test_losses_are_by_step(tmp_path):
+    """spaCy adds losses up from evaluation to evaluation; the first is of step 0 alone."""
+    from spacy_reprtune.reporting.sections.curves import _losses
+
+    path = tmp_path / "x.training.jsonl"
+    rows = [{"step": 0, "losses": {"a": 2.0}}, {"step": 10, "losses": {"a": 5.0, "b": 10.0}}]
+    srsly.write_jsonl(path, rows)
+    assert _losses(read_training_log(path)) == ([0.0, 10.0], [2.0, 1.5])

@@ -1,0 +1,238 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+import srsly
+from made_up_metrics import HOSTILE, cats_predictions, ents_predictions, write_project, write_recipe
+from typer.testing import CliRunner
+
+from spacy_reprtune.cli import reprtune_cli
+
+SECTIONS = [
+    *("recipes", "classes", "confusion", "curves", "training", "freezing", "few-shot"),
+    *("pretraining", "errors", "data", "files"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The project, its page and its Markdown. Not to be changed."""
+    project = write_project(tmp_path_factory.mktemp("whole") / "project")
+    return project, *report(project)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def report(project, *options):
+    """The page and the Markdown that the command writes."""
+    html, markdown = project / "out" / "report.html", project / "out" / "report.md"
+    args = ["report", project / "metrics", "--output", html, "--markdown", markdown, *options]
+    done = CliRunner().invoke(reprtune_cli, [str(arg) for arg in args])
+    assert done.exit_code == 0, done.output
+    return html.read_text(encoding="utf8"), markdown.read_text(encoding="utf8")
+
+
+class Page(HTMLParser):
+    """Notes what a browser would load or run, and whether tags match."""
+
+    VOID = {"meta", "link", "img", "br", "hr", "input", "image"}
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.ids, self.links, self.bad, self.open = [], [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "xlink:href", "src", "srcset", "data", "action", "poster"):
+                self.links.append(value)
+            if name.startswith("on") or (name in ("style",) and "url(" in value.lower()):
+                self.bad.append((tag, name, value))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def check_self_contained(html):
+    page = Page(html)
+    assert page.open == []
+    assert not {"script", "link", "iframe", "object", "embed", "img", "image"} & set(page.tags)
+    assert all(link.startswith("#") for link in page.links)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    outside = [b for b in page.bad if not re.fullmatch(r"[^(]*url\(#[\w-]+\)[^(]*", b[2])]
+    assert outside == []
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_the_page_is_one_file_that_needs_no_network_and_runs_nothing(whole):
+    _, html, _ = whole
+    check_self_contained(html)
+    assert "http:" not in html and "https:" not in html
+    assert "default-src 'none'" in html and "prefers-color-scheme: dark" in html
+    assert 'name="viewport"' in html
+
+
+def test_every_part_is_there_and_nothing_is_missing(whole):
+    _, html, markdown = whole
+    page = Page(html)
+    assert [i for i in page.ids if i in SECTIONS] == SECTIONS
+    assert "Missing" not in html and "Missing" not in markdown
+    # Scores twice, two curves each for labels and entities, three of training, three experiments.
+    assert page.tags.count("svg") == 1 + 4 + 3 + 3
+
+
+def test_the_numbers_are_those_of_the_files(whole):
+    project, html, markdown = whole
+    scores = srsly.read_json(project / "metrics" / "joint.json")
+    for page in (html, markdown):
+        assert f"{scores['cats_macro_f']:.3f}" in page
+        assert f"{scores['cats_f_per_type']['FAIR']['f']:.3f}" in page
+        # Training time and memory, documents a second, memory and size of the pipeline.
+        for number in ("95 s", "2,346", "123", "1,234", "91.2", "0.043"):
+            assert number in page
+        for number in ("0.823", "30 s", "3.142", "2.718", "23.14", "0.800 ± 0.020"):
+            assert number in page
+    assert "3 texts twice." in html and "textcat_x" in html and "numpy" in html
+
+
+def test_the_best_recipe_is_named_and_marked(whole):
+    _, html, markdown = whole
+    assert "joint has the highest macro F" in html
+    assert "It is better than frozen beyond chance." in html
+    (row,) = [r for r in markdown.splitlines() if r.startswith("| joint |") and "95 s" in r]
+    assert re.match(r"\| joint \| \*\*0\.\d{3}\*\* \| 0\.\d{3}–0\.\d{3} \|", row)
+
+
+@pytest.mark.parametrize(
+    "gone, said",
+    [
+        ("metrics/joint.predictions.jsonl.gz", "metrics/joint.predictions.jsonl.gz"),
+        ("metrics/ner.training.jsonl", "metrics/ner.training.jsonl"),
+        ("metrics/sweep.json", "metrics/sweep.json"),
+        ("metrics/learning-curve.json", "metrics/learning-curve.json"),
+        ("metrics/check.json", "metrics/check.json"),
+        ("corpus/manifest.json", "corpus/manifest.json"),
+        ("training/mlm/report.json", "training/NAME/report.json"),
+        ("training/mlm/log.jsonl", "training/mlm/log.jsonl"),
+    ],
+)
+def test_what_is_missing_is_said_to_be_missing(project, gone, said):
+    (project / gone).unlink()
+    html, markdown = report(project)
+    missing = re.findall(r'<p class="missing">.*?</p>', html, re.DOTALL)
+    assert len(missing) == 1 and said in missing[0]
+    assert markdown.count("Missing: ") == 1
+    assert [i for i in Page(html).ids if i in SECTIONS] == SECTIONS
+
+
+def test_half_of_the_metrics_is_enough(project):
+    """What `spacy evaluate` alone leaves: scores of two recipes."""
+    for path in project.rglob("*"):
+        if path.is_file() and path.name not in ("joint.json", "frozen.json"):
+            path.unlink()
+    html, _ = report(project)
+    check_self_contained(html)
+    assert [i for i in Page(html).ids if i in SECTIONS] == SECTIONS
+    assert html.count("Missing:") >= 8
+    assert "joint has the highest macro F" in html and "beyond chance" not in html
+
+
+def test_a_check_alone_is_enough(project):
+    for path in project.rglob("*"):
+        if path.is_file() and path.name != "check.json":
+            path.unlink()
+    html, _ = report(project)
+    assert "3 texts twice." in html and "Scores of recipes (metrics/RECIPE.json)" in html
+
+
+def test_a_broken_file_is_named_at_the_top(project):
+    (project / "metrics" / "sweep.json").write_text('{"points": ', encoding="utf8")
+    (project / "metrics" / "ner.predictions.jsonl.gz").write_bytes(b"nothing of the kind")
+    html, _ = report(project)
+    top = html[: html.index('<section id="recipes"')]
+    assert "sweep.json can&#39;t be read" in top or "sweep.json can't be read" in top
+    assert "ner.predictions.jsonl.gz is not what" in top
+
+
+def test_nothing_to_show_is_an_error_and_writes_nothing(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    out = tmp_path / "report.html"
+    args = ["report", str(tmp_path / "metrics"), "--output", str(out)]
+    done = CliRunner().invoke(reprtune_cli, args)
+    assert done.exit_code == 1 and "reprtune evaluate" in done.output and not out.exists()
+
+
+def test_hostile_text_stays_text(project):
+    """In texts, labels, names of files, messages, and whatever else comes from outside."""
+    metrics = project / "metrics"
+    cats = cats_predictions(0.5)
+    cats.labels = [f"{label}{HOSTILE}" for label in cats.labels]
+    for row in cats.rows:
+        row.text = HOSTILE * 3
+    write_recipe(metrics, "joint<b>", cats, 95.0)
+    ents = ents_predictions()
+    for row in ents.rows:
+        row.text = row.text[:26] + HOSTILE
+        row.ents.gold, row.ents.found = (
+            [(*e[:2], e[2] + HOSTILE) for e in x] for x in (row.ents.gold, row.ents.found)
+        )
+    write_recipe(metrics, "ner", ents, 60.0)
+    for path in (metrics / "check.json", project / "training" / "mlm" / "report.json"):
+        text = path.read_text(encoding="utf8")
+        text = text.replace("3 texts twice.", HOSTILE.replace('"', "'"))
+        path.write_text(text.replace("A [MASK].", HOSTILE.replace('"', "'")), encoding="utf8")
+    srsly.write_json(project / "corpus" / "manifest.json", {"packages": {HOSTILE: HOSTILE}})
+    html, markdown = report(project, "--title", HOSTILE)
+    check_self_contained(html)
+    assert "&lt;script&gt;" in html and "<b>" not in html
+    assert "{braces}" in html and "$x$" in html
+    assert not re.search(r"(?<!\\)<(script|img|b)", markdown)
+
+
+def test_many_labels_make_a_matrix_that_can_be_read(project):
+    cats = cats_predictions(0.5)
+    cats.labels = [f"L{i:02}" for i in range(40)]
+    for i, row in enumerate(cats.rows):
+        row.cats.gold = [float(j == i % 40) for j in range(40)]
+        row.cats.scores = [float(j == (i * 7) % 40) for j in range(40)]
+    write_recipe(project / "metrics", "joint", cats, 95.0)
+    html, _ = report(project)
+    matrices = re.findall(r'<table class="matrix">.*?</table>', html, re.DOTALL)
+    assert sum("(all others)" in matrix for matrix in matrices) == 1
+    assert all(matrix.count("<tr>") <= 21 for matrix in matrices)
+
+
+def test_the_same_files_give_the_same_page(whole):
+    project, html, markdown = whole
+    assert report(project) == (html, markdown)
+
+
+def test_independent_labels_have_no_matrix(project):
+    cats = cats_predictions(0.8)
+    cats.exclusive, cats.threshold = False, 0.5
+    write_recipe(project / "metrics", "many", cats, 95.0)
+    path = project / "metrics" / "many.json"
+    scores = srsly.read_json(path)
+    srsly.write_json(path, {**scores, "cats_score": 0.91, "cats_score_desc": "macro AUC"})
+    cats.scores["cats_score"] = 0.91
+    from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
+
+    write_predictions(cats, predictions_path(path))
+    html, _ = report(project)
+    assert "Labels of texts, by macro AUC" in html and "none is taken for another" in html
+    assert "right: no" in html or "right: yes" in html
