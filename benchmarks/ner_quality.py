@@ -120,7 +120,8 @@ def make_system(
 ) -> System:
     """Build a system, ready to train.
 
-    recipe (str): One of RECIPES.
+    recipe (str): One of RECIPES; or, for the comparison of speed, "hf_tuned" or
+        "spacy_transformers_grouped", with batches grouped by length.
     train (List[Tagged]): The training data.
     epochs (int): How often each text will be seen: the length of the schedule.
     precision (str): "fp32" or "bf16".
@@ -128,10 +129,12 @@ def make_system(
     RETURNS (System): The system.
     """
     steps = epochs * -(-len(train) // size)
-    if recipe == "hf":
-        return HFTokenClassification(precision, labels_of(train), steps, LEARN_RATE)
-    if recipe == "spacy_transformers":
-        return SpacyNer(spacy_transformers_ner, random_batches, train, steps, LEARN_RATE)
+    if recipe.startswith("hf"):
+        labels, tuned = labels_of(train), recipe == "hf_tuned"
+        return HFTokenClassification(precision, labels, steps, LEARN_RATE, tuned=tuned)
+    if recipe.startswith("spacy_transformers"):
+        batcher = batches_by_length if recipe.endswith("grouped") else random_batches
+        return SpacyNer(spacy_transformers_ner, batcher, train, steps, LEARN_RATE)
     build = partial(reprtune_ner, precision, **VARIANTS.get(recipe, {}))
     return SpacyNer(build, partial(batches_by_length, size=size), train, steps, LEARN_RATE)
 
