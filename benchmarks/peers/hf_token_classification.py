@@ -18,6 +18,9 @@ from benchmarks.pipelines import BATCH_SIZE, GRAD_CLIP, WARMUP, WEIGHT_DECAY
 MAX_LENGTH = 512
 PREDICT_BATCH = 128
 
+# Rows for the collator, and which words of each item have a piece in its row.
+Encoded = Tuple[List[Dict[str, List[int]]], List[List[int]]]
+
 
 class HFTokenClassification:
     """`AutoModelForTokenClassification` and a plain torch loop."""
@@ -52,7 +55,7 @@ class HFTokenClassification:
         self.tuned = tuned
         self.tags = ["O", *(f"{kind}-{label}" for label in labels for kind in "BI")]
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
-        self._encoded: Dict[int, Tuple[List[Tagged], List[Dict[str, List[int]]]]] = {}
+        self._encoded: Dict[int, Tuple[List[Tagged], Encoded]] = {}
         self.collate = DataCollatorForTokenClassification(self.tokenizer)
         self.model = AutoModelForTokenClassification.from_pretrained(
             directory, num_labels=len(self.tags)
@@ -71,7 +74,7 @@ class HFTokenClassification:
         """Update on all items once, from words on."""
         import torch
 
-        rows = self._encode(items)
+        rows, _ = self._encode(items)
         self.model.train()
         for batch in self._batches(rows, seed):
             with autocast(self.precision):
@@ -86,7 +89,7 @@ class HFTokenClassification:
         """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
         import torch
 
-        rows = self._encode(items)
+        rows, words = self._encode(items)
         by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         found: Dict[int, Any] = {}
         self.model.eval()
@@ -96,20 +99,22 @@ class HFTokenClassification:
                 batch = self.collate([rows[i] for i in indices])
                 best = self.model(**batch).logits.argmax(dim=2)
                 for i, row, gold in zip(indices, best, batch["labels"], strict=True):
-                    tags = [self.tags[tag] for tag in row[gold != -100].tolist()]
-                    # Words beyond the longest input have no prediction.
-                    tags += ["O"] * (len(items[i].words) - len(tags))
+                    # Words without a piece, or beyond the longest input, have no prediction.
+                    tags = ["O"] * len(items[i].words)
+                    best_tags = row[gold != -100].tolist()
+                    for word, tag in zip(words[i], best_tags, strict=True):
+                        tags[word] = self.tags[tag]
                     found[i] = entities_of_tags(tags)
         return [found[i] for i in range(len(items))]
 
-    def _encode(self, items: List[Tagged]) -> List[Dict[str, List[int]]]:
-        """The pieces of each item; a set is tokenized once."""
+    def _encode(self, items: List[Tagged]) -> Encoded:
+        """The pieces of each item, and its words that have any; a set is tokenized once."""
         if id(items) not in self._encoded:
             # With the items, which keeps their id from being another list's.
             self._encoded[id(items)] = items, self._tokenize(items)
         return self._encoded[id(items)][1]
 
-    def _tokenize(self, items: List[Tagged]) -> List[Dict[str, List[int]]]:
+    def _tokenize(self, items: List[Tagged]) -> Encoded:
         # padding=False matters: this tokenizer's file asks for a fixed 128.
         encoded = self.tokenizer(
             [item.words for item in items],
@@ -118,16 +123,19 @@ class HFTokenClassification:
             max_length=MAX_LENGTH,
             padding=False,
         )
-        rows = []
+        numbers = {tag: i for i, tag in enumerate(self.tags)}
+        rows, words = [], []
         for i, item in enumerate(items):
-            tags = [self.tags.index(tag) for tag in bio_tags(item)]
+            # Labels that are not in the training data have no number, and are not predicted.
+            tags = [numbers.get(tag, 0) for tag in bio_tags(item)]
             labels, before = [], None
             for word in encoded.word_ids(i):
                 labels.append(tags[word] if word is not None and word != before else -100)
                 before = word
             row = {key: encoded[key][i] for key in ("input_ids", "attention_mask")}
             rows.append({**row, "labels": labels})
-        return rows
+            words.append(sorted({word for word in encoded.word_ids(i) if word is not None}))
+        return rows, words
 
     def _batches(self, rows: List[Any], seed: int) -> Iterator[List[Any]]:
         indices = order(len(rows), seed)
