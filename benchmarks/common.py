@@ -75,14 +75,16 @@ def seed_range(args: argparse.Namespace) -> range:
     return range(args.first_seed, args.first_seed + args.seeds)
 
 
-def fix_threads(threads: int) -> None:
+def fix_threads(threads: int, *, cores: bool = True) -> None:
     """Give this process and its children the same number of threads, and of cores to run on.
 
     Without the second, a pipeline that tokenises in a thread of its own would get a core more.
 
     threads (int): How many.
+    cores (bool): Whether to fix the cores as well. They are the first ones, so processes that run
+        side by side, and take no time, would be on the same.
     """
-    if hasattr(os, "sched_setaffinity"):
+    if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)

@@ -3,83 +3,77 @@
 MiniLM-L6, everything trainable, two epochs of batches of 16 sentences, lr 1e-4 with linear warm-up
 over a tenth and linear decay. F1 is that of exact entities on the test set. Every system gets the
 words of the data set, so tokenization makes no difference. Batches are grouped by length in this
-project, and random in the peers' documentation.
+project, and random in the peers' documentation; `_tuned` and `_grouped` are the peers with such
+batches as well.
 
-`conll2003` is this project alone: whole documents, and the same sentence by sentence, both in steps
-of about 250 words. `--variants` compares this project's own settings.
+On `conll2003`, `ours` trains on whole documents and `sentences` on the same sentence by sentence,
+both in steps of about 250 words. The other recipes are this project with other settings.
+
+The quality part can be killed and goes on with the same `--results`; several processes with the
+same file share the work. Its times mean nothing, so it may run beside others:
+
+    python -m benchmarks.ner --parts quality --threads 1 --results FILE
+    python -m benchmarks.ner --parts speed
 """
 
 import argparse
-import itertools
 import statistics
-from typing import Any, Callable, Dict, List, Optional, Protocol, Tuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
 
 from benchmarks import common
 from benchmarks.common import headline_precision, log, mean_std, order, ratio
-from benchmarks.data import NER_FILES, Tagged, documents, tagged
-from benchmarks.ner_pipelines import (
-    LEARN_RATE,
-    VARIANTS,
-    SpacyNer,
-    make_docs,
-    make_examples,
-    reprtune_ner,
+from benchmarks.data import NER_FILES, Tagged, tagged
+from benchmarks.ner_pipelines import make_docs
+from benchmarks.ner_quality import (
+    RECIPES,
+    WHOLE_DOCUMENTS,
+    Splits,
+    make_system,
+    measure_quality,
 )
-from benchmarks.peers.hf_token_classification import HFTokenClassification
-from benchmarks.peers.spacy_transformers_ner import spacy_transformers_ner
-from benchmarks.pipelines import BATCH_SIZE, batches_by_length, random_batches
+from benchmarks.pipelines import BATCH_SIZE
 
+PARTS = ("speed", "quality")
 SPEED_DATASET = "ncbi_disease"
-WHOLE_DOCUMENTS = "conll2003"
-# A step of 16 sentences of conll2003 has as many words as one document.
-DOCUMENT_BATCH = 1
 WARM_UP_STEPS = 5
 CHUNK_STEPS = 60
 QUICK_CHUNK_STEPS = 3
 QUICK_ITEMS = 160
 PIPE_BATCH_SIZE = 128
 
-Splits = Dict[str, List[Tagged]]
-
-
-class System(Protocol):
-    """An entity recognizer that trains and predicts."""
-
-    def train(self, items: List[Tagged], seed: int) -> None: ...
-
-    def predict(self, items: List[Tagged]) -> List[Any]: ...
-
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=3, repeats=5)
-    parser.add_argument("--datasets", default=",".join(NER_FILES), help="which data sets")
-    parser.add_argument("--variants", default="", help=f"of {','.join(VARIANTS)}: also train these")
-    parser.add_argument("--epochs", type=int, default=2, help="epochs of each training")
-    parser.add_argument(
-        "--only", choices=("speed", "quality"), default=None, help="leave the other part out"
-    )
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    add("--sets", nargs="+", choices=NER_FILES, default=list(NER_FILES), help="of the quality part")
+    add("--recipes", nargs="+", choices=RECIPES, default=[], help="instead of those of the claims")
+    add("--epochs", type=int, default=2, help="epochs of each training")
+    add("--train-texts", type=int, default=0, help="training sentences, 0 for all")
+    add("--results", type=Path, default=None, help="JSON lines of finished trainings, to go on")
     args = parser.parse_args(argv)
-    names = [name for name in args.datasets.split(",") if name]
-    variants = [name for name in args.variants.split(",") if name]
-    for wrong in [n for n in names if n not in NER_FILES] + [
-        v for v in variants if v not in VARIANTS
-    ]:
-        common.fail(f"{wrong!r} is no data set and no variant of this benchmark")
-    data = {name: tagged(args, name) for name in dict.fromkeys([*names, SPEED_DATASET])}
-    common.fix_threads(args.threads)
+    speed, quality = ("speed" in args.parts), ("quality" in args.parts)
+    common.fix_threads(args.threads, cores=speed)
+    if args.quick:
+        args.sets = [name for name in args.sets if name != WHOLE_DOCUMENTS]
+        args.seeds, args.repeats, args.epochs = 1, 3, 1
+    names = dict.fromkeys([*(args.sets if quality else []), *([SPEED_DATASET] if speed else [])])
+    data = {name: tagged(args, name) for name in names}
     if args.quick:
         data = {name: quick(splits) for name, splits in data.items()}
-        names = [name for name in names if name != WHOLE_DOCUMENTS]
-        args.seeds, args.repeats, args.epochs = 1, 3, 1
     figures: Dict[str, Any] = {"precision": headline_precision()}
-    if args.only != "quality":
-        makers = system_makers(data[SPEED_DATASET]["train"], args.epochs)
-        figures.update(time_training(makers, data[SPEED_DATASET]["train"], args))
+    if speed:
+        figures.update(time_training(data[SPEED_DATASET]["train"], args))
         figures.update(time_inference(data[SPEED_DATASET], args))
-    if args.only != "speed":
-        for name in names:
-            figures.update(measure_quality(name, data[name], variants, args))
+    if quality:
+        figures["epochs"] = args.epochs
+        figures.update(measure_quality({name: data[name] for name in args.sets}, args))
+        for error in ("ece_before", "ece_after"):
+            values = figures.get(f"{SPEED_DATASET}_{error}_per_seed")
+            figures.update(mean_std(error, values) if values else {})
     common.emit("ner", args, figures)
 
 
@@ -92,49 +86,7 @@ def quick(splits: Splits) -> Splits:
     }
 
 
-def labels_of(items: List[Tagged]) -> List[str]:
-    """RETURNS (List[str]): The labels, sorted."""
-    return sorted({label for item in items for _, _, label in item.entities})
-
-
-def ours(
-    train: List[Tagged], epochs: int, precision: str, *, size: int = BATCH_SIZE, **settings: Any
-) -> Callable[[], SpacyNer]:
-    """RETURNS (Callable): What makes this project's system anew, ready to train."""
-    steps = epochs * -(-len(train) // size)
-
-    def batcher(examples: List[Any], seed: int) -> Any:
-        return batches_by_length(examples, seed, size)
-
-    build = lambda: reprtune_ner(precision, **settings)  # noqa: E731
-    return lambda: SpacyNer(build, batcher, train, steps, LEARN_RATE)
-
-
-def system_makers(train: List[Tagged], epochs: int) -> Dict[str, Callable[[], System]]:
-    """RETURNS (Dict[str, Callable]): What makes each system anew, ready to train."""
-    steps = epochs * -(-len(train) // BATCH_SIZE)
-    labels = labels_of(train)
-
-    def stock(batcher: Any) -> Callable[[], System]:
-        return lambda: SpacyNer(spacy_transformers_ner, batcher, train, steps, LEARN_RATE)
-
-    def hf(precision: str) -> Callable[[], System]:
-        return lambda: HFTokenClassification(precision, labels, steps, LEARN_RATE)
-
-    makers: Dict[str, Callable[[], System]] = {
-        "ours_fp32": ours(train, epochs, "fp32"),
-        "hf_fp32": hf("fp32"),
-        "spacy_transformers": stock(random_batches),
-    }
-    if headline_precision() == "bf16":
-        makers["ours_bf16"] = ours(train, epochs, "bf16")
-        makers["hf_bf16"] = hf("bf16")
-    return makers
-
-
-def time_training(
-    makers: Dict[str, Callable[[], System]], train: List[Tagged], args: argparse.Namespace
-) -> Dict[str, Any]:
+def time_training(train: List[Tagged], args: argparse.Namespace) -> Dict[str, Any]:
     """Let every system train on the same chunk of sentences in turn.
 
     RETURNS (Dict[str, Any]): The speed-ups, and the sentences per second of each system.
@@ -144,7 +96,15 @@ def time_training(
     shuffled = order(len(train), 1)
     starts = [(i * size) % (len(train) - size + 1) for i in range(args.repeats)]
     chunks = [[train[i] for i in shuffled[start : start + size]] for start in starts]
-    systems = {name: make() for name, make in makers.items()}
+    best = headline_precision()
+    systems = {
+        f"{recipe}_{precision}": make_system(recipe, train, args.epochs, precision)
+        for precision in dict.fromkeys(["fp32", best])
+        for recipe in ("ours", "hf")
+    }
+    systems[f"hf_tuned_{best}"] = make_system("hf_tuned", train, args.epochs, best)
+    for recipe in ("spacy_transformers", "spacy_transformers_grouped"):
+        systems[recipe] = make_system(recipe, train, args.epochs, "fp32")
     log(f"warming up {len(systems)} systems")
     for system in systems.values():
         system.train(chunks[-1][: WARM_UP_STEPS * BATCH_SIZE], 0)
@@ -153,12 +113,17 @@ def time_training(
         for name, system in systems.items()
     }
     times = common.interleave(rounds, args.repeats)
-    best = headline_precision()
     figures: Dict[str, Any] = {}
     for name, peer, mine in (
         ("training_speedup_vs_hf", f"hf_{best}", f"ours_{best}"),
         ("training_speedup_vs_hf_fp32", "hf_fp32", "ours_fp32"),
+        ("training_speedup_vs_hf_tuned", f"hf_tuned_{best}", f"ours_{best}"),
         ("training_speedup_vs_spacy_transformers", "spacy_transformers", f"ours_{best}"),
+        (
+            "training_speedup_vs_spacy_transformers_grouped",
+            "spacy_transformers_grouped",
+            f"ours_{best}",
+        ),
         ("training_speedup_vs_spacy_transformers_fp32", "spacy_transformers", "ours_fp32"),
     ):
         figures.update(ratio(name, times[peer], times[mine]))
@@ -175,15 +140,15 @@ def time_inference(splits: Splits, args: argparse.Namespace) -> Dict[str, Any]:
     RETURNS (Dict[str, Any]): The speed-ups and the words per second.
     """
     common.seed_all(0)
-    steps = 3 if args.quick else 60
-    train = splits["train"][: steps * BATCH_SIZE]
-    fitted = ours(train, 1, "fp32")()
+    train = splits["train"][: BATCH_SIZE * (QUICK_CHUNK_STEPS if args.quick else CHUNK_STEPS)]
+    make: Callable[..., Any] = partial(make_system, train=train, epochs=1)
+    fitted = make("ours", precision="fp32")
     fitted.train(train, 0)
     pipelines = {"ours_fp32": fitted.nlp}
     if headline_precision() == "bf16":
-        pipelines["ours_bf16"] = ours(train, 1, "bf16")().nlp
+        pipelines["ours_bf16"] = make("ours", precision="bf16").nlp
         pipelines["ours_bf16"].get_pipe("ner").from_bytes(fitted.nlp.get_pipe("ner").to_bytes())
-    stock = SpacyNer(spacy_transformers_ner, random_batches, train, steps, LEARN_RATE)
+    stock = make("spacy_transformers", precision="fp32")
     stock.train(train, 0)
     pipelines["spacy_transformers"] = stock.nlp
     unique = {" ".join(item.words): item for item in [*splits["test"], *splits["dev"]]}
@@ -226,76 +191,6 @@ def compare_precisions(pipelines: Dict[str, Any], items: List[Tagged]) -> Dict[s
         "agreement_bf16_fp32": round(2 * len(both) / max(total, 1), 4),
         "score_max_difference_bf16_fp32": round(max((abs(a - b) for a, b in both), default=0), 4),
     }
-
-
-def measure_quality(
-    name: str, splits: Splits, variants: List[str], args: argparse.Namespace
-) -> Dict[str, Any]:
-    """Train each system with each seed at the precision this machine calls for.
-
-    RETURNS (Dict[str, Any]): F1 on the test set, and the calibration error of this project.
-    """
-    best = headline_precision()
-    train = splits["train"]
-    makers: Dict[str, Tuple[Callable[[], System], Splits]] = {}
-    if name == WHOLE_DOCUMENTS:
-        whole = {split: documents(items) for split, items in splits.items()}
-        by_document = ours(whole["train"], args.epochs, best, size=DOCUMENT_BATCH)
-        makers[""] = by_document, whole
-        makers["_sentences"] = ours(train, args.epochs, best), splits
-    else:
-        peers = system_makers(train, args.epochs)
-        makers[""] = peers[f"ours_{best}"], splits
-        makers["_hf"] = peers[f"hf_{best}"], splits
-        makers["_spacy_transformers"] = peers["spacy_transformers"], splits
-    for variant in variants:
-        makers[f"_{variant}"] = ours(train, args.epochs, best, **VARIANTS[variant]), splits
-    scores: Dict[str, List[float]] = {suffix: [] for suffix in makers}
-    errors: Dict[str, List[float]] = {"ece_before": [], "ece_after": []}
-    # The slowest peer last, so that a run that is cut short has the others whole in its log.
-    slowest = "_spacy_transformers"
-    pairs = itertools.product(range(args.seeds), makers)
-    for seed, suffix in sorted(pairs, key=lambda pair: pair[1] == slowest):
-        make, own = makers[suffix]
-        common.seed_all(seed)
-        system = make()
-        for epoch in range(args.epochs):
-            system.train(own["train"], 100 * seed + epoch)
-        scores[suffix].append(f1(system.predict(own["test"]), own["test"]))
-        log(f"{name}  seed {seed}  {suffix or 'ours':<22} F1 {scores[suffix][-1]:.4f}")
-        if suffix == "":
-            before, after = calibration(system, own)
-            errors["ece_before"].append(before)
-            errors["ece_after"].append(after)
-            log(f"{name}  seed {seed}  calibration error {before:.4f}, then {after:.4f}")
-    figures: Dict[str, Any] = {}
-    for suffix, values in scores.items():
-        figures.update(mean_std(f"{name}_f1{suffix}", values))
-    for figure, values in errors.items():
-        figures.update(mean_std(f"{name}_{figure}", values))
-        if name == SPEED_DATASET:
-            figures.update(mean_std(figure, values))
-    return figures
-
-
-def calibration(system: Any, splits: Splits) -> Tuple[float, float]:
-    """RETURNS (Tuple[float, float]): The expected calibration error on the test set, without a
-    temperature and with the one fitted to dev."""
-    nlp = system.nlp
-    test = make_examples(nlp, splits["test"])
-    nlp.evaluate(make_examples(nlp, splits["dev"]))
-    errors = [nlp.evaluate(test)["ents_ece"]]
-    nlp.get_pipe("ner").calibrate()
-    errors.append(nlp.evaluate(test)["ents_ece"])
-    before, after = (error or 0.0 for error in errors)
-    return before, after
-
-
-def f1(found: List[Any], gold: List[Tagged]) -> float:
-    """RETURNS (float): Micro-averaged F1 of exact entities."""
-    pairs = [(set(a), set(item.entities)) for a, item in zip(found, gold, strict=True)]
-    right = sum(len(a & b) for a, b in pairs)
-    return 2 * right / max(sum(len(a) + len(b) for a, b in pairs), 1)
 
 
 if __name__ == "__main__":

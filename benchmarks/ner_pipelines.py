@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 LEARN_RATE = 1e-4
 
-# What may be compared: settings of the component, and of its model.
+# What may be compared with the defaults: settings of the component, and of its model.
 VARIANTS: Dict[str, Dict[str, Any]] = {
-    "bilou": {},
     "bio": {"scheme": "bio"},
     "bilou_crf": {"learned_transitions": True},
     "bio_crf": {"scheme": "bio", "learned_transitions": True},

@@ -4,21 +4,27 @@ Annotation is timed for `nlp.pipe` over short texts (rotten_tomatoes sentences) 
 with a text classifier and an entity recogniser on a shared encoder, with each of the two alone on
 one, and with the text classifier on an encoder of its own, the cheapest pipeline there is. Training
 is on a mixed corpus: some docs have only categories (rotten_tomatoes), the others only entities
-(ncbi_disease). The two pipelines with one head are trained on the docs that are theirs.
+(ncbi_disease). The two pipelines with one head are trained on the docs that are theirs. These
+trainings can be killed and go on with the same `--results`, side by side if need be.
 """
 
 import argparse
 import statistics
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from benchmarks import common, pipelines
 from benchmarks.common import ENCODER, headline_precision, interleave, log, mean_std, ratio
-from benchmarks.data import Texts, folder, mixed_documents, rotten_tomatoes
+from benchmarks.data import Tagged, Texts, mixed_documents, rotten_tomatoes, tagged
+from benchmarks.finished import Finished, Result
+from benchmarks.ner_pipelines import make_examples as entity_examples
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.training import Example
 
+PARTS = ("annotation", "training")
 EPOCHS = 3
 # spaCy's entity recogniser starts at random and has no rate of its own; at the 5e-5 of the other
 # benchmarks it is still at the beginning after as many steps as these.
@@ -47,22 +53,30 @@ ENTITY_HEADS: Dict[str, Dict[str, Any]] = {
     },
 }
 
-# Words of a sentence and the tag of each.
-Sentence = Tuple[List[str], List[str]]
+# Which heads each training has, and what of its scores is reported.
+TRAININGS = {
+    "together": ("cats", "ents"),
+    "cats_apart": ("cats",),
+    "ents_apart": ("ents",),
+}
 
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=3, repeats=5)
-    parser.add_argument("--entities", choices=sorted(ENTITY_HEADS), default="ner")
-    parser.add_argument("--precision", default=None, help="default: bf16 where the CPU has it")
-    parser.add_argument("--docs", type=int, default=None, help="of each kind; 2000, quick 120")
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    add("--entities", choices=sorted(ENTITY_HEADS), default="ner", help="the entity recogniser")
+    add("--precision", default=headline_precision(), help="of the encoder")
+    add("--docs", type=int, default=None, help="of each kind; 2000, quick 120")
+    add("--results", type=Path, default=None, help="JSON lines of finished trainings, to go on")
     args = parser.parse_args(argv)
-    args.precision = args.precision or headline_precision()
-    common.fix_threads(args.threads)
+    common.fix_threads(args.threads, cores="annotation" in args.parts)
     figures: Dict[str, Any] = {"precision": args.precision, "entity_head": args.entities}
-    figures.update(annotation(args))
-    figures.update(training(args))
+    if "annotation" in args.parts:
+        figures.update(annotation(args))
+    if "training" in args.parts:
+        figures.update(training(args))
     common.emit("shared", args, figures)
 
 
@@ -109,38 +123,59 @@ def training(args: argparse.Namespace) -> Dict[str, Any]:
 
     RETURNS (Dict[str, Any]): Accuracy of categories and F1 of entities on test, over seeds.
     """
-    cats, ents = rotten_tomatoes(args), ncbi_disease(args)
     n_train = args.docs or (120 if args.quick else 2000)
-    n_test = 200 if args.quick else None
+    keys = [
+        {
+            "training": name,
+            "seed": seed,
+            "docs": n_train,
+            "epochs": EPOCHS,
+            "entities": args.entities if "ents" in heads else None,
+            "precision": args.precision,
+            "quick": args.quick,
+        }
+        for seed in (range(1) if args.quick else common.seed_range(args))
+        for name, heads in TRAININGS.items()
+    ]
+    run = [
+        (key, partial(_train_and_score, args, n_train, key["training"], key["seed"]))
+        for key in keys
+    ]
     scores: Dict[str, List[float]] = {}
-    for seed in range(1 if args.quick else args.seeds):
-        for name, heads in {
-            "together": ("cats", "ents"),
-            "cats_apart": ("cats",),
-            "ents_apart": ("ents",),
-        }.items():
-            common.seed_all(seed)
-            nlp = shared_pipeline(args, *heads)
-            train: List[Example] = []
-            if "cats" in heads:
-                picked = common.order(len(cats["train"]), 0)[:n_train]
-                train += pipelines.make_examples(nlp, cats["train"].take(picked))
-            if "ents" in heads:
-                train += entity_examples(nlp, ents["train"][:n_train])
-            _train(nlp, train, seed)
-            if "cats" in heads:
-                picked = common.order(len(cats["test"]), 0)[:n_test]
-                test = cats["test"].take(picked)
-                found = pipelines.best_labels(nlp, test.texts)
-                right = sum(a == b for a, b in zip(found, test.labels, strict=True))
-                _record(scores, f"accuracy_{name.removeprefix('cats_')}", right / len(test))
-            if "ents" in heads:
-                result = nlp.evaluate(entity_examples(nlp, ents["test"][:n_test]))
-                _record(scores, f"ents_f_{name.removeprefix('ents_')}", result["ents_f"] or 0.0)
+    for result in Finished(args.results).run(run):
+        for name, value in result.items():
+            scores.setdefault(name, []).append(value)
     figures: Dict[str, Any] = {"docs_of_each_kind": n_train, "epochs": EPOCHS}
     for name, values in scores.items():
         figures.update(mean_std(name, values))
     return figures
+
+
+def _train_and_score(args: argparse.Namespace, n_train: int, name: str, seed: int) -> Result:
+    """RETURNS (Dict[str, Any]): Scores on test by the name of the figure."""
+    heads = TRAININGS[name]
+    cats, ents = rotten_tomatoes(args), tagged(args, "ncbi_disease")
+    n_test = 200 if args.quick else None
+    common.seed_all(seed)
+    nlp = shared_pipeline(args, *heads)
+    train: List[Example] = []
+    if "cats" in heads:
+        picked = common.order(len(cats["train"]), 0)[:n_train]
+        train += pipelines.make_examples(nlp, cats["train"].take(picked))
+    if "ents" in heads:
+        train += entity_examples(nlp, ents["train"][:n_train])
+    _train(nlp, train, seed)
+    scores: Result = {}
+    if "cats" in heads:
+        test = cats["test"].take(common.order(len(cats["test"]), 0)[:n_test])
+        found = pipelines.best_labels(nlp, test.texts)
+        right = sum(a == b for a, b in zip(found, test.labels, strict=True))
+        scores[f"accuracy_{name.removeprefix('cats_')}"] = right / len(test)
+    if "ents" in heads:
+        result = nlp.evaluate(entity_examples(nlp, ents["test"][:n_test]))
+        scores[f"ents_f_{name.removeprefix('ents_')}"] = result["ents_f"] or 0.0
+    log(f"seed {seed}: {scores}")
+    return scores
 
 
 def shared_pipeline(args: argparse.Namespace, *heads: str) -> "Language":
@@ -171,44 +206,10 @@ def shared_pipeline(args: argparse.Namespace, *heads: str) -> "Language":
     return nlp
 
 
-def ncbi_disease(args: argparse.Namespace) -> Dict[str, List[Sentence]]:
-    """Read the NCBI disease corpus (Doğan et al. 2014).
-
-    RETURNS (Dict[str, List[Sentence]]): "train" and "test".
-    """
-    path = folder(args, "ncbi_disease")
-    splits = {}
-    for split in ("train", "test"):
-        blocks = (path / f"{split}.tsv").read_text(encoding="utf8").strip().split("\n\n")
-        sentences = []
-        for block in blocks:
-            rows = [line.split("\t") for line in block.splitlines() if line.strip()]
-            if rows:
-                sentences.append(([row[0] for row in rows], [_tag(row[-1]) for row in rows]))
-        splits[split] = sentences
-    return splits
-
-
-def entity_examples(nlp: "Language", sentences: List[Sentence]) -> List["Example"]:
-    """RETURNS (List[Example]): An example a sentence, tokenised as published."""
-    from spacy.tokens import Doc
-    from spacy.training import Example
-
-    return [
-        Example(Doc(nlp.vocab, words=words), Doc(nlp.vocab, words=words, ents=tags))
-        for words, tags in sentences
-    ]
-
-
-def _tag(tag: str) -> str:
-    tag = tag.strip()
-    return tag if "-" in tag or tag == "O" else f"{tag}-DISEASE"
-
-
 def _initial_examples(args: argparse.Namespace):
     texts = rotten_tomatoes(args)["train"]
     sample: Texts = texts.take(common.order(len(texts), 0)[:32])
-    sentences = ncbi_disease(args)["train"][:32]
+    sentences: List[Tagged] = tagged(args, "ncbi_disease")["train"][:32]
 
     def make(nlp: "Language") -> "List[Example]":
         return pipelines.make_examples(nlp, sample) + entity_examples(nlp, sentences)
@@ -232,11 +233,6 @@ def _train(nlp: "Language", examples: List["Example"], seed: int) -> None:
         batches = pipelines.batches_by_length(examples, seed * EPOCHS + epoch)
         losses = pipelines.train_steps(nlp, optimizer, batches)
         log(f"epoch {epoch + 1} of {nlp.pipe_names[1:]}: {losses}")
-
-
-def _record(scores: Dict[str, List[float]], name: str, value: float) -> None:
-    log(f"{name}: {value:.4f}")
-    scores.setdefault(name, []).append(value)
 
 
 if __name__ == "__main__":

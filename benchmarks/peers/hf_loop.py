@@ -120,7 +120,7 @@ class HFTextcat:
     def _batches(self, rows: List[Window], seed: int) -> Iterator[List[Window]]:
         indices = order(len(rows), seed)
         if self.tuned:
-            indices = _group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
+            indices = group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
         for start in range(0, len(indices), BATCH_SIZE):
             yield [rows[i] for i in indices[start : start + BATCH_SIZE]]
 
@@ -183,8 +183,14 @@ def autocast(precision: str) -> AbstractContextManager:
     return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def _group_by_length(indices: List[int], lengths: List[int], seed: int) -> List[int]:
-    """Sort within blocks of shuffled rows, then shuffle the batches: all but the last one full."""
+def group_by_length(indices: List[int], lengths: List[int], seed: int) -> List[int]:
+    """Sort within blocks of shuffled rows, then shuffle the batches: all but the last one full.
+
+    indices (List[int]): The rows, shuffled.
+    lengths (List[int]): Pieces of each row.
+    seed (int): Decides the order of the batches.
+    RETURNS (List[int]): The rows in the order in which to cut batches.
+    """
     block = GROUP_BATCHES * BATCH_SIZE
     batches: List[List[int]] = []
     for start in range(0, len(indices), block):

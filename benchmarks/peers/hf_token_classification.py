@@ -4,24 +4,35 @@ Words are tokenized with `is_split_into_words`, the first piece of each has the 
 and all other pieces have -100, `DataCollatorForTokenClassification` pads each batch to its longest
 row. Random batches, `AdamW`, a linear schedule, gradients clipped at norm 1; tags are those with
 the highest logit, read as seqeval does by default: an I that continues nothing begins an entity.
+
+`tuned` is what someone in a hurry would add: batches grouped by length, the fused optimizer.
 """
 
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 from benchmarks.common import encoder_directory, order
 from benchmarks.data import Tagged, bio_tags, entities_of_tags
-from benchmarks.peers.hf_loop import autocast
+from benchmarks.peers.hf_loop import autocast, group_by_length
 from benchmarks.pipelines import BATCH_SIZE, GRAD_CLIP, WARMUP, WEIGHT_DECAY
 
 MAX_LENGTH = 512
 PREDICT_BATCH = 128
+
+# Rows for the collator, and which words of each item have a piece in its row.
+Encoded = Tuple[List[Dict[str, List[int]]], List[List[int]]]
 
 
 class HFTokenClassification:
     """`AutoModelForTokenClassification` and a plain torch loop."""
 
     def __init__(
-        self, precision: str, labels: List[str], total_steps: int, learn_rate: float
+        self,
+        precision: str,
+        labels: List[str],
+        total_steps: int,
+        learn_rate: float,
+        *,
+        tuned: bool = False,
     ) -> None:
         """Load the encoder under a new token classification head.
 
@@ -29,6 +40,7 @@ class HFTokenClassification:
         labels (List[str]): The labels of entities.
         total_steps (int): The length of the learning rate schedule.
         learn_rate (float): Its highest rate.
+        tuned (bool): Whether to group batches by length and to fuse the optimizer.
         """
         import torch
         from transformers import (
@@ -40,14 +52,19 @@ class HFTokenClassification:
 
         directory = encoder_directory()
         self.precision = precision
+        self.tuned = tuned
         self.tags = ["O", *(f"{kind}-{label}" for label in labels for kind in "BI")]
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
+        self._encoded: Dict[int, Tuple[List[Tagged], Encoded]] = {}
         self.collate = DataCollatorForTokenClassification(self.tokenizer)
         self.model = AutoModelForTokenClassification.from_pretrained(
             directory, num_labels=len(self.tags)
         )
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=learn_rate, weight_decay=WEIGHT_DECAY
+            self.model.parameters(),
+            lr=learn_rate,
+            weight_decay=WEIGHT_DECAY,
+            fused=True if tuned else None,
         )
         self.schedule = get_linear_schedule_with_warmup(
             self.optimizer, int(WARMUP * total_steps), total_steps
@@ -57,9 +74,9 @@ class HFTokenClassification:
         """Update on all items once, from words on."""
         import torch
 
-        rows = self._encode(items)
+        rows, _ = self._encode(items)
         self.model.train()
-        for batch in _batches(rows, seed):
+        for batch in self._batches(rows, seed):
             with autocast(self.precision):
                 loss = self.model(**self.collate(batch)).loss
             loss.backward()
@@ -72,7 +89,7 @@ class HFTokenClassification:
         """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
         import torch
 
-        rows = self._encode(items)
+        rows, words = self._encode(items)
         by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         found: Dict[int, Any] = {}
         self.model.eval()
@@ -82,13 +99,22 @@ class HFTokenClassification:
                 batch = self.collate([rows[i] for i in indices])
                 best = self.model(**batch).logits.argmax(dim=2)
                 for i, row, gold in zip(indices, best, batch["labels"], strict=True):
-                    tags = [self.tags[tag] for tag in row[gold != -100].tolist()]
-                    # Words beyond the longest input have no prediction.
-                    tags += ["O"] * (len(items[i].words) - len(tags))
+                    # Words without a piece, or beyond the longest input, have no prediction.
+                    tags = ["O"] * len(items[i].words)
+                    best_tags = row[gold != -100].tolist()
+                    for word, tag in zip(words[i], best_tags, strict=True):
+                        tags[word] = self.tags[tag]
                     found[i] = entities_of_tags(tags)
         return [found[i] for i in range(len(items))]
 
-    def _encode(self, items: List[Tagged]) -> List[Dict[str, List[int]]]:
+    def _encode(self, items: List[Tagged]) -> Encoded:
+        """The pieces of each item, and its words that have any; a set is tokenized once."""
+        if id(items) not in self._encoded:
+            # With the items, which keeps their id from being another list's.
+            self._encoded[id(items)] = items, self._tokenize(items)
+        return self._encoded[id(items)][1]
+
+    def _tokenize(self, items: List[Tagged]) -> Encoded:
         # padding=False matters: this tokenizer's file asks for a fixed 128.
         encoded = self.tokenizer(
             [item.words for item in items],
@@ -97,19 +123,23 @@ class HFTokenClassification:
             max_length=MAX_LENGTH,
             padding=False,
         )
-        rows = []
+        numbers = {tag: i for i, tag in enumerate(self.tags)}
+        rows, words = [], []
         for i, item in enumerate(items):
-            tags = [self.tags.index(tag) for tag in bio_tags(item)]
+            # Labels that are not in the training data have no number, and are not predicted.
+            tags = [numbers.get(tag, 0) for tag in bio_tags(item)]
             labels, before = [], None
             for word in encoded.word_ids(i):
                 labels.append(tags[word] if word is not None and word != before else -100)
                 before = word
             row = {key: encoded[key][i] for key in ("input_ids", "attention_mask")}
             rows.append({**row, "labels": labels})
-        return rows
+            words.append(sorted({word for word in encoded.word_ids(i) if word is not None}))
+        return rows, words
 
-
-def _batches(rows: List[Any], seed: int) -> Iterator[List[Any]]:
-    indices = order(len(rows), seed)
-    for start in range(0, len(rows), BATCH_SIZE):
-        yield [rows[i] for i in indices[start : start + BATCH_SIZE]]
+    def _batches(self, rows: List[Any], seed: int) -> Iterator[List[Any]]:
+        indices = order(len(rows), seed)
+        if self.tuned:
+            indices = group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
+        for start in range(0, len(rows), BATCH_SIZE):
+            yield [rows[i] for i in indices[start : start + BATCH_SIZE]]

@@ -140,15 +140,23 @@ class EncoderPipe(TrainablePipe):
         module = self._shim.module
         if not self.listens:
             return module.vectors([doc.text for doc in docs])
-        pipes = nlp.components if nlp is not None else []
-        upstream = [p for _, p in pipes if self.name in getattr(p, "listening_components", ())]
         parts = []
         for block in blocks(iter(docs), 1024, LISTENING_CHARS):
-            copies = [doc.copy() for doc in block]
-            for pipe in upstream:
-                copies = list(pipe.pipe(copies, batch_size=len(copies)))
+            copies = self.heard([doc.copy() for doc in block], nlp)
             parts.append(module.vectors(token_rows(self.model, copies)))
         return numpy.concatenate(parts)
+
+    def heard(self, docs: List[Doc], nlp: Optional[Language]) -> List[Doc]:
+        """Let the components that this one listens to, if it does, annotate docs.
+
+        docs (List[Doc]): The docs.
+        nlp (Optional[Language]): The pipeline.
+        RETURNS (List[Doc]): The docs, ready to be predicted.
+        """
+        for _, pipe in nlp.components if nlp is not None and self.listens else []:
+            if self.name in getattr(pipe, "listening_components", ()):
+                docs = list(pipe.pipe(docs, batch_size=len(docs)))
+        return docs
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples that have something for this component to learn."""

@@ -1,7 +1,7 @@
 """Entities of docs: read from gold annotation, written with their scores."""
 
 from dataclasses import dataclass
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -112,31 +112,6 @@ def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple
     return [(span, s) for span, s in pairs if (span.start, span.end, span.label) in stay]
 
 
-def entity_results(
-    examples: Iterable[Example], spans_key: Optional[str]
-) -> Tuple[List[float], List[bool]]:
-    """Compare scored entities with gold, in the way of spaCy's scorer: a prediction over tokens
-    without annotation is neither right nor wrong.
-
-    examples (Iterable[Example]): Evaluated examples.
-    spans_key (Optional[str]): Where the entities with scores are in `doc.spans`; in `doc.ents` if
-        None.
-    RETURNS (Tuple[List[float], List[bool]]): The score of each, and whether it was right.
-    """
-    confidence, correct = [], []
-    for example in examples:
-        scored = _scored(example.predicted, spans_key)
-        if not scored:
-            continue
-        gold = read_gold(example)
-        entities = set(gold.entities)
-        for span, score in scored:
-            if gold.known[span.start : span.end].all():
-                confidence.append(score)
-                correct.append((span.start, span.end, span.label_) in entities)
-    return confidence, correct
-
-
 def register_score() -> bool:
     """Make `span._.score` known.
 
@@ -146,16 +121,6 @@ def register_score() -> bool:
         Span.set_extension(SCORE, default=None)
     _, _, getter, setter = Span.get_extension(SCORE)
     return getter is None or setter is not None
-
-
-def _scored(doc: Doc, spans_key: Optional[str]) -> List[Tuple[Span, float]]:
-    if spans_key is None:
-        scores = [(span, span._.get(SCORE)) for span in doc.ents]
-        return [pair for pair in scores if pair[1] is not None]
-    if spans_key not in doc.spans:
-        return []
-    group = doc.spans[spans_key]
-    return list(zip(group, group.attrs.get("scores", ()), strict=False))
 
 
 def _same_tokens(first: Doc, second: Doc) -> bool:

@@ -18,6 +18,8 @@ class Survey:
     docs, unannotated (int): Docs, and those whose entities were never set.
     missing (int): Tokens of other docs whose annotation is missing.
     cut (int): Entities whose borders are not between tokens.
+    odd (Dict[str, int]): Texts of entities without any letter or digit. They may have no word
+        piece at all, which takes an encoder to find out.
     span_groups (Dict[str, Tuple[int, int]]): Of docs without annotation: spans in each group, and
         how many of them overlap one before.
     """
@@ -27,6 +29,7 @@ class Survey:
     unannotated: int
     missing: int
     cut: int
+    odd: Dict[str, int]
     span_groups: Dict[str, Tuple[int, int]]
 
 
@@ -37,6 +40,7 @@ def survey(examples: Iterable[Example]) -> Survey:
     RETURNS (Survey): The counts.
     """
     labels: Counter = Counter()
+    odd: Counter = Counter()
     groups: Dict[str, Tuple[int, int]] = {}
     docs = unannotated = missing = cut = 0
     for example in examples:
@@ -50,18 +54,20 @@ def survey(examples: Iterable[Example]) -> Survey:
             continue
         gold = read_gold(example)
         labels.update(entity.label_ for entity in reference.ents)
+        odd.update(e.text for e in reference.ents if not any(map(str.isalnum, e.text)))
         lost = len(reference.ents) - len(gold.entities)
         cut += lost
         if not lost:
             missing += int((~gold.known).sum())
-    return Survey(dict(sorted(labels.items())), docs, unannotated, missing, cut, groups)
+    return Survey(dict(sorted(labels.items())), docs, unannotated, missing, cut, dict(odd), groups)
 
 
-def problems(found: Survey, labels: Sequence[str]) -> List[str]:
+def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> List[str]:
     """Say what can't be learned from.
 
     found (Survey): The training data.
     labels (Sequence[str]): What is going to be learned.
+    pieceless (int): Entities without any word piece.
     RETURNS (List[str]): Half a sentence for each kind of problem.
     """
     result = []
@@ -76,6 +82,11 @@ def problems(found: Survey, labels: Sequence[str]) -> List[str]:
         result.append(
             f"{found.cut} of {sum(found.labels.values())} entities begin or end within a token of "
             "this pipeline's tokenizer, and their tokens are left out"
+        )
+    if pieceless:
+        result.append(
+            f"{pieceless} of {sum(found.labels.values())} entities are white space or control "
+            "characters, of which the encoder has no piece, and can't be found"
         )
     unknown = {k: v for k, v in found.labels.items() if k not in labels}
     if unknown:

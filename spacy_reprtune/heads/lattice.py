@@ -18,8 +18,8 @@ from .tags import TagScheme
 
 # Padded tokens in a group of documents of like length.
 GROUP_TOKENS = 32_768
-# Logits further below the best one of their token are taken to be this far. In fp64, a path can
-# cross a token against all evidence and still weigh more than nothing.
+# Where weights are summed, logits further below the best one of their token are taken to be this
+# far. In fp64, a path can cross a token against all evidence and still weigh more than nothing.
 LARGEST_GAP = 300.0
 
 
@@ -99,7 +99,7 @@ class Lattice:
         if not self.learned:
             # Where the best tag of each token makes a legal sequence, no sequence is better.
             todo = self._illegal(tags, lengths)
-        for group in self._groups(logits, lengths, only=todo):
+        for group in self._groups(logits, lengths, only=todo, largest_gap=numpy.inf):
             best = viterbi(group.logits, self.scores).numpy()
             inside = group.rows >= 0
             tags[group.rows[inside]] = best[inside]
@@ -206,7 +206,12 @@ class Lattice:
         return numpy.unique(numpy.searchsorted(borders, wrong, side="right"))
 
     def _groups(
-        self, logits: NDArray, lengths: Sequence[int], *, only: Optional[NDArray] = None
+        self,
+        logits: NDArray,
+        lengths: Sequence[int],
+        *,
+        only: Optional[NDArray] = None,
+        largest_gap: float = LARGEST_GAP,
     ) -> List[Group]:
         n_tokens = numpy.asarray(lengths, dtype=numpy.int64)
         starts = numpy.cumsum(n_tokens) - n_tokens
@@ -218,7 +223,7 @@ class Lattice:
             time = numpy.arange(int(n_tokens[docs].max()) + 1)[:, None]
             rows = numpy.where(time < n_tokens[docs], starts[docs] + time, -1)
             cells = torch.from_numpy(logits[rows].astype(numpy.float64)) / self.temperature
-            floor = cells.amax(2, keepdim=True) - LARGEST_GAP
+            floor = cells.amax(2, keepdim=True) - largest_gap
             cells = torch.where(cells.isneginf(), cells, cells.clamp(min=floor))
             cells[torch.from_numpy(rows < 0)] = _only_outside(logits.shape[1])
             groups.append(Group(docs, n_tokens[docs], cells, rows))

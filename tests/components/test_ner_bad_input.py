@@ -117,6 +117,15 @@ def test_unknown_labels_in_dev_are_named_and_score_as_errors(ner):
     assert scores["ents_per_type"]["NEW"]["r"] == 0.0
 
 
+def test_labels_that_only_dev_has_do_not_spoil_the_temperature(ner, tmp_path):
+    dev = [example(ner, ["the", "film"], [(1, 2, "NEW")]), *ner.examples]
+    for _ in range(30):
+        ner.update(ner.examples, sgd=ner.optimizer)
+    with pytest.warns(UserWarning, match="NEW"):
+        ner.evaluate(dev)
+    assert 0.0 < ner.get_pipe("ner").calibrate() < 10.0
+
+
 @pytest.mark.parametrize("scheme", ["bio", "bilou"])
 def test_labels_with_dashes_and_spaces(scheme, nlp, token_config):
     labels = ["B-PER", "I", "two words", "-", "O"]
@@ -145,13 +154,35 @@ def test_tokens_without_a_piece_inside_and_at_the_edge_of_an_entity(scheme, nlp,
     inner = example(nlp, words, [(2, 5, "X")])
     edge = example(nlp, words, [(1, 6, "X")])
     alone = example(nlp, ["\x07", "film"], [(0, 1, "X"), (1, 2, "Y")])
-    pipe, optimizer = initialize(nlp, token_config(), [inner, edge, alone], scheme=scheme)
+    with pytest.warns(UserWarning, match="1 of 4 entities are white space or control"):
+        pipe, optimizer = initialize(nlp, token_config(), [inner, edge, alone], scheme=scheme)
     scores, _ = pipe.model.begin_update([inner.predicted, edge.predicted])
     (_, first), (_, second) = (pipe.get_loss([eg, eg], scores) for eg in (inner, edge))
     numpy.testing.assert_array_equal(first.logits, second.logits)
     for _ in range(100):
         nlp.update([inner], sgd=optimizer)
     assert [(e.start, e.end) for e in pipe(Doc(nlp.vocab, words=words)).ents] == [(2, 5)]
+
+
+def test_entities_without_any_piece_are_counted_in_the_one_warning(nlp, token_config):
+    examples = [
+        example(nlp, ["\x07", "film"], [(0, 1, "X"), (1, 2, "Y")]),
+        example(nlp, ["a", "\u200b", "\x07"], [(1, 3, "X")]),
+        # Signs that have a piece, if only that of what is unknown.
+        example(nlp, ["!", "\u263a"], [(0, 1, "X"), (1, 2, "X")]),
+        example(nlp, ["dull"], annotated=False),
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pipe, optimizer = initialize(nlp, token_config(), examples)
+    [message] = [str(w.message) for w in caught if "'ner'" in str(w.message)]
+    assert "2 of 5 entities are white space or control characters" in message
+    assert "1 of 4 docs have no annotation" in message
+    nlp.update(examples, sgd=optimizer)
+    # Nothing of it is learned, nor does it count as outside.
+    scores, _ = pipe.model.begin_update([examples[0].predicted])
+    _, gradient = pipe.get_loss(examples[:1], scores)
+    assert gradient.logits.any(1).tolist() == [False, True]
 
 
 def test_docs_of_a_single_token(nlp, token_config):

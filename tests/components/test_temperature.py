@@ -160,6 +160,41 @@ def test_a_temperature_from_the_config_is_not_fitted(nlp, token_config, tmp_path
     assert colder.get_pipe("ner").temperature == 0.5
 
 
+def test_min_score_is_compared_with_the_calibrated_score(ner):
+    """The same entities, and the same limit, keep or lose some with another temperature."""
+    for _ in range(30):
+        ner.update(ner.examples, sgd=ner.optimizer)
+    pipe = ner.get_pipe("ner")
+    texts = [text for text, _ in ENTITIES]
+
+    def scores():
+        return sorted(e._.score for doc in ner.pipe(texts) for e in doc.ents)
+
+    pipe.cfg["temperature"] = 3.0
+    unsure = scores()
+    pipe.cfg["temperature"] = 0.3
+    sure = scores()
+    assert len(sure) == len(unsure) and sure[0] > unsure[-1]
+    pipe.min_score = (sure[0] + unsure[-1]) / 2
+    assert scores() == sure
+    pipe.cfg["temperature"] = 3.0
+    assert scores() == []
+
+
+def test_min_score_hides_no_entity_from_the_fit_of_the_temperature(ner):
+    for _ in range(30):
+        ner.update(ner.examples, sgd=ner.optimizer)
+    pipe = ner.get_pipe("ner")
+    fitted = []
+    for limit in (0.0, 1.0):
+        pipe.min_score = limit
+        pipe._dev_logits = WeakKeyDictionary()
+        ner.evaluate(ner.examples)
+        fitted.append(pipe.calibrate())
+        pipe.cfg["temperature"] = 1.0
+    assert fitted[0] == fitted[1] != 1.0
+
+
 def test_text_scores_are_divided_by_the_temperature(textcat):
     pipe = textcat.get_pipe("textcat")
     before = textcat("a great film").cats

@@ -128,6 +128,40 @@ def test_no_sequence_is_ever_illegal_and_probabilities_are_probabilities(
     assert len(rows) == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(CASES),
+    st.lists(st.integers(1, 25), min_size=1, max_size=5),
+    st.sampled_from([0.1, 5.0, 1000.0]),
+    st.sampled_from([0.2, 1.0, 7.0]),
+    st.integers(0, 2**16),
+)
+def test_tokens_that_are_taken_stay_outside_and_impossible_tags_unused(
+    case, lengths, scale, temperature, seed
+):
+    """Preset entities and blocked tokens leave O alone; other tags may be impossible anywhere."""
+    scheme, logits, lengths, transitions = random_case(
+        *case, lengths=lengths, n_labels=2, scale=scale, seed=seed
+    )
+    random = numpy.random.default_rng(seed)
+    impossible = random.random(logits.shape) < 0.2
+    impossible[:, 0] = False
+    logits[impossible] = -numpy.inf
+    taken = random.random(len(logits)) < 0.3
+    logits[taken] = -numpy.inf
+    logits[taken, 0] = 0.0
+    lattice = Lattice(scheme, transitions, temperature=temperature)
+    tags = lattice.decode(logits, lengths)
+    assert not tags[taken].any()
+    assert not impossible[numpy.arange(len(tags)), tags].any()
+    for own in by_document(tags, lengths):
+        assert scheme.is_legal(own)
+    _, found = lattice.entity_probabilities(logits, lengths, tags)
+    assert numpy.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()
+    # The best sequence does not depend on the temperature.
+    assert Lattice(scheme, transitions).decode(logits, lengths).tolist() == tags.tolist()
+
+
 @pytest.mark.parametrize(("name", "learned"), CASES)
 def test_documents_are_independent_of_what_they_are_batched_with(name, learned):
     scheme, logits, lengths, transitions = random_case(

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 import spacy
-from conftest import make_examples, save_encoder
+from conftest import make_entity_examples, make_examples, save_encoder
 from spacy.tokens import DocBin
 from thinc.api import Config
 from typer.testing import CliRunner
@@ -99,6 +99,27 @@ def test_a_sweep_from_the_command_line(files):
     assert all(r["seconds"] > 0 and r["scores"]["cats_macro_f"] <= 1 for r in saved["runs"])
     assert saved["smallest_within_one_standard_error"] in done.output
     assert (files / "m" / "sweep.png").stat().st_size > 5000
+
+
+def test_a_sweep_of_an_entity_recognizer(files):
+    docs = [eg.reference for eg in make_entity_examples(spacy.blank("en"))]
+    DocBin(docs=docs).to_disk(files / "data.spacy")
+    config = (files / "config.cfg").read_text()
+    for old, new in (
+        ('["textcat"]', '["ner"]'),
+        ("components.textcat", "components.ner"),
+        ("reprtune_textcat", "reprtune_ner"),
+        ("TextClassifier.v1", "TokenClassifier.v1"),
+    ):
+        assert old in config
+        config = config.replace(old, new)
+    (files / "config.cfg").write_text(config)
+    done = run(files, "--unfreeze", "none,1,all", "--seeds", "1")
+    assert done.exit_code == 0, done.output
+    saved = results(files)
+    assert [p["unfreeze"] for p in saved["points"]] == ["none", "1", "all"]
+    for row in saved["runs"]:
+        assert {"ents_f", "ents_ece"} <= row["scores"].keys() and row["score"] >= 0.0
 
 
 def test_all_points_share_one_cache(files, monkeypatch):

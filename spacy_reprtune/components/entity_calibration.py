@@ -1,0 +1,124 @@
+"""How well the scores of entities fit what was right: expected calibration error, temperature."""
+
+from typing import Iterable, List, Optional, Sequence, Tuple
+
+import numpy
+from numpy.typing import NDArray
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+
+from ..heads.tags import TagScheme
+from .calibrated_pipe import LossOfTemperature
+from .entities import SCORE, read_gold
+from .tag_rows import GoldTags, gold_tags
+
+
+def calibration_error_of(examples: Iterable[Example], spans_key: Optional[str]) -> Optional[float]:
+    """Compute the expected calibration error of scored entities.
+
+    examples (Iterable[Example]): Evaluated examples.
+    spans_key (Optional[str]): Where the entities with scores are in `doc.spans`; in `doc.ents` if
+        None.
+    RETURNS (Optional[float]): The error, or None without any entity.
+    """
+    from ..heads.calibration import calibration_error
+
+    confidence, correct = entity_results(examples, spans_key)
+    return calibration_error(confidence, correct) if confidence else None
+
+
+def entity_results(
+    examples: Iterable[Example], spans_key: Optional[str]
+) -> Tuple[List[float], List[bool]]:
+    """Compare scored entities with gold, in the way of spaCy's scorer: a prediction over tokens
+    without annotation is neither right nor wrong.
+
+    examples (Iterable[Example]): Evaluated examples.
+    spans_key (Optional[str]): Where the entities with scores are in `doc.spans`; in `doc.ents` if
+        None.
+    RETURNS (Tuple[List[float], List[bool]]): The score of each, and whether it was right.
+    """
+    confidence, correct = [], []
+    for example in examples:
+        scored = _scored(example.predicted, spans_key)
+        if not scored:
+            continue
+        gold = read_gold(example)
+        entities = set(gold.entities)
+        for span, score in scored:
+            if gold.known[span.start : span.end].all():
+                confidence.append(score)
+                correct.append((span.start, span.end, span.label_) in entities)
+    return confidence, correct
+
+
+def loss_of_temperature(
+    examples: Sequence[Example],
+    logits: Sequence[NDArray],
+    transitions: Optional[NDArray],
+    scheme: TagScheme,
+) -> Optional[LossOfTemperature]:
+    """Prepare to fit the temperature to whether entities were right. What is best is the same at
+    any temperature, so they are found once.
+
+    examples (Sequence[Example]): Evaluated examples.
+    logits (Sequence[ndarray]): Of the tokens of each, shape (n_tokens, n_tags).
+    transitions (Optional[ndarray]): Learned transitions, shape (n_tags, n_tags), or None.
+    scheme (TagScheme): The tags.
+    RETURNS (Optional[Callable[[float], float]]): The log loss of the entities' probabilities at a
+        temperature, or None if there are no entities.
+    """
+    from ..heads.calibration import binary_log_loss
+    from ..heads.lattice import Lattice
+
+    rows = numpy.concatenate(logits)
+    gold = gold_tags(examples, rows, scheme)
+    rows = rows[gold.rows]
+    lattice = Lattice(scheme, transitions)
+    tags = lattice.decode(rows, gold.lengths)
+    entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)
+    known, right = _compare(entities, tags, gold, scheme)
+    if not known.any():
+        return None
+
+    def loss(temperature: float) -> float:
+        lattice = Lattice(scheme, transitions, temperature=temperature)
+        _, found = lattice.entity_probabilities(rows, gold.lengths, tags)
+        return binary_log_loss(found[known], right[known])
+
+    return loss
+
+
+def _compare(
+    entities: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
+) -> Tuple[NDArray[numpy.bool_], NDArray[numpy.bool_]]:
+    """Compare found entities with gold.
+
+    entities (ndarray): What `Lattice.entity_probabilities` found.
+    tags (ndarray): The tags that they are read from, shape (n_seen,).
+    gold (GoldTags): The gold tags.
+    scheme (TagScheme): The tags.
+    RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Of which entities all gold tags are known, and
+        which of them are right, both of shape (n_entities,).
+    """
+    starts = numpy.cumsum(gold.lengths) - gold.lengths
+    known = numpy.zeros(len(entities), dtype=bool)
+    right = numpy.zeros(len(entities), dtype=bool)
+    for i, (doc, first, after, _) in enumerate(entities):
+        start, end = starts[doc] + first, starts[doc] + after
+        # With the token behind: a gold entity that goes on there is another one.
+        behind = gold.tags[end : min(end + 1, starts[doc] + gold.lengths[doc])]
+        goes_on = (behind > 0) & scheme.continues[behind]
+        known[i] = (gold.tags[start:end] >= 0).all()
+        right[i] = (gold.tags[start:end] == tags[start:end]).all() and not goes_on.any()
+    return known, right
+
+
+def _scored(doc: Doc, spans_key: Optional[str]) -> List[Tuple[Span, float]]:
+    if spans_key is None:
+        scores = [(span, span._.get(SCORE)) for span in doc.ents]
+        return [pair for pair in scores if pair[1] is not None]
+    if spans_key not in doc.spans:
+        return []
+    group = doc.spans[spans_key]
+    return list(zip(group, group.attrs.get("scores", ()), strict=False))

@@ -1,0 +1,185 @@
+"""An entity recognizer on token vectors of a `transformer` component, the stock one or ours."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+import spacy
+import torch
+from conftest import ENTITIES, make_entity_examples, save_encoder
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from thinc.api import Adam
+
+from spacy_reprtune.packaging.smoke import smoke_test
+from spacy_reprtune.packaging.wheels import package_pipeline
+
+LISTENER = {
+    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+    "upstream": "*",
+}
+TEXTS = [text for text, _ in ENTITIES]
+
+
+@pytest.fixture
+def make(tiny_encoder, tmp_path, encoder_config):
+    """Makes a pipeline of a transformer, "stock" or "shared", and a recognizer."""
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    name = str(save_encoder(tmp_path / "bert", **rates))
+    models = {
+        "stock": {
+            "@architectures": "spacy-transformers.TransformerModel.v3",
+            "name": name,
+            "get_spans": {"@span_getters": "spacy-transformers.strided_spans.v1"},
+        },
+        "shared": {
+            "@architectures": "spacy_reprtune.SharedEncoder.v1",
+            "encoder": encoder_config(name=name),
+        },
+    }
+
+    def pipeline(transformer, *, learned_transitions=False, examples=None, **settings):
+        spacy.util.fix_random_seed(0)
+        nlp = spacy.blank("en")
+        nlp.add_pipe("transformer", config={"model": models[transformer]})
+        head = {
+            "@architectures": "spacy_reprtune.TokenClassifier.v1",
+            "encoder": LISTENER,
+            "learned_transitions": learned_transitions,
+        }
+        nlp.add_pipe("reprtune_ner", name="ner", config={"model": head, **settings})
+        nlp.initialize(lambda: examples or make_entity_examples(nlp))
+        return nlp
+
+    return pipeline
+
+
+def train(nlp, examples, steps, rate=0.01):
+    """Steps in the order of `spacy train`."""
+    optimizer = Adam(rate, use_averages=False)
+    for _ in range(steps):
+        losses = {}
+        nlp.update(examples, sgd=False, losses=losses)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+    return losses["ner"]
+
+
+def found(nlp, texts, **settings):
+    return [
+        [(e.start, e.end, e.label_, pytest.approx(e._.score, abs=1e-5)) for e in doc.ents]
+        for doc in nlp.pipe(texts, **settings)
+    ]
+
+
+def weights(nlp):
+    model = nlp.get_pipe("transformer").model
+    stock = hasattr(model, "transformer")
+    module = model.transformer if stock else model.layers[0].shims[0].module
+    return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("transformer", ["stock", "shared"])
+@pytest.mark.parametrize("settings", [{}, {"scheme": "bio", "learned_transitions": True}])
+def test_it_learns_and_survives_every_way_to_save(transformer, settings, make, tmp_path):
+    nlp = make(transformer, **settings)
+    examples = make_entity_examples(nlp)
+    before = weights(nlp)
+    assert train(nlp, examples, 100) < 0.1
+    assert not torch.equal(before, weights(nlp))
+    scores = nlp.evaluate(examples)
+    assert scores["ents_f"] == 1.0 and 0.0 <= scores["ents_ece"] < 0.5
+    transitions = nlp.get_pipe("ner").model.shims[0].module.transitions
+    assert (transitions is not None) == settings.get("learned_transitions", False)
+    assert transitions is None or transitions.detach().any()
+    # Saving calibrates.
+    nlp.to_disk(tmp_path / "model")
+    assert nlp.get_pipe("ner").temperature != 1.0
+    expected = found(nlp, [*TEXTS, ""])
+    assert sum(map(len, expected)) == 5
+    fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
+    for other in (spacy.load(tmp_path / "model"), fresh.from_bytes(nlp.to_bytes())):
+        assert found(other, [*TEXTS, ""]) == expected
+        assert [found(other, [text])[0] for text in TEXTS] == expected[:-1]
+
+
+@pytest.mark.parametrize("transformer", ["stock", "shared"])
+def test_several_processes_agree_with_one(transformer, make):
+    nlp = make(transformer)
+    train(nlp, make_entity_examples(nlp), 60)
+    texts = [*TEXTS, ""] * 3
+    expected = found(nlp, texts)
+    assert any(expected)
+    assert found(nlp, texts, n_process=2, batch_size=4) == expected
+
+
+def test_a_package_on_a_stock_transformer_works_in_a_fresh_environment(make, tmp_path):
+    nlp = make("stock")
+    train(nlp, make_entity_examples(nlp), 20)
+    nlp.to_disk(tmp_path / "model")
+    settings = {"name": "stock_ner", "version": "1.0.0", "source_dir": Path(__file__).parents[2]}
+    wheels = package_pipeline(tmp_path / "model", tmp_path / "packages", **settings)
+    assert smoke_test(wheels, tmp_path / "model", TEXTS)["largest_difference"] < 1e-6
+
+
+@pytest.mark.parametrize("transformer", ["stock", "shared"])
+def test_a_batch_without_annotation_changes_nothing(transformer, make):
+    nlp = make(transformer)
+    optimizer = Adam(0.01, use_averages=False)
+    before, head = weights(nlp), nlp.get_pipe("ner").to_bytes()
+    blank = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("a film", "", " ")]
+    losses = nlp.update(blank, sgd=optimizer, losses={})
+    assert losses["ner"] == 0.0
+    assert torch.equal(before, weights(nlp)) and nlp.get_pipe("ner").to_bytes() == head
+
+
+@pytest.mark.parametrize("transformer", ["stock", "shared"])
+@pytest.mark.parametrize("learned", [False, True])
+def test_docs_without_annotation_are_left_out_of_the_loss(transformer, learned, make):
+    nlp = make(transformer, learned_transitions=learned)
+    examples = make_entity_examples(nlp)
+    blank = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("dull film", "")]
+    alone = nlp.update(examples, sgd=False, losses={})
+    mixed = nlp.update([*blank, *examples], sgd=False, losses={})
+    assert mixed["ner"] == pytest.approx(alone["ner"], rel=1e-4)
+
+
+@pytest.mark.parametrize("transformer", ["stock", "shared"])
+def test_tokens_without_a_piece_are_no_part_of_the_sequence(transformer, make):
+    def example(nlp, words, entity):
+        doc = Doc(nlp.vocab, words=words)
+        doc.set_ents([Span(doc, *entity, label="X")])
+        return Example(Doc(nlp.vocab, words=words), doc)
+
+    nlp = spacy.blank("en")
+    words = ["a", "\x07", "lovely", "\x07", "film", "is", "\x07"]
+    examples = [example(nlp, words, (1, 5)), example(nlp, ["dull", "\x07"], (1, 2))]
+    with pytest.warns(UserWarning, match="1 of 2 entities.* no piece"):
+        nlp = make(transformer, examples=examples)
+    train(nlp, examples[:1], 100)
+    doc = Doc(nlp.vocab, words=words)
+    for _, pipe in nlp.pipeline:
+        doc = pipe(doc)
+    assert [(e.start, e.end) for e in doc.ents] == [(2, 5)]
+
+
+def test_a_document_of_fifty_thousand_tokens(make):
+    nlp = make("shared")
+    train(nlp, make_entity_examples(nlp), 40)
+    doc = Doc(nlp.vocab, words=["lovely", "bright", "is", "a", "film"] * 10_000)
+    for _, pipe in nlp.pipeline:
+        doc = pipe(doc)
+    assert len(doc.ents) > 0 and doc[-1].ent_iob != 0
+    assert numpy.isfinite(doc.spans["ner"].attrs["scores"]).all()
+
+
+def test_first_pieces_need_an_encoder_of_its_own(nlp):
+    model = {
+        "@architectures": "spacy_reprtune.TokenClassifier.v1",
+        "encoder": LISTENER,
+        "piece_pooling": "first",
+    }
+    with pytest.raises(ValueError, match=r"needs vectors of pieces.*Use 'mean'"):
+        nlp.add_pipe("reprtune_ner", config={"model": model})
