@@ -1,8 +1,14 @@
 """Progress bars: on a terminal alone, on stderr, gone when they are done."""
 
+import sys
 from typing import Any, Iterable, Optional
 
 from tqdm import tqdm
+
+
+def on_terminal() -> bool:
+    """RETURNS (bool): Whether somebody sees a bar."""
+    return sys.stderr.isatty()
 
 
 def bar(

@@ -22,8 +22,8 @@ LogStep = Callable[[Optional[Dict[str, Any]]], None]
 Setup = Callable[["Language", IO, IO], Tuple[LogStep, Callable[[], None]]]
 
 _GAP = 2
-# When the last two loggers were made: `spacy train` makes one before it initializes the pipeline and
-# one when it trains, so the first of the two is when initializing began.
+# When the last two loggers were made: `spacy train` makes one before it initializes the pipeline
+# and one when it trains, so the first of the two is when initializing began.
 _made: Deque[float] = deque(maxlen=2)
 
 
