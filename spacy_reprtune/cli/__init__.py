@@ -7,6 +7,7 @@ import typer
 from spacy.cli._util import app
 
 from .check import check_cli
+from .compare import compare_cli
 from .convert import convert_cli
 from .harvest import harvest_cli
 from .init_config import init_config_cli
@@ -24,6 +25,7 @@ reprtune_cli = typer.Typer(
     no_args_is_help=True,
 )
 reprtune_cli.command("check")(check_cli)
+reprtune_cli.command("compare")(compare_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("harvest")(harvest_cli)
 reprtune_cli.command("init-config")(init_config_cli)
