@@ -30,9 +30,8 @@ def compare_cli(
     except ValueError as error:
         msg.fail("Nothing to compare", str(error), exits=1)
     for table in tables:
-        aligns = ["r" if i and cell[:1].isdigit() else "l" for i, cell in enumerate(table.rows[0])]
         msg.divider(table.title)
-        msg.table(table.rows, header=table.header, divider=True, aligns=aligns, max_col=60)
+        msg.table(table.rows, header=table.header, divider=True, aligns=table.aligns, max_col=60)
         if table.note:
             msg.text(table.note)
     for name in missing:

@@ -6,8 +6,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import srsly
 
-from .table import markdown_table
-
 MISSING = "–"
 
 
@@ -19,12 +17,20 @@ class Table:
     note (str): What to know about it, or "".
     header (List[str]): The column titles.
     rows (List[List[str]]): The cells.
+    numbers (int): How many columns are numbers, the last ones.
     """
 
     title: str
     note: str
     header: List[str]
     rows: List[List[str]]
+    numbers: int = 2
+
+    @property
+    def aligns(self) -> List[str]:
+        """RETURNS (List[str]): "l" or "r" for each column."""
+        n_words = len(self.header) - self.numbers
+        return ["l"] * n_words + ["r"] * self.numbers
 
 
 def compare(path: Path, folder: Path) -> Tuple[List[Table], List[str]]:
@@ -65,7 +71,9 @@ def as_markdown(tables: Sequence[Table], source: str) -> str:
     parts = []
     for table in tables:
         note = f"{table.note}\n\n" if table.note else ""
-        parts.append(f"## {table.title}\n\n{note}{markdown_table(table.header, table.rows)}")
+        rules = ["---" if align == "l" else "---:" for align in table.aligns]
+        lines = "".join(f"| {' | '.join(row)} |\n" for row in (table.header, rules, *table.rows))
+        parts.append(f"## {table.title}\n\n{note}{lines}")
     return "\n".join([*parts, f"Published: {source}\n"])
 
 
@@ -102,7 +110,7 @@ def _fill_mask(fill: Dict[str, Any], ours: Dict[str, Any]) -> Table:
         for whose, group in (("published", fill["published"]), ("ours", own))
         for row in group
     ]
-    return Table(fill["title"], fill.get("note", ""), ["sentence", "", "before", "after"], rows)
+    return Table(fill["title"], fill.get("note", ""), ["sentence", "", "before", "after"], rows, 0)
 
 
 def _depth(blocks: str) -> float:
