@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from benchmarks.common import log
 from benchmarks.data import folder
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, QUICK_STEPS = 300, 4
-# The configs of the named entity recognizer, first found first.
-NER_CONFIGS = ("ner.cfg", "ner_joint.cfg", "ner_full.cfg")
+# The config of the named entity recognizer.
+NER_CONFIG = "ner_joint.cfg"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Task:
 
 
 def available_tasks(args: argparse.Namespace, work: Path, biomed: Path) -> List[Task]:
-    """Prepare the tasks that there is a recipe for.
+    """Prepare the tasks.
 
     args (argparse.Namespace): The parsed command line.
     work (Path): Where to write their data.
@@ -58,13 +57,8 @@ def available_tasks(args: argparse.Namespace, work: Path, biomed: Path) -> List[
     """
     steps = QUICK_STEPS if args.quick else STEPS
     shared = {"training.max_steps": steps, "training.eval_frequency": max(1, steps // 4)}
-    tasks = [_topics(args, work, shared)]
-    ner = next((p for name in NER_CONFIGS if (p := ROOT / "configs" / name).is_file()), None)
-    if ner is None:
-        log(f"no task ncbi_disease: there is no config {' or '.join(NER_CONFIGS)}")
-    else:
-        tasks.append(_diseases(args, work, biomed, ner, shared))
-    return tasks
+    ner = ROOT / "configs" / NER_CONFIG
+    return [_topics(args, work, shared), _diseases(args, work, biomed, ner, shared)]
 
 
 def _topics(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> Task:

@@ -8,6 +8,7 @@ from spacy.cli._util import app
 
 from .card import card_cli
 from .check import check_cli
+from .compare import compare_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .harvest import harvest_cli
@@ -30,6 +31,7 @@ reprtune_cli = typer.Typer(
 )
 reprtune_cli.command("card")(card_cli)
 reprtune_cli.command("check")(check_cli)
+reprtune_cli.command("compare")(compare_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("evaluate")(evaluate_cli)
 reprtune_cli.command("harvest")(harvest_cli)

@@ -21,7 +21,7 @@ def convert_cli(
         "--format",
         "-f",
         help="csv, tsv, jsonl, json, prodigy, doccano, label-studio, brat, conll, datasets, "
-        "parquet  [default: found out from name and content]",
+        "parquet, lines (a folder with a file a label)  [default: found out from name and content]",
     ),
     split: Optional[str] = typer.Option(
         None, "--split", "-s", help="Shares of train/dev/test  [default: 80/10/10]"
@@ -33,6 +33,9 @@ def convert_cli(
         None, "--test", help="Test data, if INPUT is only for training", exists=True
     ),
     seed: int = typer.Option(0, "--seed", help="Seed of the split"),
+    in_order: bool = typer.Option(
+        False, "--in-order", help="First texts of each label to train, last to test"
+    ),
     text: Optional[str] = typer.Option(
         None, "--text", "-t", help="Column or key of the text; a number in token files"
     ),
@@ -103,6 +106,7 @@ def convert_cli(
             columns=columns,
             split=split,
             seed=seed,
+            in_order=in_order,
             align=align,
             spans_key=spans_key,
             merge_labels=merge_labels,

@@ -55,7 +55,9 @@ def learning_curve_cli(
             configs.append(load_config(path, overrides=own, interpolate=False))
     try:
         sizes = curve.parse_sizes(per_class)
-        results = curve.learning_curve(*configs, sizes, seeds, output, use_gpu=use_gpu)
+        results = curve.learning_curve(
+            *configs, sizes, seeds, output, use_gpu=use_gpu, progress=True
+        )
     except ValueError as error:
         msg.fail("Cannot draw a learning curve", str(error), exits=1)
     points = curve.summarize(results)

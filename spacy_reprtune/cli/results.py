@@ -1,6 +1,7 @@
 """`python -m spacy reprtune results`: one table over all recipes."""
 
 from pathlib import Path
+from typing import Optional
 
 import typer
 from wasabi import msg
@@ -14,6 +15,9 @@ def results_cli(
         file_okay=False,
     ),
     output: Path = typer.Option(..., help="Markdown file for the table"),
+    only: Optional[str] = typer.Option(
+        None, help="Recipes to show, with commas between them  [default: all]"
+    ),
 ) -> None:
     """
     Print the scores of all recipes as one table.
@@ -23,7 +27,7 @@ def results_cli(
     from ..reporting.table import markdown_table, read_scores
 
     try:
-        header, rows = read_scores(metrics_dir)
+        header, rows = read_scores(metrics_dir, only.split(",") if only else None)
     except ValueError as error:
         msg.fail("No results to show", str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)

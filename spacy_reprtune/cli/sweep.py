@@ -54,7 +54,9 @@ def sweep_cli(
         config = load_config(config_path, overrides=overrides, interpolate=False)
     try:
         points = sweeping.parse_points(unfreeze)
-        runs = sweeping.sweep(config, points, seeds, output, replace=replace, use_gpu=use_gpu)
+        runs = sweeping.sweep(
+            config, points, seeds, output, replace=replace, use_gpu=use_gpu, progress=True
+        )
     except (ValueError, OSError) as error:
         msg.fail("Cannot sweep", str(error), exits=1)
     summary = sweeping.summarize(runs)

@@ -16,6 +16,7 @@ from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..encoder.listening import pass_nothing_back, token_rows
+from ..progress import bar
 
 if TYPE_CHECKING:
     from ..encoder.cache import PrefixCache
@@ -28,6 +29,8 @@ LOOK_AHEAD = 16
 LOOK_AHEAD_CHARS = 1_000_000
 # The same for what keeps the vectors of all tokens in memory, 1.5 kB each at a width of 384.
 LISTENING_CHARS = 250_000
+# Texts that are encoded between two movements of the bar, when a head is solved.
+SHOWN_TEXTS = 1024
 
 
 class EncoderPipe(TrainablePipe):
@@ -139,7 +142,7 @@ class EncoderPipe(TrainablePipe):
         """
         module = self._shim.module
         if not self.listens:
-            return module.vectors([doc.text for doc in docs])
+            return self._vectors([doc.text for doc in docs])
         parts = []
         for block in blocks(iter(docs), 1024, LISTENING_CHARS):
             copies = self.heard([doc.copy() for doc in block], nlp)
@@ -157,6 +160,16 @@ class EncoderPipe(TrainablePipe):
             if self.name in getattr(pipe, "listening_components", ()):
                 docs = list(pipe.pipe(docs, batch_size=len(docs)))
         return docs
+
+    def _vectors(self, texts: List[str]) -> numpy.ndarray:
+        # Slices, so that the bar moves; within one, texts are sorted by length as always.
+        parts = []
+        with bar(total=len(texts), what=f"Encoding for '{self.name}'", unit="texts") as shown:
+            for start in range(0, max(1, len(texts)), SHOWN_TEXTS):
+                part = texts[start : start + SHOWN_TEXTS]
+                parts.append(self._shim.module.vectors(part))
+                shown.update(len(part))
+        return numpy.concatenate(parts)
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples that have something for this component to learn."""

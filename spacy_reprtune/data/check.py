@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional
 
+from ..progress import bar, on_terminal
 from .checks import entities, labels, pieces, texts
 from .checks.facts import Facts, find_in_text, gather
 from .checks.finding import LEVELS, Finding, plural
-from .corpus import find_splits, read_docs
+from .corpus import count_docs, find_splits, read_docs
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -45,7 +46,7 @@ def check(
     nlp = spacy.blank(lang)
     facts: Dict[str, Facts] = {}
     for split, path in splits.items():
-        docs = _bar(read_docs(path, nlp.vocab), f"Reading {split}", progress)
+        docs = _docs(path, nlp, f"Reading {split}", progress)
         facts[split] = gather(split, docs, nlp, with_grams=text is not None and split != "train")
     findings: List[Finding] = [*texts.check_sizes(facts), *texts.check_copies(facts)]
     with_labels, with_entities = labels.has_labels(facts), entities.has_entities(facts)
@@ -54,7 +55,7 @@ def check(
     if with_entities:
         findings += entities.check_entities(facts)
         if "train" in splits:
-            docs = _bar(read_docs(splits["train"], nlp.vocab), "Comparing mentions", progress)
+            docs = _docs(splits["train"], nlp, "Comparing mentions", progress)
             findings += entities.check_forgotten(facts["train"], docs)
     if not with_labels and not with_entities:
         message = "No text has a label or an entity."
@@ -116,13 +117,14 @@ def _count_pieces(
     limit = pieces.encoder_limit(path)
     if window is not None and not 8 <= window <= limit:
         raise ValueError(f"--window is {window}; the encoder {encoder} takes 8 to {limit} pieces.")
-    docs = _bar(read_docs(splits["train"], nlp.vocab), "Counting pieces", progress)
+    docs = _docs(splits["train"], nlp, "Counting pieces", progress)
     tokenizer = PieceTokenizer.from_directory(path)
     counted = pieces.measure_pieces(docs, tokenizer, window or limit)
     return {"encoder": encoder or DEFAULT_ENCODER, **counted}
 
 
-def _bar(docs: Iterable["Doc"], what: str, progress: bool) -> Iterable["Doc"]:
-    from tqdm import tqdm
-
-    return tqdm(docs, desc=what, unit=" texts", disable=not progress, leave=False)
+def _docs(path: Path, nlp: "Language", what: str, progress: bool) -> Iterable["Doc"]:
+    # Counting reads the file a second time, so only for who sees the number.
+    total = count_docs(path) if progress and on_terminal() else None
+    docs = read_docs(path, nlp.vocab)
+    return bar(docs, what=what, total=total, unit="texts", shown=progress)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, 
 import srsly
 
 from .. import __version__
+from ..progress import bar
 from .align import MODES, Account, make_doc
 from .corpus import SplitWriter
 from .formats import READERS, detect_format, read_records
@@ -58,6 +59,7 @@ def convert(
     columns: Columns = Columns(),
     split: Optional[str] = None,
     seed: int = 0,
+    in_order: bool = False,
     align: str = "strict",
     spans_key: Optional[str] = None,
     merge_labels: bool = False,
@@ -76,6 +78,8 @@ def convert(
     columns (Columns): Which columns to read.
     split (Optional[str]): Shares of train, dev and test. "80/10/10" for a single input if None.
     seed (int): Of the split.
+    in_order (bool): Whether the first texts of each label go to train and the last to test, instead
+        of a seeded split that keeps copies together.
     align (str): "strict", "contract" or "expand", for spans that cut a token.
     spans_key (Optional[str]): Where to put spans instead of `doc.ents`.
     merge_labels (bool): Whether labels that differ by case and spaces are one.
@@ -117,7 +121,11 @@ def convert(
         shares = parse_split("80/10/10")
     if split is not None and brings_splits and len(inputs) == 1:
         brings_splits = False
-    assigned = None if brings_splits else iter(layout.assign(shares, seed))
+    if in_order and brings_splits:
+        raise ValueError("--in-order cuts one input into splits, but this one has its own.")
+    assigned = None
+    if not brings_splits:
+        assigned = iter(layout.in_order(shares) if in_order else layout.assign(shares, seed))
     labels = sorted({renamed.get(label, label) for label in survey.labels})
     account = Account()
     per_split = _write(
@@ -141,6 +149,7 @@ def convert(
     manifest["options"] = {
         "split": None if brings_splits else split or "80/10/10",
         "seed": seed,
+        "in_order": in_order,
         "align": align,
         "spans_key": spans_key,
         "merge_labels": merge_labels,
@@ -377,6 +386,4 @@ def _remove(path: Path) -> None:
 def _bar(
     records: Iterable[Record], what: str, total: Optional[int], progress: bool
 ) -> Iterable[Record]:
-    from tqdm import tqdm
-
-    return tqdm(records, desc=what, total=total, unit=" texts", disable=not progress, leave=False)
+    return bar(records, what=what, total=total, unit="texts", shown=progress)

@@ -8,7 +8,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from tqdm import tqdm
+from ..progress import bar
 
 # Top-level module -> distribution. What the dependencies of this project install on any machine,
 # plus the `project` extra. A name that is missing is skipped by the reader and reported.
@@ -110,7 +110,7 @@ def read_docstrings(packages: List[Package], *, progress: bool = False) -> Itera
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for module, path in tqdm(files, desc="Reading modules", unit="file", disable=not progress):
+        for module, path in bar(files, what="Reading modules", unit="files", shown=progress):
             yield from _file_docstrings(module, path)
     finally:
         if was_enabled:

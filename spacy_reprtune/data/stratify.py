@@ -87,6 +87,25 @@ class Layout:
         names = list(shares)
         return [names[k] for k in split_of_unit[unit_of]]
 
+    def in_order(self, shares: Dict[str, float]) -> List[str]:
+        """Cut the texts of each label where they stand: the first go to train, the last to test.
+
+        That is how published sets are often split; copies may come apart.
+
+        shares (Dict[str, float]): Split to share, summing to 1.
+        RETURNS (List[str]): A split a text, in order.
+        """
+        names = list(shares)
+        combinations = numpy.array(self._combinations)
+        split_of = numpy.zeros(len(combinations), dtype=numpy.int64)
+        ends = numpy.cumsum(list(shares.values()))[:-1]
+        for combination in range(len(self._known)):
+            rows = numpy.flatnonzero(combinations == combination)
+            parts = numpy.split(rows, numpy.rint(ends * len(rows)).astype(int))
+            for k, part in enumerate(parts):
+                split_of[part] = k
+        return [names[k] for k in split_of]
+
     def _flush(self) -> None:
         signatures = sign(self._texts)
         self._exact.append(signatures.exact)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..encoder.atomic import replaced_directory
 from ..encoder.pieces import PieceTokenizer, split_long
+from ..progress import bar, on_terminal
 from .settings import CorpusPart, paths_of
 from .text import find_files, normalise, read_documents
 
@@ -192,8 +193,6 @@ def _write(
     general_files: List[Path],
     progress: bool,
 ) -> None:
-    from tqdm import tqdm
-
     dtype = "uint16" if len(tokenizer.tokenizer) <= 1 << 16 else "uint32"
     excluded = _Excluded(read_texts(settings, excluded_files))
     meta: Dict[str, Any] = {"dtype": dtype, "read": 0, "duplicates": 0, "excluded": 0}
@@ -201,7 +200,8 @@ def _write(
     seen: Set[bytes] = set()
     overlaps: List[Dict[str, str]] = []
     texts = read_texts(settings, files)
-    for text in tqdm(texts, desc="tokenize", unit=" texts", disable=not progress, leave=False):
+    total = _count_lines(settings, files) if progress and on_terminal() else None
+    for text in bar(texts, what="Tokenizing", unit="texts", total=total, shown=progress):
         meta["read"] += 1
         digest = hashlib.blake2b(text.encode("utf8"), digest_size=16).digest()
         if digest in seen:
@@ -228,6 +228,18 @@ def _write(
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in overlaps)
     (path / "overlap.jsonl").write_text(lines, encoding="utf8")
     (path / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf8")
+
+
+def _count_lines(settings: CorpusPart, files: List[Path]) -> Optional[int]:
+    """How many documents there are, where that is quickly known: lines, not packed."""
+    suffixes = {path.suffix.lower() for path in files}
+    if settings.unit != "line" or suffixes & {".gz", ".spacy"}:
+        return None
+    total = 0
+    for path in files:
+        with path.open("rb") as file:
+            total += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    return total
 
 
 def _check(meta: Dict[str, Any], settings: CorpusPart) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from ..encoder.pieces import PieceTokenizer
+from ..progress import bar
 from .checkpoint import Checkpoints
 from .corpus import Corpus, Part, build_corpus, read_texts
 from .model import load
@@ -132,15 +133,16 @@ class _Run:
             logger.info("Going on after step %d.", self.state["step"])
 
     def _train(self) -> None:
-        from tqdm import tqdm
-
         state, training = self.state, self.settings.training
         log = Log(self.output / "log.jsonl", state["step"]) if self.world.is_first else None
-        bar = tqdm(
+        shown = bar(
+            what="Pretraining",
             total=self.head_steps + self.n_steps,
             initial=state["step"],
-            disable=not self.progress,
-            unit=" steps",
+            unit="steps",
+            shown=self.progress,
+            # Over all, so that evaluations are part of the time left.
+            smoothing=0,
         )
         started, logged = time.perf_counter() - state["seconds"], (time.perf_counter(), 0)
         while not state["done"]:
@@ -160,12 +162,12 @@ class _Run:
                 if state["number"] >= self.packer.n_steps(epoch):
                     state["epoch"], state["number"] = epoch + 1, 0
             state["done"] = self._is_over()
-            bar.update()
+            shown.update()
             if state["step"] % self.settings.report.log_every == 0 or state["done"]:
                 now = time.perf_counter()
                 speed = logged[1] / (now - logged[0])
                 logged = now, 0
-                bar.set_postfix(self._shown(result.loss, speed))
+                shown.set_postfix(self._shown(result.loss, speed))
                 if log:
                     log.write(
                         step=state["step"],
@@ -184,7 +186,7 @@ class _Run:
                 logged = time.perf_counter(), 0
             elif after_head < 0 and state["step"] % training.eval_every == 0:
                 self._save()
-        bar.close()
+        shown.close()
         if log:
             log.close()
 

@@ -15,14 +15,17 @@ _COLUMNS: List[Tuple[str, str, str]] = [
 ]
 
 
-def read_scores(metrics_dir: Path) -> Tuple[List[str], List[List[str]]]:
+def read_scores(
+    metrics_dir: Path, only: Optional[Sequence[str]] = None
+) -> Tuple[List[str], List[List[str]]]:
     """Read the scores of all recipes in a directory.
 
     metrics_dir (Path): Holds a JSON file a recipe, named after it, as `spacy evaluate --output`
         writes it. Other JSON files are passed over.
+    only (Optional[Sequence[str]]): The recipes to show, in this order; all if None.
     RETURNS (Tuple[List[str], List[List[str]]]): The header, and a row a recipe. Columns without
         any value are left out; a value that a recipe lacks is a dash.
-    RAISES (ValueError): No file there has scores.
+    RAISES (ValueError): No file there has scores, or one of `only` is not there.
     """
     recipes: Dict[str, Dict[str, Any]] = {}
     for path in sorted(metrics_dir.glob("*.json")):
@@ -34,6 +37,13 @@ def read_scores(metrics_dir: Path) -> Tuple[List[str], List[List[str]]]:
             f"{metrics_dir} has no file with scores. Write one with: python -m spacy evaluate "
             f"MODEL TEST.spacy --output {metrics_dir}/RECIPE.json"
         )
+    missing = [name for name in only or () if name not in recipes]
+    if missing:
+        raise ValueError(
+            f"{metrics_dir} has no scores of {', '.join(missing)}; it has {', '.join(recipes)}."
+        )
+    if only:
+        recipes = {name: recipes[name] for name in only}
     used = [c for c in _COLUMNS if any(s.get(c[1]) is not None for s in recipes.values())]
     header = ["recipe", *[title for title, _, _ in used]]
     rows = [

@@ -7,11 +7,14 @@ import logging
 import os
 import statistics
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
 import srsly
 from thinc.api import Config
+
+from ..progress import bar
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -62,6 +65,7 @@ def learning_curve(
     output: Path,
     *,
     use_gpu: int = -1,
+    progress: bool = False,
 ) -> List[Result]:
     """Train all recipes on samples of each size, and write down each result as soon as it is there.
 
@@ -76,13 +80,16 @@ def learning_curve(
     output (Path): The JSON file. What it has already, of the same configs and data, is not done
         again.
     use_gpu (int): GPU id, or -1.
+    progress (bool): Whether to show a progress bar.
     RETURNS (List[Result]): The results of these sizes and seeds.
     RAISES (ValueError): The file is of other configs or data.
     """
     fingerprint = _fingerprint(setfit, joint)
     results = _read(output, fingerprint)
-    for size in sizes:
-        for seed in range(seeds):
+    pairs = list(product(sizes, range(seeds)))
+    with bar(pairs, unit="sizes and seeds", shown=progress) as shown:
+        for size, seed in shown:
+            shown.set_description(f"Training on {size} a label")
             done = {r.recipe for r in results if (r.per_class, r.seed) == (size, seed)}
             scores: Dict[str, float] = {}
             if not {"probe", "setfit"} <= done:

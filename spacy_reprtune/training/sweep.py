@@ -8,11 +8,14 @@ import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import srsly
 from thinc.api import Config, fix_random_seed
+
+from ..progress import bar
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -107,6 +110,7 @@ def sweep(
     *,
     replace: bool = False,
     use_gpu: int = -1,
+    progress: bool = False,
 ) -> List[Run]:
     """Train at each point with each seed, and write down each result as soon as it is there.
 
@@ -120,6 +124,7 @@ def sweep(
         repeated.
     replace (bool): Whether results of another config or other data may be lost.
     use_gpu (int): GPU id, or -1.
+    progress (bool): Whether to show a progress bar.
     RETURNS (List[Run]): The runs at these points with these seeds.
     RAISES (ValueError): A point is beyond the encoder's depth, or the file is of another sweep.
     """
@@ -127,13 +132,28 @@ def sweep(
     fingerprint = _fingerprint(config)
     runs = _read(output, fingerprint, replace)
     caches: List[Any] = []
-    for unfreeze in sorted(points, key=depth_of, reverse=True):
-        for seed in range(seeds):
-            if any((run.unfreeze, run.seed) == (unfreeze, seed) for run in runs):
-                logger.info("unfreeze = %s, seed %d: there already", unfreeze, seed)
-                continue
-            runs.append(train_once(config, unfreeze, seed, use_gpu=use_gpu, keep_caches=caches))
-            logger.info("unfreeze = %s, seed %d: %.4f", unfreeze, seed, runs[-1].score)
+    done = {(run.unfreeze, run.seed) for run in runs}
+    ordered = sorted(points, key=depth_of, reverse=True)
+    todo = [pair for pair in product(ordered, range(seeds)) if pair not in done]
+    # Steps of a training that ends by epochs are not known before.
+    steps = config.interpolate()["training"].get("max_steps") or None
+    total = steps and (steps + 1) * len(todo)
+    with bar(total=total, unit="steps", shown=progress, smoothing=0) as shown:
+        for k, (unfreeze, seed) in enumerate(todo, start=1):
+            shown.set_description(f"Training {k} of {len(todo)} (unfreeze = {unfreeze})")
+            run = train_once(
+                config,
+                unfreeze,
+                seed,
+                use_gpu=use_gpu,
+                keep_caches=caches,
+                on_step=shown.update,
+            )
+            if steps:
+                # One that stopped early has no more steps to wait for.
+                shown.update((steps + 1) * k - shown.n)
+            runs.append(run)
+            logger.info("unfreeze = %s, seed %d: %.4f", unfreeze, seed, run.score)
             write(output, fingerprint, runs)
     wanted = [run for run in runs if run.unfreeze in points and run.seed < seeds]
     write(output, fingerprint, runs, wanted)
@@ -147,6 +167,7 @@ def train_once(
     *,
     use_gpu: int = -1,
     keep_caches: Optional[List[Any]] = None,
+    on_step: Optional[Callable[[], Any]] = None,
 ) -> Run:
     """Train once, as `spacy train` does, and save nothing.
 
@@ -156,6 +177,7 @@ def train_once(
     use_gpu (int): GPU id, or -1.
     keep_caches (Optional[List[Any]]): Gets the caches in use, which live as long as someone
         holds them.
+    on_step (Optional[Callable[[], Any]]): Called after each step.
     RETURNS (Run): The result.
     """
     from spacy.training.initialize import init_nlp
@@ -171,7 +193,11 @@ def train_once(
     if keep_caches is not None:
         keep_caches.extend(_caches(nlp))
     best: Dict[str, Any] = {}
-    for info in _evaluated_steps(nlp):
+    for info in _steps(nlp):
+        if on_step is not None:
+            on_step()
+        if info is None:
+            continue
         if not best or info["score"] > best["score"]:
             best = {key: info[key] for key in ("score", "other_scores", "step")}
     if not best:
@@ -259,8 +285,8 @@ def _read(output: Path, fingerprint: str, replace: bool) -> List[Run]:
     return runs
 
 
-def _evaluated_steps(nlp: "Language") -> Iterator[Dict[str, Any]]:
-    """Train, and give what `train_while_improving` knows at each evaluation."""
+def _steps(nlp: "Language") -> Iterator[Optional[Dict[str, Any]]]:
+    """Train, and give for each step what spaCy's loop knows if it was evaluated, else None."""
     from spacy.schemas import ConfigSchemaTraining
     from spacy.training.loop import (
         create_evaluation_callback,
@@ -289,8 +315,7 @@ def _evaluated_steps(nlp: "Language") -> Iterator[Dict[str, Any]]:
         before_update=settings["before_update"],
     )
     for _, info, is_best in steps:
-        if is_best is not None:
-            yield info
+        yield info if is_best is not None else None
 
 
 def _caches(nlp: "Language") -> List[Any]:

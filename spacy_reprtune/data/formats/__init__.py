@@ -7,6 +7,7 @@ from ..record import Columns, Record
 from .brat import read_brat
 from .columns import looks_like_columns, read_columns
 from .json_lines import read_json, read_json_lines
+from .lines import read_label_files
 from .tables import read_csv, read_dataset, read_parquet, read_tsv
 
 READERS: Dict[str, Callable[[Path, Columns], Iterator[Record]]] = {
@@ -21,6 +22,7 @@ READERS: Dict[str, Callable[[Path, Columns], Iterator[Record]]] = {
     "conll": read_columns,
     "datasets": read_dataset,
     "parquet": read_parquet,
+    "lines": read_label_files,
 }
 _SUFFIXES = {
     ".csv": "csv",
