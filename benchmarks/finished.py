@@ -24,11 +24,14 @@ POLL_SECONDS = 5.0
 class Finished:
     """Results of trainings by what was trained."""
 
-    def __init__(self, path: Optional[Path] = None) -> None:
+    def __init__(self, path: Optional[Path] = None, **settings: Any) -> None:
         """Open a file of results.
 
-        path (Optional[Path]): The file, created if need be, or None to remember nothing.
+        path (Optional[Path]): The file, created if need be, or None to keep them in memory.
+        settings: What all trainings of this run depend on, such as threads. Results of other ones
+            can share the file.
         """
+        self.settings = settings
         self.file = None
         self.results: Dict[str, Result] = {}
         if path is not None:
@@ -44,22 +47,30 @@ class Finished:
             all of it JSON, and the training.
         RETURNS (Sequence[Dict[str, Any]]): The result of each.
         """
-        left = [(_name(key), train) for key, train in trainings]
+        left = [(self._name(key), train) for key, train in trainings]
         while True:
             before = len(left)
             left = [(name, train) for name, train in left if not self._finish(name, train)]
             if not left:
-                return [self.results[_name(key)] for key, _ in trainings]
+                return [self.results[self._name(key)] for key, _ in trainings]
             if len(left) == before:
                 time.sleep(POLL_SECONDS)
+
+    def once(self, train: Callable[[], Result], **key: Any) -> Result:
+        """RETURNS (Dict[str, Any]): The result of one training, run unless it is there already."""
+        return self.run([(key, train)])[0]
+
+    def has(self, **key: Any) -> bool:
+        """RETURNS (bool): Whether there is a result of a training already."""
+        return self._name(key) in self._read()
 
     def _finish(self, name: str, train: Callable[[], Result]) -> bool:
         """RETURNS (bool): Whether the training is finished now; False if another process is at
         it."""
+        if name in self._read():
+            return True
         if self.file is None:
             self.results[name] = train()
-            return True
-        if name in self._read():
             return True
         # A byte behind any end of the file stands for the training. The system gives the lock back
         # when the process ends, however it ends.
@@ -76,6 +87,8 @@ class Finished:
             fcntl.lockf(self.file, fcntl.LOCK_UN, 1, byte)
 
     def _read(self) -> Dict[str, Result]:
+        if self.file is None:
+            return self.results
         self.file.seek(0)
         for line in self.file:
             try:
@@ -94,6 +107,5 @@ class Finished:
         self.file.flush()
         log(f"finished {line}")
 
-
-def _name(key: Key) -> str:
-    return json.dumps(dict(key), sort_keys=True)
+    def _name(self, key: Key) -> str:
+        return json.dumps({**self.settings, **key}, sort_keys=True)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 from benchmarks import common
 from benchmarks.common import ENCODER, encoder_directory, headline_precision, log, mean_std, ratio
 from benchmarks.data import folder
+from benchmarks.finished import Finished
 from benchmarks.mlm_systems import (
     LEARN_RATE,
     RATE,
@@ -38,7 +39,6 @@ from benchmarks.mlm_systems import (
     HFAdapter,
     Ours,
 )
-from benchmarks.results import Results
 
 if TYPE_CHECKING:
     from benchmarks.mlm_tasks import Task
@@ -69,7 +69,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     wanted = args.only or (choices[:3] if args.quick else choices)
     figures: Dict[str, Any] = {"precision": headline_precision()}
     # Results of another machine or other settings can share the file and are not used.
-    results = Results(
+    results = Finished(
         args.results,
         machine=common.machine(args.threads)["cpu"],
         threads=args.threads,
@@ -95,7 +95,7 @@ def main(argv: Optional[List[str]] = None) -> None:
 class Bench:
     """The parts of the benchmark, on one tokenized corpus."""
 
-    def __init__(self, args: argparse.Namespace, text: Path, work: Path, results: Results) -> None:
+    def __init__(self, args: argparse.Namespace, text: Path, work: Path, results: Finished) -> None:
         from spacy_reprtune.encoder.pieces import PieceTokenizer
         from spacy_reprtune.pretraining.corpus import build_corpus
         from spacy_reprtune.pretraining.settings import CorpusPart

@@ -31,9 +31,9 @@ from benchmarks.few_shot_systems import (
     run_peer,
     train,
 )
+from benchmarks.finished import Finished
 from benchmarks.memory import _peak_mb
 from benchmarks.peers.setfit_trainer import SetFitPeer
-from benchmarks.results import Results
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -69,7 +69,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         args.parts = [part for part in args.parts if part != "memory"]
     sets = load_sets(args)
     # Another machine or other settings give other results; they can share a file all the same.
-    results = Results(
+    results = Finished(
         args.results,
         machine=common.machine(args.threads)["cpu"],
         threads=args.threads,
@@ -101,7 +101,7 @@ def load_sets(args: argparse.Namespace) -> List[FewShot]:
     return [made[name] for name in args.sets]
 
 
-def compare(sets: List[FewShot], args: argparse.Namespace, results: Results) -> Dict[str, Any]:
+def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Accuracies, and speed-ups in rounds of all systems in turn."""
     figures: Dict[str, Any] = {}
     book_over_ours: List[float] = []
@@ -187,7 +187,7 @@ def check_exactness(data: FewShot) -> Dict[str, Any]:
     }
 
 
-def compare_memory(args: argparse.Namespace, results: Results) -> Dict[str, Any]:
+def compare_memory(args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
     """Peak memory of training with more and more texts a label, many labels.
 
     RETURNS (Dict[str, Any]): Peaks in MB, and how fast their growth grows from the first to the
@@ -225,7 +225,7 @@ def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> float
     return round(_peak_mb(), 1)
 
 
-def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Results) -> Dict[str, Any]:
+def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Accuracy after trainings of several lengths."""
     figures: Dict[str, Any] = {}
     for data in sets:

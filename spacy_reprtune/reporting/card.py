@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import srsly
 
+from .bootstrap import RESAMPLES
 from .card_facts import CardFacts, EncoderFacts
 from .intervals import Interval, show_interval
 from .table import markdown_table
@@ -178,8 +179,8 @@ def _scores(facts: CardFacts) -> str:
     text = markdown_table(["score", "test", "95 % interval"], rows)
     if intervals:
         text += (
-            f"\nIntervals are percentiles of {1000:,} bootstrap samples of the {intervals.docs:,} "
-            "test documents.\n"
+            f"\nIntervals are percentiles of {RESAMPLES:,} bootstrap samples of the "
+            f"{intervals.docs:,} test documents.\n"
         )
     else:
         text += f"\nIntervals are {MISSING}: {facts.no_intervals}.\n"

@@ -72,3 +72,21 @@ def test_a_killed_process_gives_its_training_back(tmp_path):
     worker.join(30)
     assert worker.exitcode == 9
     assert Finished(path).run(trainings(1, lambda seed: {"f1": seed})) == [{"f1": 0}]
+
+
+def test_one_training_at_a_time_and_settings_that_all_depend_on(tmp_path):
+    path, trained = tmp_path / "results.jsonl", []
+    results = Finished(path, threads=2)
+    assert not results.has(seed=0)
+    for _ in range(2):
+        assert results.once(lambda: trained.append(0) or {"f1": 0.5}, seed=0) == {"f1": 0.5}
+    assert trained == [0]
+    assert Finished(path, threads=2).has(seed=0)
+    assert not Finished(path, threads=1).has(seed=0) and not Finished(path, threads=2).has(seed=1)
+
+
+def test_without_a_file_results_are_kept_for_the_run(tmp_path):
+    results, trained = Finished(), []
+    for _ in range(2):
+        results.once(lambda: trained.append(0) or {"f1": 0.5}, seed=0)
+    assert trained == [0]
