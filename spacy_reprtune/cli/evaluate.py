@@ -13,6 +13,13 @@ def evaluate_cli(
     output: Path = typer.Option(
         ..., "--output", "-o", help="JSON file for the scores, metrics/RECIPE.json", dir_okay=False
     ),
+    report: Optional[Path] = typer.Option(
+        None,
+        "--report",
+        "-r",
+        help="HTML file: then put all that is in the directory of --output on one page",
+        dir_okay=False,
+    ),
     code_path: Optional[Path] = typer.Option(
         None, "--code", "-c", help="Python file with registered functions to import"
     ),
@@ -30,6 +37,7 @@ def evaluate_cli(
 
     from ..reporting.evaluate import evaluate
     from ..reporting.predictions import predictions_path, write_predictions
+    from .report import save_report
 
     import_code(code_path)
     try:
@@ -46,6 +54,8 @@ def evaluate_cli(
     if rows:
         msg.table(rows, header=("score", ""), divider=True, aligns=("l", "r"))
     msg.good(f"Saved {output} and {path.name}")
+    if report is not None:
+        save_report(output.parent, report)
 
 
 def _rows(scores: Dict[str, Any]) -> List[Tuple[str, str]]:

@@ -6,6 +6,8 @@ from typing import Optional
 import typer
 from wasabi import msg
 
+TITLE = "What was trained"
+
 
 def report_cli(
     metrics_dir: Path = typer.Argument(
@@ -17,7 +19,7 @@ def report_cli(
     markdown: Optional[Path] = typer.Option(
         None, "--markdown", "-m", help="Markdown file: the tables, for a README", dir_okay=False
     ),
-    title: str = typer.Option("What was trained", "--title", help="Heading of the page"),
+    title: str = typer.Option(TITLE, "--title", help="Heading of the page"),
     corpus: Optional[Path] = typer.Option(
         None, "--corpus", help="Corpora, for their manifests  [default: corpus beside METRICS_DIR]"
     ),
@@ -33,6 +35,19 @@ def report_cli(
     pretraining, the most confident errors, the data. Every number is from a file in METRICS_DIR or
     beside it, and what is missing is said to be missing, with the command that makes it.
     """
+    save_report(metrics_dir, output, markdown, title=title, corpus=corpus, training=training)
+
+
+def save_report(
+    metrics_dir: Path,
+    output: Path,
+    markdown: Optional[Path] = None,
+    *,
+    title: str = TITLE,
+    corpus: Optional[Path] = None,
+    training: Optional[Path] = None,
+) -> None:
+    """Write the page; the arguments are those of the command."""
     from ..reporting.page import to_html, to_markdown
     from ..reporting.report import make_report
 
