@@ -45,7 +45,7 @@ def test_counts_in_are_counts_out_and_counts_dropped(name, tmp_path):
 
 
 def test_every_sample_is_tested():
-    others = {"reviews_by_label", "topics.csv", "notes.txt"}
+    others = {"reviews_by_label", "topics.csv", "notes.txt", "messages.csv"}
     assert {path.name for path in SAMPLES.iterdir()} == {*COUNTS, *others}
 
 
