@@ -88,31 +88,20 @@ def convert_file(path: Path, output: Path) -> Dict[str, Any]:
     import spacy
 
     from spacy_reprtune.data.convert import convert
+    from spacy_reprtune.memory import peak_memory_mb
 
     spacy.blank("en")
-    baseline = _peak_mb()
+    baseline = peak_memory_mb()
     start = time.perf_counter()
     manifest = convert({"train": path}, output)
     return {
         "seconds": round(time.perf_counter() - start, 2),
-        "baseline_mb": round(baseline, 1),
-        "peak_mb": round(_peak_mb(), 1),
+        "baseline_mb": baseline,
+        "peak_mb": peak_memory_mb(),
         "csv_mb": round(path.stat().st_size / 1e6, 1),
         "files": len(list(output.rglob("*.spacy"))),
         "texts_out": manifest["texts"]["out"],
     }
-
-
-def _peak_mb() -> float:
-    # Linux keeps ru_maxrss across exec, so that it may be the parent's peak; VmHWM starts anew.
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf8").splitlines()
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _run(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str, Any]:

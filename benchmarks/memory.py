@@ -87,6 +87,8 @@ def annotate(args: argparse.Namespace, pipeline: str, docs: int, words: int) -> 
     """
     import spacy
 
+    from spacy_reprtune.memory import peak_memory_mb
+
     sentences = rotten_tomatoes(args)["train"].texts
     nlp = spacy.load(pipeline)
     # The first window of each length costs extra; what is timed comes after it.
@@ -98,19 +100,7 @@ def annotate(args: argparse.Namespace, pipeline: str, docs: int, words: int) -> 
         for doc in nlp.pipe(texts):
             assert doc.cats
 
-    return {"seconds": common.seconds(consume), "peak_mb": round(_peak_mb(), 1)}
-
-
-def _peak_mb() -> float:
-    # Linux keeps ru_maxrss across exec, so that it may be the parent's peak; VmHWM starts anew.
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf8").splitlines()
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
-    except (OSError, StopIteration):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return {"seconds": common.seconds(consume), "peak_mb": peak_memory_mb()}
 
 
 def _worker(args: argparse.Namespace, directory: str, docs: int, words: int) -> Dict[str, float]:

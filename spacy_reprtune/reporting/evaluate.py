@@ -1,11 +1,11 @@
 """Score a pipeline as `spacy evaluate` does, and keep what it said about each document."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 
+from ..memory import peak_memory_mb
 from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
 if TYPE_CHECKING:
@@ -68,17 +68,6 @@ def evaluate(
         **_device(),
     }
     return {**scores, "run": run}, predictions
-
-
-def peak_memory_mb() -> Optional[float]:
-    """RETURNS (Optional[float]): The most memory that this process has had so far, in MB, or None
-    where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 def _predictions(

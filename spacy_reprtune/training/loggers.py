@@ -13,6 +13,7 @@ from spacy.util import registry
 from wasabi import row
 
 from .. import __version__
+from ..memory import peak_memory_mb
 from ..progress import bar
 
 if TYPE_CHECKING:
@@ -162,15 +163,7 @@ class _Log:
 def peak_memory() -> Dict[str, Optional[float]]:
     """RETURNS (Dict[str, Optional[float]]): `peak_memory_mb` of the process so far, None where the
     system does not say; with CUDA, `peak_gpu_memory_mb` of PyTorch's tensors, too."""
-    peak: Dict[str, Optional[float]] = {"peak_memory_mb": None}
-    try:
-        import resource
-    except ImportError:  # Windows
-        pass
-    else:
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Kilobytes; bytes on a Mac.
-        peak["peak_memory_mb"] = round(used / (1e6 if sys.platform == "darwin" else 1e3), 1)
+    peak = {"peak_memory_mb": peak_memory_mb()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
