@@ -33,6 +33,18 @@ LISTENING_CHARS = 250_000
 SHOWN_TEXTS = 1024
 
 
+def settle_optimizer(nlp: Optional[Language]) -> None:
+    """Put values in the place of variables in `[training.optimizer]`. spaCy resolves that block by
+    itself where it makes an optimizer (`nlp.initialize`, `nlp.resume_training`, `debug data`), and
+    variables such as `${training.max_steps}` refer to nothing there.
+
+    nlp (Optional[Language]): The pipeline.
+    """
+    training = nlp.config.get("training", {}) if nlp is not None else {}
+    if "${" in str(training.get("optimizer")):
+        training["optimizer"] = nlp.config.interpolate()["training"]["optimizer"]
+
+
 class EncoderPipe(TrainablePipe):
     """Base class of the components: a pipe whose model runs a torch encoder and a head.
 

@@ -20,6 +20,7 @@ from ..heads.tags import TagScheme
 from ..heads.token_classifier import TagScores
 from .calibrated_pipe import LossOfTemperature
 from .default_encoder import DEFAULT_ENCODER
+from .encoder_pipe import settle_optimizer
 from .entities import is_space, read_gold, register_score, write_entities
 from .entity_calibration import calibration_error_of, loss_of_temperature
 from .entity_survey import nothing_to_learn, problems, survey
@@ -250,6 +251,7 @@ class EntityRecognizer(LabelledPipe):
                 "to a shared one: set it to 'random'."
             )
         self.forget_calibration()
+        settle_optimizer(nlp)
         sample = numpy.zeros((1, len(self.tags)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         wrong = problems(found, self.labels, pieceless=self._pieceless(found.odd, nlp))

@@ -22,6 +22,7 @@ from .cats import (
     read_cats,
 )
 from .default_encoder import DEFAULT_ENCODER
+from .encoder_pipe import settle_optimizer
 from .label_kinds import Exclusive
 from .labelled_pipe import LabelledPipe
 
@@ -315,6 +316,7 @@ class TextClassifier(LabelledPipe):
     def _initialize_model(
         self, get_examples: Callable[[], Iterable[Example]], nlp: Optional[Language]
     ) -> None:
+        settle_optimizer(nlp)
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         texts = [eg.reference.text for eg in get_examples()]

@@ -57,8 +57,13 @@ size = 4
 
 [training.optimizer]
 @optimizers = "Adam.v1"
-learn_rate = 0.01
 use_averages = false
+
+[training.optimizer.learn_rate]
+@schedules = "warmup_linear.v1"
+warmup_steps = 2
+total_steps = ${training.max_steps}
+initial_rate = 0.01
 
 [initialize]
 
@@ -179,3 +184,11 @@ def test_training_goes_on_from_a_trained_pipeline():
     spacy_command(f"train more.cfg --output more {PATHS}")
     scores = spacy.load("more/model-best").meta["performance"]
     assert scores["cats_macro_auc"] > 0.9
+
+
+def test_a_trained_pipeline_makes_an_optimizer_of_its_own_config():
+    nlp = spacy.load("trained/model-best")
+    optimizer = nlp.resume_training()
+    schedule = nlp.config["training"]["optimizer"]["learn_rate"]
+    assert (schedule["total_steps"], schedule["initial_rate"]) == (30, 0.01)
+    assert optimizer.learn_rate is not None
