@@ -112,6 +112,15 @@ class CalibratedPipe(EncoderPipe):
         self.calibrate()
         super().to_disk(path, exclude=exclude)
 
+    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
+        """Calibrate, then save; see `TrainablePipe.to_bytes`.
+
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (bytes): The component.
+        """
+        self.calibrate()
+        return super().to_bytes(exclude=exclude)
+
 
 class _StaysHere:
     """Not handed to the workers of `nlp.pipe`, which only predict."""

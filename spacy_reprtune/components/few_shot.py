@@ -279,13 +279,16 @@ class FewShotTextClassifier(TextClassifier):
         check_support(self._support, self._gold, self.labels, self.name)
         super()._initialize_model(get_examples, nlp)
         probe = self._solve(examples, scored=True)
-        logger.info(
-            "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out gold "
-            "values right.",
-            self.name,
-            len(examples),
-            probe.score,
-        )
+        if numpy.isnan(probe.score):
+            logger.info("'%s' has too few texts to hold any out for a linear probe.", self.name)
+        else:
+            logger.info(
+                "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out "
+                "gold values right.",
+                self.name,
+                len(examples),
+                probe.score,
+            )
         if self.trainer is not None:
             texts = [eg.reference.text for eg in examples]
             gold, known = self._gold(examples)

@@ -346,7 +346,8 @@ class EntityRecognizer(LabelledPipe):
 
     def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
         """How many entities with these texts have no piece, each text read as a single token."""
-        if not texts:
+        if not texts or (self.listens and nlp is None):
+            # Without the pipeline there is nothing to listen to.
             return 0
         docs = self.heard([Doc(self.vocab, words=[text]) for text in texts], nlp)
         has_piece = _numpy(self.model.predict(docs).logits).any(1)

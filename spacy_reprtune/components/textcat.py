@@ -327,6 +327,14 @@ class TextClassifier(LabelledPipe):
     def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
         gold, known = self._gold(examples)
         rows = numpy.flatnonzero(known.any(1))
+        if self.exclusive and len(set(gold[rows].argmax(1))) < 2:
+            # The first texts of a stream, say.
+            logger.warning(
+                "'%s' can't start from a linear probe, because all the texts that it sees before "
+                "training have the same label: its head starts at random.",
+                self.name,
+            )
+            return
         module = self._shim.module
         vectors = self.head_inputs([examples[row].reference for row in rows], nlp)
         probe = self.kind.fit_probe(vectors, gold[rows], known[rows], weights=self._weights())

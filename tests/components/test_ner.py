@@ -82,10 +82,11 @@ def test_overfitting_and_every_way_to_save(model, config, token_config, tmp_path
     for rows, text in zip(expected, TEXTS, strict=True):
         agree(found(nlp(text)), rows, tolerance)
     fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
-    check(fresh.from_bytes(nlp.to_bytes()))
-    nlp.to_disk(tmp_path / "model")
+    data = nlp.to_bytes()
     # Saving calibrates.
     expected = [found(doc) for doc in nlp.pipe(TEXTS)]
+    check(fresh.from_bytes(data))
+    nlp.to_disk(tmp_path / "model")
     loaded = spacy.load(tmp_path / "model")
     check(loaded)
     temperature = nlp.get_pipe("ner").temperature

@@ -98,7 +98,10 @@ def test_spacy_train_saves_the_temperature_of_each_checkpoint(
     assert 0.0 <= trained.evaluate(dev)[key] <= 1.0
 
 
-def test_evaluation_by_itself_changes_no_prediction_and_saving_does(ner, tmp_path):
+@pytest.mark.parametrize(
+    "save", [lambda nlp, path: nlp.to_disk(path), lambda nlp, _: nlp.to_bytes()]
+)
+def test_evaluation_by_itself_changes_no_prediction_and_saving_does(ner, tmp_path, save):
     texts = [text for text, _ in ENTITIES]
     for _ in range(20):
         ner.update(ner.examples, sgd=ner.optimizer)
@@ -112,7 +115,7 @@ def test_evaluation_by_itself_changes_no_prediction_and_saving_does(ner, tmp_pat
     before, entities = scores(), spans()
     ner.evaluate(ner.examples)
     assert scores() == before
-    ner.to_disk(tmp_path)
+    save(ner, tmp_path)
     assert scores() != before and spans() == entities
 
 

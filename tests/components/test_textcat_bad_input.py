@@ -3,6 +3,7 @@
 import numpy
 import pytest
 import spacy
+from conftest import make_examples
 from spacy.training import Example
 
 
@@ -171,3 +172,13 @@ def test_examples_are_required(textcat):
         textcat.get_pipe("textcat").update(["a film"])
     with pytest.raises(TypeError):
         textcat.get_pipe("textcat").initialize(lambda: [])
+
+
+def test_a_probe_that_sees_one_label_alone_leaves_the_head_random(nlp, model_config, caplog):
+    """The first texts of a stream that is sorted by label, with labels from `init labels`."""
+    config = {"model": model_config(), "head_init": "probe"}
+    pipe = nlp.add_pipe("reprtune_textcat", name="textcat", config=config)
+    examples = [eg for eg in make_examples(nlp) if eg.reference.cats["GOOD"]]
+    pipe.initialize(lambda: examples, nlp=nlp, labels=["BAD", "GOOD"])
+    assert "its head starts at random" in caplog.text
+    assert set(nlp("a film").cats) == {"BAD", "GOOD"}
