@@ -160,10 +160,13 @@ def _places(content):
 
 
 def test_losses_are_by_step(tmp_path):
-    """spaCy adds losses up from evaluation to evaluation; the first is of step 0 alone."""
+    """spaCy's logger adds losses up from evaluation to evaluation, the first is of step 0 alone;
+    JsonlLogger has divided them already."""
     from spacy_reprtune.reporting.sections.curves import _losses
 
     path = tmp_path / "x.training.jsonl"
     rows = [{"step": 0, "losses": {"a": 2.0}}, {"step": 10, "losses": {"a": 5.0, "b": 10.0}}]
     srsly.write_jsonl(path, rows)
     assert _losses(read_training_log(path)) == ([0.0, 10.0], [2.0, 1.5])
+    srsly.write_jsonl(path, [{"kind": "start"}, *({"kind": "evaluation", **row} for row in rows)])
+    assert _losses(read_training_log(path)) == ([0.0, 10.0], [2.0, 15.0])
