@@ -62,6 +62,23 @@ def test_of_several_trainings_in_one_log_the_last_one_counts(tmp_path):
     assert len(log.evaluations) == 1
 
 
+def test_a_training_that_failed_is_not_finished(tmp_path):
+    path = tmp_path / "x.training.jsonl"
+    end = {"kind": "end", "seconds": 5.0}
+    for error, finished in ((None, True), ("ValueError: no", False)):
+        srsly.write_jsonl(path, [{"kind": "start"}, {**end, "error": error}])
+        assert read_training_log(path).finished is finished
+
+
+@pytest.mark.parametrize("before, total", [(20.5, 25.5), (None, 5.0), ("long", 5.0), (-1, 5.0)])
+def test_the_time_of_a_training_includes_initialization(tmp_path, before, total):
+    path = tmp_path / "x.training.jsonl"
+    start = {"kind": "start", "initialize_seconds": before}
+    srsly.write_jsonl(path, [start, {"kind": "end", "seconds": 5.0}])
+    log = read_training_log(path)
+    assert (log.seconds, log.total_seconds) == (5.0, total)
+
+
 @pytest.mark.parametrize(
     "content", ["{not json", "[]", "7", '{"speed": 1', '{"points": [], "runs": []}']
 )

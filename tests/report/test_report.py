@@ -118,6 +118,20 @@ def test_the_best_recipe_is_named_and_marked(whole):
     assert re.match(r"\| joint \| \*\*0\.\d{3}\*\* \| 0\.\d{3}–0\.\d{3} \|", row)
 
 
+def test_the_table_counts_initialization_and_tells_a_failed_training(project):
+    for name, start, end in (
+        ("frozen", {"initialize_seconds": 41.0}, {"error": None}),
+        ("joint", {}, {"error": "ValueError: no"}),
+    ):
+        path = project / "metrics" / f"{name}.training.jsonl"
+        first, *rows, last = srsly.read_jsonl(path)
+        srsly.write_jsonl(path, [{**first, **start}, *rows, {**last, **end}])
+    _, markdown = report(project)
+    rows = {line.split(" | ")[0]: line for line in reversed(markdown.splitlines())}
+    assert "| 53 s |" in rows["| frozen"] and "| over 95 s |" in rows["| joint"]
+    assert "includes initialization" in markdown
+
+
 @pytest.mark.parametrize(
     "gone, said",
     [
