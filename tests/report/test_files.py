@@ -4,11 +4,18 @@ import pytest
 import srsly
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_metrics import cats_predictions, plain_scores, write_project
+from made_up_metrics import (
+    cats_predictions,
+    ents_predictions,
+    plain_scores,
+    write_project,
+    write_recipe,
+)
 
 from spacy_reprtune.reporting.files import find_metrics, read_training_log
 from spacy_reprtune.reporting.groups import behind, make_groups
 from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
+from spacy_reprtune.reporting.sections.classes import _support
 from spacy_reprtune.reporting.table import read_scores
 
 
@@ -120,6 +127,42 @@ def test_recipes_are_compared_on_the_same_documents_alone(project):
     assert gap == pytest.approx(joint.value - frozen.value) and low < gap < high
     frozen.recipe.predictions.rows[0].text = "another text"
     assert behind(frozen, joint) is None
+
+
+def test_recipes_of_different_test_sets_are_not_ranked_against_each_other(project):
+    metrics = project / "metrics"
+    write_recipe(metrics, "ner-short", ents_predictions(n_docs=7), 1.0, "corpus/short.spacy")
+    write_recipe(metrics, "ner-again", ents_predictions(n_docs=7, seed=1), 1.0, "short.spacy")
+    names = {tuple(sorted(e.name for e in g.entries)): g for g in make_groups(find(project))}
+    assert set(names) == {("frozen", "joint"), ("ner",), ("ner-again", "ner-short")}
+    titles = [names[key].title for key in sorted(names)]
+    assert titles[:2] == ["Labels of texts", "Entities (test set of ner)"]
+    assert titles[2] == "Entities (corpus/short.spacy)"
+    assert len({group.id for group in names.values()}) == 3
+    assert sum(_support(names["ner",]).values()) == 3 * 40
+    assert sum(_support(names["ner-again", "ner-short"]).values()) == 3 * 7
+
+
+def test_without_predictions_the_path_of_the_corpus_says_which_test_set_it_is(project):
+    metrics = project / "metrics"
+    for name, corpus in (("joint", "a.spacy"), ("frozen", "a.spacy"), ("far", "b.spacy")):
+        write_recipe(metrics, name, cats_predictions(0.8), 1.0, corpus)
+    predictions_path(metrics / "joint.json").unlink()
+    predictions_path(metrics / "far.json").unlink()
+    first, second = [group for group in make_groups(find(project)) if group.kind == "cats"]
+    assert {entry.name for entry in first.entries} == {"joint", "frozen"}
+    assert [entry.name for entry in second.entries] == ["far"]
+    assert second.title == "Labels of texts (b.spacy)" and not _support(second)
+
+
+def test_a_test_set_that_nobody_names_is_taken_for_the_only_one(project):
+    predictions_path(project / "metrics" / "joint.json").unlink()
+    cats = make_groups(find(project))[0]
+    assert {entry.name for entry in cats.entries} == {"joint", "frozen"}
+    write_recipe(project / "metrics", "short", cats_predictions(0.5, n_docs=9), 1.0)
+    groups = [group for group in make_groups(find(project)) if group.kind == "cats"]
+    assert sorted(len(group.entries) for group in groups) == [1, 1, 1]
+    assert len({group.title for group in groups}) == len({group.id for group in groups}) == 3
 
 
 def test_scores_of_nothing_are_no_recipe(project):
