@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from ..training.sweep import Point
-from .predictions import Predictions, predictions_path, read_predictions
+from .predictions import Predictions, other_score, predictions_path, read_predictions
 
 LOG_SUFFIX = ".training.jsonl"
 # No count, time or size is beyond it; pictures can't be drawn of numbers near the end of floats.
@@ -219,7 +219,7 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
             metrics.problems.append(str(error))
     else:
         recipe.missing.append(rows.name)
-    if recipe.predictions is not None and not _belongs(recipe):
+    if recipe.predictions is not None and other_score(recipe.predictions, scores) is not None:
         metrics.problems.append(
             f"{rows} is of another evaluation than {path.name}, and left out. Evaluate again."
         )
@@ -236,15 +236,6 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
     else:
         recipe.missing.append(recipe.name + LOG_SUFFIX)
     return recipe
-
-
-def _belongs(recipe: Recipe) -> bool:
-    """Whether predictions are those of the scores beside them."""
-    predictions = recipe.predictions
-    return predictions is not None and all(
-        (own := recipe.score(key)) is not None and abs(own - value) < 1e-6
-        for key, value in predictions.scores.items()
-    )
 
 
 def _points(content: Dict[str, Any]) -> List[Point]:
