@@ -6,6 +6,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import srsly
 
+from .table import markdown_table
+
 MISSING = "–"
 
 
@@ -71,8 +73,7 @@ def as_markdown(tables: Sequence[Table], source: str) -> str:
     parts = []
     for table in tables:
         note = f"{table.note}\n\n" if table.note else ""
-        rules = ["---" if align == "l" else "---:" for align in table.aligns]
-        lines = "".join(f"| {' | '.join(row)} |\n" for row in (table.header, rules, *table.rows))
+        lines = markdown_table(table.header, table.rows, table.aligns)
         parts.append(f"## {table.title}\n\n{note}{lines}")
     return "\n".join([*parts, f"Published: {source}\n"])
 
