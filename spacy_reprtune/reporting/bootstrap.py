@@ -19,7 +19,8 @@ LEVEL = 0.95
 # Weights of all documents that are in memory at once.
 _CHUNK = 2_000_000
 
-# A row of weights a resample, a column a document -> a score a resample.
+# A row of weights a resample, a column a document -> a score a resample, nan where the documents
+# drawn have none.
 Statistic = Callable[[NDArray], NDArray]
 
 
@@ -41,9 +42,10 @@ class Sampled:
 
 
 def percentile_interval(samples: NDArray) -> Tuple[float, float]:
-    """RETURNS (Tuple[float, float]): Between which 95 % of the samples lie."""
+    """RETURNS (Tuple[float, float]): Between which 95 % of the samples lie. Samples without a score
+    (nan) are left out."""
     tail = 50 * (1 - LEVEL)
-    low, high = numpy.percentile(samples, [tail, 100 - tail])
+    low, high = numpy.nanpercentile(samples, [tail, 100 - tail])
     return float(low), float(high)
 
 
@@ -88,32 +90,52 @@ def macro_f(counts: Counts) -> Statistic:
 
 
 def label_f(counts: Counts, label: str) -> Statistic:
-    """RETURNS (Callable): F of one label."""
+    """RETURNS (Callable): F of one label; nan in a sample where it is neither annotated nor
+    predicted. One that is nowhere in the test set has 0, as in spaCy's scorer."""
     column = counts.labels.index(label)
-    own = slice(column, column + 1)
-    parts = (part[:, own] for part in (counts.true, counts.false, counts.missed))
-    return micro_f(Counts([label], *parts))
+    parts = (counts.true, counts.false, counts.missed)
+    totals = [part[:, column].astype("f") for part in parts]
+    nowhere = not any(total.any() for total in totals)
+
+    def statistic(weights: NDArray) -> NDArray:
+        true, false, missed = (weights @ total for total in totals)
+        all_of_it = 2 * true + false + missed
+        f_scores = 2 * true / numpy.maximum(all_of_it, 1)
+        return f_scores if nowhere else numpy.where(all_of_it > 0, f_scores, numpy.nan)
+
+    return statistic
 
 
 def macro_auc(predictions: Predictions) -> Statistic:
-    """RETURNS (Callable): The mean of the labels' areas under the ROC curve; 0 for a label without
-    both yes and no, as in spaCy's scorer."""
+    """RETURNS (Callable): The mean of the labels' areas under the ROC curve. A label without both
+    yes and no in a sample is left out there (nan if that leaves none); one without both in the
+    test set counts as 0, as in spaCy's scorer."""
     rows = [cats for _, cats in cats_rows(predictions)]
     scores = numpy.array([row.scores for row in rows])
     gold = numpy.array([[numpy.nan if v is None else v for v in row.gold] for row in rows])
 
+    measured = [
+        j for j in range(gold.shape[1]) if (gold[:, j] > 0).any() and (gold[:, j] <= 0).any()
+    ]
+    nowhere = gold.shape[1] - len(measured)
+
     def statistic(weights: NDArray) -> NDArray:
-        areas = [_auc(scores[:, j], gold[:, j], weights) for j in range(scores.shape[1])]
-        return numpy.mean(areas, axis=0)
+        if not measured:
+            return numpy.zeros(len(weights))
+        areas = numpy.stack([_auc(scores[:, j], gold[:, j], weights) for j in measured])
+        n_areas = (~numpy.isnan(areas)).sum(0)
+        means = numpy.nansum(areas, axis=0) / numpy.maximum(n_areas + nowhere, 1)
+        return numpy.where(n_areas > 0, means, numpy.nan)
 
     return statistic
 
 
 def _auc(scores: NDArray, gold: NDArray, weights: NDArray) -> NDArray:
-    """The share of pairs of a right and a wrong one that are in order, ties half."""
+    """The share of pairs of a right and a wrong one that are in order, ties half; nan without such
+    a pair."""
     known = numpy.flatnonzero(~numpy.isnan(gold))
     if not len(known):
-        return numpy.zeros(len(weights))
+        return numpy.full(len(weights), numpy.nan)
     order = known[numpy.argsort(scores[known], kind="stable")]
     ties = numpy.flatnonzero(numpy.diff(scores[order], prepend=numpy.nan) != 0)
     drawn = weights[:, order].astype(numpy.float64)
@@ -121,7 +143,8 @@ def _auc(scores: NDArray, gold: NDArray, weights: NDArray) -> NDArray:
     wrong = numpy.add.reduceat(drawn * (gold[order] <= 0), ties, axis=1)
     below = numpy.cumsum(wrong, axis=1) - wrong
     pairs = right.sum(1) * wrong.sum(1)
-    return (right * (below + wrong / 2)).sum(1) / numpy.maximum(pairs, 1)
+    areas = (right * (below + wrong / 2)).sum(1) / numpy.maximum(pairs, 1)
+    return numpy.where(pairs > 0, areas, numpy.nan)
 
 
 def _draws(n_docs: int) -> Iterator[NDArray]:

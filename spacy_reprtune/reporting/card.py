@@ -8,7 +8,7 @@ import srsly
 from .bootstrap import RESAMPLES
 from .card_facts import CardFacts, EncoderFacts
 from .intervals import Interval, show_interval
-from .table import markdown_table
+from .table import code, code_cell, markdown_table
 
 # What is said where something is not known: a reader can tell it from what was left out.
 MISSING = "missing"
@@ -162,7 +162,7 @@ def _labels(facts: CardFacts) -> str:
     parts = []
     for component, labels in facts.meta.get("labels", {}).items():
         if labels:
-            parts.append(f"- `{component}`: {', '.join(f'`{label}`' for label in labels)}\n")
+            parts.append(f"- `{component}`: {', '.join(map(code, labels))}\n")
     return "".join(parts) or "The pipeline has no labels.\n"
 
 
@@ -204,7 +204,7 @@ def _per_label(facts: CardFacts) -> str:
     for key in ("cats_f_per_type", "ents_per_type"):
         for label, values in ((facts.scores or {}).get(key) or {}).items():
             numbers = [f"{values[k]:.3f}" for k in ("p", "r", "f")]
-            rows.append([f"`{label}`", *numbers, show_interval(own.get(label))])
+            rows.append([code_cell(label), *numbers, show_interval(own.get(label))])
     header = ["label", "precision", "recall", "F", "95 % interval of F"]
     return markdown_table(header, rows) if rows else ""
 

@@ -2,11 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import srsly
 
+from .table import markdown_table
+
 MISSING = "–"
+_SCORE = (int, float, type(None))
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
 
 
 @dataclass
@@ -43,19 +54,18 @@ def compare(path: Path, folder: Path) -> Tuple[List[Table], List[str]]:
     folder (Path): What the names of files start from.
     RETURNS (Tuple[List[Table], List[str]]): The tables, and the files that are not there; what
         should be in them is a dash.
-    RAISES (ValueError): The file is not of this form, or none of the files is there.
+    RAISES (ValueError): A file is not of this form, or none of the files is there.
     """
-    try:
-        published = srsly.read_json(path)
-        wanted = [figure["file"] for figure in published.get("figures", [])]
-        wanted += [published[key]["file"] for key in ("curve", "fill_mask") if key in published]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no file of published figures: {error!r}") from error
+    published = _read(path, f"{path} is no file of published figures: its content")
+    _check_published(published, f"{path} is no file of published figures")
+    wanted = [figure["file"] for figure in published.get("figures", [])]
+    wanted += [published[key]["file"] for key in ("curve", "fill_mask") if key in published]
     files = list(dict.fromkeys(wanted))
     missing = [name for name in files if not (folder / name).is_file()]
     if len(missing) == len(files):
         raise ValueError(f"None of the files that {path} names is there: {', '.join(missing)}")
-    ours = {name: srsly.read_json(folder / name) for name in files if name not in missing}
+    ours = {name: _read(folder / name, str(folder / name)) for name in files if name not in missing}
+    _check_ours(published, ours, folder)
     tables = []
     if published.get("figures"):
         tables.append(_figures(published, ours))
@@ -71,8 +81,7 @@ def as_markdown(tables: Sequence[Table], source: str) -> str:
     parts = []
     for table in tables:
         note = f"{table.note}\n\n" if table.note else ""
-        rules = ["---" if align == "l" else "---:" for align in table.aligns]
-        lines = "".join(f"| {' | '.join(row)} |\n" for row in (table.header, rules, *table.rows))
+        lines = markdown_table(table.header, table.rows, table.aligns)
         parts.append(f"## {table.title}\n\n{note}{lines}")
     return "\n".join([*parts, f"Published: {source}\n"])
 
@@ -111,6 +120,85 @@ def _fill_mask(fill: Dict[str, Any], ours: Dict[str, Any]) -> Table:
         for row in group
     ]
     return Table(fill["title"], fill.get("note", ""), ["sentence", "", "before", "after"], rows, 0)
+
+
+def _read(path: Path, place: str) -> Dict[str, Any]:
+    try:
+        content = srsly.read_json(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} can't be read as JSON: {error}") from error
+    _check(content, dict, place)
+    return content
+
+
+def _check_published(published: Dict[str, Any], wrong: str) -> None:
+    """wrong (str): Begins what is said of a value of another form."""
+    parts = [key for key in ("figures", "curve", "fill_mask") if key in published]
+    if not parts:
+        raise ValueError(f'{wrong}: it has none of "figures", "curve" and "fill_mask".')
+    if "figures" in parts:
+        _check_keys(published, {"title": str}, wrong)
+        _check(published["figures"], list, f"{wrong}: figures")
+        for i, figure in enumerate(published["figures"]):
+            place = f"{wrong}: figures[{i}]"
+            keys = {"what": str, "measure": str, "file": str, "key": list, "published": _SCORE}
+            _check_keys(figure, keys, place)
+            for part in figure["key"]:
+                _check(part, str, f"{place}.key")
+    for name, kind in (("curve", dict), ("fill_mask", list)):
+        if name in parts:
+            place = f"{wrong}: {name}"
+            _check_keys(published[name], {"title": str, "file": str, "published": kind}, place)
+    for table, place in ((published, wrong), (published.get("curve", {}), f"{wrong}: curve")):
+        _check(table.get("note", ""), str, f"{place}.note")
+    if "curve" in parts:
+        for blocks, score in published["curve"]["published"].items():
+            _check(score, _SCORE, f"{wrong}: curve.published.{blocks}")
+    if "fill_mask" in parts:
+        fill = published["fill_mask"]
+        _check(fill.get("note", ""), str, f"{wrong}: fill_mask.note")
+        _check_filled(fill["published"], f"{wrong}: fill_mask.published")
+
+
+def _check_ours(published: Dict[str, Any], ours: Dict[str, Any], folder: Path) -> None:
+    for figure in published.get("figures", []):
+        value = _look_up(ours.get(figure["file"]), figure["key"])
+        _check(value, _SCORE, f"{folder / figure['file']}: {'.'.join(figure['key'])}")
+    curve = published.get("curve", {}).get("file")
+    if curve in ours:
+        place = f"{folder / curve} is no file of a sweep: points"
+        points = ours[curve].get("points")
+        _check(points, list, place)
+        for i, point in enumerate(points):
+            _check_keys(point, {"unfreeze": (str, int), "mean": _SCORE}, f"{place}[{i}]")
+    filled = published.get("fill_mask", {}).get("file")
+    if filled in ours:
+        place = f"{folder / filled} is no report of a pretraining: fill_mask"
+        _check_filled(ours[filled].get("fill_mask", []), place)
+
+
+def _check_filled(rows: Any, place: str) -> None:
+    _check(rows, list, place)
+    for i, row in enumerate(rows):
+        _check_keys(row, {"sentence": str, "before": list, "after": list}, f"{place}[{i}]")
+        for key in ("before", "after"):
+            for word in row[key]:
+                _check(word, str, f"{place}[{i}].{key}")
+
+
+def _check_keys(table: Any, keys: Mapping[str, Any], place: str) -> None:
+    _check(table, dict, place)
+    for key, kinds in keys.items():
+        if key not in table:
+            raise ValueError(f'{place} lacks the key "{key}".')
+        _check(table[key], kinds, f"{place}.{key}")
+
+
+def _check(value: Any, kinds: Any, place: str) -> None:
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        allowed = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+        raise ValueError(f"{place} must be {allowed}, not {str(value)[:60]!r}.")
 
 
 def _depth(blocks: str) -> float:

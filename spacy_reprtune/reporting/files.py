@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from ..training.sweep import Point
-from .predictions import Predictions, predictions_path, read_predictions
+from .predictions import Predictions, other_score, predictions_path, read_predictions
 
 LOG_SUFFIX = ".training.jsonl"
 # No count, time or size is beyond it; pictures can't be drawn of numbers near the end of floats.
@@ -25,7 +25,8 @@ class TrainingLog:
     evaluations (List[Dict[str, Any]]): In order; each has a "step" and maybe "epoch", "seconds",
         "losses", "scores", "score", "words".
     seconds (Optional[float]): From its start to its end, or to the last line if it has no end.
-    finished (bool): Whether it has an end.
+    initialize_seconds (float): What initializing took before that, 0 if the log does not say.
+    finished (bool): Whether it has an end, and not because of an error.
     peak_memory_mb (Optional[float]): The most memory that it had.
     peak_gpu_memory_mb (Optional[float]): The same of a GPU.
     """
@@ -33,9 +34,15 @@ class TrainingLog:
     name: str
     evaluations: List[Dict[str, Any]] = field(default_factory=list)
     seconds: Optional[float] = None
+    initialize_seconds: float = 0.0
     finished: bool = False
     peak_memory_mb: Optional[float] = None
     peak_gpu_memory_mb: Optional[float] = None
+
+    @property
+    def total_seconds(self) -> Optional[float]:
+        """RETURNS (Optional[float]): With initializing, where a frozen encoder does its work."""
+        return None if self.seconds is None else self.initialize_seconds + self.seconds
 
 
 @dataclass
@@ -161,10 +168,11 @@ def read_training_log(path: Path) -> TrainingLog:
         kind = row.get("kind", "evaluation" if "step" in row else None)
         if kind == "start":
             log = TrainingLog(name)
+            log.initialize_seconds = max(0.0, number(row.get("initialize_seconds")) or 0.0)
         elif kind == "evaluation" and number(row.get("step")) is not None:
             log.evaluations.append(row)
         elif kind == "end":
-            log.finished = True
+            log.finished = not row.get("error")
         seconds = number(row.get("seconds"))
         if seconds is not None:
             log.seconds = max(seconds, log.seconds or 0.0)
@@ -211,7 +219,7 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
             metrics.problems.append(str(error))
     else:
         recipe.missing.append(rows.name)
-    if recipe.predictions is not None and not _belongs(recipe):
+    if recipe.predictions is not None and other_score(recipe.predictions, scores) is not None:
         metrics.problems.append(
             f"{rows} is of another evaluation than {path.name}, and left out. Evaluate again."
         )
@@ -228,15 +236,6 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
     else:
         recipe.missing.append(recipe.name + LOG_SUFFIX)
     return recipe
-
-
-def _belongs(recipe: Recipe) -> bool:
-    """Whether predictions are those of the scores beside them."""
-    predictions = recipe.predictions
-    return predictions is not None and all(
-        (own := recipe.score(key)) is not None and abs(own - value) < 1e-6
-        for key, value in predictions.scores.items()
-    )
 
 
 def _points(content: Dict[str, Any]) -> List[Point]:

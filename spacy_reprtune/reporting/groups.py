@@ -1,7 +1,10 @@
-"""Recipes that can be compared: the same kind of prediction, scored by the same number."""
+"""Recipes that can be compared: the same kind of prediction, scored by the same number on the same
+test set."""
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from pathlib import PurePath
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from . import bootstrap
 from .bootstrap import Sampled, percentile_interval
@@ -38,29 +41,35 @@ class Entry:
 
 @dataclass
 class Group:
-    """Recipes with the same headline score.
+    """Recipes with the same headline score on the same test set.
 
     kind (str): "cats" or "ents".
     score (str): The headline score: "macro F", "macro AUC", "F (LABEL)", "entity F".
     exclusive (bool): Whether each document has exactly one label.
     entries (List[Entry]): The recipes, the best first.
+    corpus (str): Names the test set, "" where all groups of this kind have the same one.
+    number (int): Counts groups whose names are the same.
     """
 
     kind: str
     score: str
     exclusive: bool = True
     entries: List[Entry] = field(default_factory=list)
+    corpus: str = ""
+    number: int = 1
 
     @property
     def id(self) -> str:
         """RETURNS (str): For names of pictures."""
-        return "".join(c if c.isalnum() else "-" for c in f"{self.kind}-{self.score}".lower())
+        name = "".join(c if c.isalnum() else "-" for c in f"{self.kind}-{self.score}".lower())
+        return name if self.number == 1 else f"{name}--{self.number}"
 
     @property
     def title(self) -> str:
         """RETURNS (str): For headings."""
         kind = "Labels of texts" if self.kind == "cats" else "Entities"
-        return kind if self.score in ("macro F", "entity F") else f"{kind}, by {self.score}"
+        kind = kind if self.score in ("macro F", "entity F") else f"{kind}, by {self.score}"
+        return f"{kind} ({self.corpus})" if self.corpus else kind
 
     @property
     def with_predictions(self) -> List[Entry]:
@@ -71,17 +80,30 @@ class Group:
 def make_groups(metrics: Metrics) -> List[Group]:
     """Put recipes that can be compared together, and score drawn documents.
 
+    Test sets are the same if their texts are; without predictions, if the path of the corpus is.
+    A recipe of which neither is known (from `spacy evaluate`) is put to those of its kind if they
+    all have the same test set, else apart.
+
     metrics (Metrics): What was read.
     RETURNS (List[Group]): The groups, text classification first.
     """
-    groups: Dict[Tuple[str, str], Group] = {}
-    for recipe in metrics.recipes:
+    found: List[Tuple[Group, Entry, str]] = []
+    for recipe, test_set in zip(metrics.recipes, _test_sets(metrics.recipes), strict=True):
         for group, entry in (_cats_entry(recipe), _ents_entry(recipe)):
             if group is not None and entry is not None:
-                key = group.kind, group.score
-                groups.setdefault(key, group).entries.append(entry)
+                found.append((group, entry, test_set))
+    known: Dict[str, Set[str]] = {}
+    for group, _, test_set in found:
+        known.setdefault(group.kind, set()).update({test_set} - {""})
+    groups: Dict[Tuple[str, str, str], Group] = {}
+    for group, entry, test_set in found:
+        if not test_set and len(known[group.kind]) == 1:
+            (test_set,) = known[group.kind]
+        key = group.kind, group.score, test_set
+        groups.setdefault(key, group).entries.append(entry)
     for group in groups.values():
         group.entries.sort(key=lambda entry: (-entry.value, entry.name))
+    _name(groups)
     return sorted(groups.values(), key=lambda group: (group.kind, -len(group.entries)))
 
 
@@ -96,6 +118,46 @@ def behind(entry: Entry, best: Entry) -> Optional[Tuple[float, float, float]]:
         return None
     gaps = best.sampled.samples - entry.sampled.samples
     return best.value - entry.value, *percentile_interval(gaps)
+
+
+def _test_sets(recipes: Sequence[Recipe]) -> List[str]:
+    """What is the same for recipes with the same test set, "" where it is not known."""
+    corpora = [_corpus(recipe) for recipe in recipes]
+    texts = [_digest(recipe.predictions) for recipe in recipes]
+    by_corpus = {c: t for c, t in zip(reversed(corpora), reversed(texts), strict=True) if c and t}
+    return [t or by_corpus.get(c, c) for c, t in zip(corpora, texts, strict=True)]
+
+
+def _corpus(recipe: Recipe) -> str:
+    corpus = recipe.run.get("corpus")
+    return PurePath(corpus).as_posix() if isinstance(corpus, str) and corpus else ""
+
+
+def _digest(predictions: Optional[Predictions]) -> str:
+    if predictions is None:
+        return ""
+    digest = hashlib.sha256()
+    for row in predictions.rows:
+        text = row.text.encode("utf8", errors="surrogatepass")
+        digest.update(b"%d:" % len(text) + text)
+    return digest.hexdigest()
+
+
+def _name(groups: Dict[Tuple[str, str, str], Group]) -> None:
+    """Name test sets where there are several, by their path if it tells them apart."""
+    paths: Dict[str, Dict[str, Set[str]]] = {}
+    for (kind, _, test_set), group in groups.items():
+        own = paths.setdefault(kind, {}).setdefault(test_set, set())
+        own.update({_corpus(entry.recipe) for entry in group.entries} - {""})
+    ids: Set[str] = set()
+    for (kind, _, test_set), group in groups.items():
+        if len(paths[kind]) > 1:
+            others = [found for other, found in paths[kind].items() if other != test_set]
+            path = next(iter(sorted(paths[kind][test_set].difference(*others))), None)
+            group.corpus = path[-60:] if path else f"test set of {group.entries[0].name}"
+        while group.id in ids:
+            group.number += 1
+        ids.add(group.id)
 
 
 def _cats_entry(recipe: Recipe) -> Tuple[Optional[Group], Optional[Entry]]:

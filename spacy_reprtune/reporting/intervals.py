@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .bootstrap import Statistic, bootstrap, label_f, macro_f, micro_f
+from .bootstrap import Statistic, bootstrap, label_f, macro_auc, macro_f, micro_f
 from .counts import Counts, count_cats, count_ents
-from .predictions import predictions_path, read_predictions
+from .predictions import other_score, predictions_path, read_predictions
 
 Interval = Tuple[float, float]
 
@@ -15,8 +15,10 @@ Interval = Tuple[float, float]
 class Intervals:
     """Between which values 95 % of the resampled scores lie.
 
-    docs (int): Documents in the test set.
-    scores (Dict[str, Interval]): By spaCy's key: "cats_micro_f", "cats_macro_f", "ents_f".
+    docs (int): Annotated documents in the test set, of which samples are drawn; of a pipeline with
+        labels and entities, those of the one of the two with more.
+    scores (Dict[str, Interval]): By spaCy's key: "cats_micro_f", "cats_macro_f", "ents_f", and of
+        independent labels "cats_macro_auc".
     per_label (Dict[str, Interval]): F of each label.
     """
 
@@ -38,16 +40,20 @@ def score_intervals(scores_path: Path, scores: Mapping[str, Any]) -> Intervals:
     if not path.is_file():
         raise FileNotFoundError(path)
     predictions = read_predictions(path)
-    for key, value in predictions.scores.items():
-        if isinstance(scores.get(key), float) and abs(scores[key] - value) > 1e-9:
-            raise ValueError(
-                f"{path.name} is of another evaluation than {scores_path.name} ({key} is "
-                f"{value:.4f} there, {scores[key]:.4f} here). Evaluate again."
-            )
-    result = Intervals(len(predictions.rows))
+    key = other_score(predictions, scores)
+    if key is not None:
+        raise ValueError(
+            f"{path.name} is of another evaluation than {scores_path.name} ({key} is "
+            f"{predictions.scores[key]:.4f} there, {scores.get(key, 'missing')} here). Evaluate "
+            "again."
+        )
+    result = Intervals()
     cats = count_cats(predictions) if scores.get("cats_score") is not None else None
     if cats is not None:
-        _add(result, cats, {"cats_micro_f": micro_f(cats), "cats_macro_f": macro_f(cats)})
+        statistics = {"cats_micro_f": micro_f(cats), "cats_macro_f": macro_f(cats)}
+        if not predictions.exclusive:
+            statistics["cats_macro_auc"] = macro_auc(predictions)
+        _add(result, cats, statistics)
     ents = count_ents(predictions) if scores.get("ents_f") is not None else None
     if ents is not None:
         _add(result, ents, {"ents_f": micro_f(ents)})
@@ -56,6 +62,7 @@ def score_intervals(scores_path: Path, scores: Mapping[str, Any]) -> Intervals:
 
 def _add(result: Intervals, counts: Counts, statistics: Mapping[str, Statistic]) -> None:
     n_docs = len(counts.true)
+    result.docs = max(result.docs, n_docs)
     for key, statistic in statistics.items():
         result.scores[key] = bootstrap(n_docs, statistic).interval
     for label in counts.labels:

@@ -1,10 +1,10 @@
 """Sections as one HTML page that needs nothing else, and as Markdown."""
 
-import re
 from pathlib import Path
 from typing import List, Sequence
 
 from .blocks import Block, Section, Table
+from .table import Markdown, markdown_table, plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -43,16 +43,16 @@ def to_markdown(sections: Sequence[Section], *, level: int = 2) -> str:
     for section in sections:
         body = [text for block in section.blocks for text in _block(block)]
         if body:
-            parts += [f"{'#' * level} {_plain(section.title)}", *body]
+            parts += [f"{'#' * level} {plain(section.title)}", *body]
     return "\n\n".join(parts) + "\n"
 
 
 def _block(block: Block) -> List[str]:
     if block.kind == "text":
-        return [_plain(block.text)]
+        return [plain(block.text)]
     if block.kind == "missing":
         how = f" Write it with `{_code(block.how)}`." if block.how else ""
-        return [f"Missing: {_plain(block.what)}.{how}"]
+        return [f"Missing: {plain(block.what)}.{how}"]
     if block.kind == "table":
         return _table(block)
     if block.kind == "matrix":
@@ -68,23 +68,12 @@ def _block(block: Block) -> List[str]:
 def _table(table: Table) -> List[str]:
     marked = {(row, column) for column, row in table.best.items()}
     rows = [
-        [f"**{_cell(text)}**" if (i, j) in marked else _cell(text) for j, text in enumerate(row)]
+        [Markdown(f"**{plain(text)}**") if (i, j) in marked else text for j, text in enumerate(row)]
         for i, row in enumerate(table.rows)
     ]
-    rule = ["---" if j in table.words else "---:" for j in range(len(table.header))]
-    lines = [[_cell(text) for text in table.header], rule, *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return [f"**{_plain(table.title)}**", text] if table.title else [text]
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown takes as it is: no HTML, links or emphasis."""
-    text = " ".join(text.split())
-    return re.sub(r"([\\*_\[\]<>#|`~])", r"\\\1", text)
-
-
-def _cell(text: str) -> str:
-    return _plain(str(text)) or " "
+    aligns = ["l" if j in table.words else "r" for j in range(len(table.header))]
+    text = markdown_table(table.header, rows, aligns).rstrip("\n")
+    return [f"**{plain(table.title)}**", text] if table.title else [text]
 
 
 def _code(text: str) -> str:

@@ -18,10 +18,12 @@ import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 SUFFIX = ".predictions.jsonl.gz"
 VERSION = 1
+# Closer scores are of the same evaluation, and differ by how they were written.
+_SAME = 1e-6
 
 # What reading a file can raise that is damaged, or of another kind.
 _BROKEN = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
@@ -93,6 +95,20 @@ class Predictions:
 def predictions_path(scores_path: Path) -> Path:
     """RETURNS (Path): Where the predictions are that belong to a file of scores."""
     return scores_path.with_name(scores_path.stem + SUFFIX)
+
+
+def other_score(predictions: Predictions, scores: Mapping[str, Any]) -> Optional[str]:
+    """Tell whether predictions are those of the scores beside them.
+
+    predictions (Predictions): They know the scores that were written with them.
+    scores (Mapping[str, Any]): What is in the file of scores.
+    RETURNS (Optional[str]): The key of a score that is another one there, None if all are the same.
+    """
+    for key, value in predictions.scores.items():
+        own = scores.get(key)
+        if isinstance(own, bool) or not isinstance(own, (int, float)) or abs(own - value) >= _SAME:
+            return key
+    return None
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:

@@ -1,5 +1,6 @@
-"""The scores of several recipes side by side."""
+"""Tables in Markdown, and the scores of several recipes side by side."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -53,15 +54,49 @@ def read_scores(
     return header, rows
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+class Markdown(str):
+    """A cell that is Markdown already."""
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], aligns: Optional[Sequence[str]] = None
+) -> str:
     """Set a table in Markdown.
 
     header (Sequence[str]): The column titles.
-    rows (Sequence[Sequence[str]]): The cells.
-    RETURNS (str): The table, with numbers aligned to the right.
+    rows (Sequence[Sequence[str]]): The cells: text, which is escaped, or `Markdown`.
+    aligns (Optional[Sequence[str]]): "l" or "r" for each column; numbers, which are all but the
+        first, to the right if None.
+    RETURNS (str): The table.
     """
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    aligns = ["l"] + ["r"] * (len(header) - 1) if aligns is None else aligns
+    rule = [Markdown("---" if align == "l" else "---:") for align in aligns]
+    lines = [[_cell(cell) for cell in line] for line in (header, rule, *rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def plain(text: str) -> str:
+    """RETURNS (str): Text that Markdown takes as it is: no HTML, links, cells or emphasis."""
+    text = " ".join(text.split())
+    return re.sub(r"([\\*_\[\]<>#|`~])", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """RETURNS (str): Text as code, with a fence that is longer than any in it."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return (
+        f"{fence} {text} {fence}" if text[:1] == "`" or text[-1:] == "`" else fence + text + fence
+    )
+
+
+def code_cell(text: str) -> Markdown:
+    """RETURNS (Markdown): Text as code in a table, where a bar ends a cell even in code."""
+    return Markdown(code(text).replace("|", "\\|"))
+
+
+def _cell(text: str) -> str:
+    return text if isinstance(text, Markdown) else plain(str(text)) or " "
 
 
 def _format(value: Optional[float], pattern: str) -> str:

@@ -90,11 +90,14 @@ def plain_scores(predictions: Predictions) -> Dict:
     return scores
 
 
-def write_recipe(folder: Path, name: str, predictions: Predictions, seconds: float) -> None:
+def write_recipe(
+    folder: Path, name: str, predictions: Predictions, seconds: float, corpus: str = ""
+) -> None:
     """Write what evaluating and training a recipe leaves behind."""
     path = folder / f"{name}.json"
     with_scores(predictions)
     run = {"model": f"training/{name}/model-best", "docs": len(predictions.rows), "words": 999}
+    run.update({"corpus": corpus} if corpus else {})
     run.update(docs_per_second=123.4, peak_memory_mb=1234.5, model_mb=91.25)
     srsly.write_json(path, {**plain_scores(predictions), "speed": 5678.9, "run": run})
     write_predictions(predictions, predictions_path(path))

@@ -69,7 +69,7 @@ def test_weighted_areas_are_those_of_scikit_learn(drawn):
     if len(set(gold[repeated].tolist())) == 2:
         assert area == pytest.approx(roc_auc_score(gold[repeated], scores[repeated]))
     else:
-        assert area == 0
+        assert numpy.isnan(area)
 
 
 def test_values_that_are_not_known_are_no_part_of_an_area():
@@ -80,3 +80,35 @@ def test_values_that_are_not_known_are_no_part_of_an_area():
     ]
     statistic = macro_auc(Predictions(["A", "B"], False, 0.5, {}, rows))
     assert statistic(numpy.ones((1, 3), dtype="f")).tolist() == [0.5]
+
+
+def test_a_label_without_yes_and_no_in_a_sample_is_no_part_of_its_mean_area():
+    """A is drawn with yes and no in the first sample alone, B in both; C has no yes anywhere."""
+    rows = [
+        Row("a", CatsRow([1.0, 1.0, 0.0], [0.9, 0.8, 0.1])),
+        Row("b", CatsRow([0.0, 1.0, 0.0], [0.2, 0.7, 0.1])),
+        Row("c", CatsRow([0.0, 0.0, 0.0], [0.1, 0.1, 0.1])),
+    ]
+    weights = numpy.array([[1, 1, 1], [0, 2, 1], [0, 3, 0]], dtype="f")
+    both = macro_auc(Predictions(["A", "B"], False, 0.5, {}, [_first(row, 2) for row in rows]))
+    numpy.testing.assert_allclose(both(weights), [1, 1, numpy.nan])
+    with_c = macro_auc(Predictions(["A", "B", "C"], False, 0.5, {}, rows))
+    numpy.testing.assert_allclose(with_c(weights), [2 / 3, 1 / 2, numpy.nan])
+    only_c = [Row("c", CatsRow([0.0], [0.1]))]
+    assert macro_auc(Predictions(["C"], False, 0.5, {}, only_c))(weights[:, :1]).tolist() == [0] * 3
+
+
+def _first(row, n_labels):
+    return Row(row.text, CatsRow(row.cats.gold[:n_labels], row.cats.scores[:n_labels]))
+
+
+def test_f_of_a_label_that_was_not_drawn_is_not_known_and_no_part_of_the_interval():
+    ones = numpy.zeros((20, 2), dtype="i")
+    ones[0, 0] = 1
+    counts = Counts(["RARE", "NOWHERE"], ones, 0 * ones, 0 * ones)
+    weights = numpy.ones((2, 20), dtype="f")
+    weights[1, 0] = 0
+    numpy.testing.assert_allclose(label_f(counts, "RARE")(weights), [1, numpy.nan])
+    assert label_f(counts, "NOWHERE")(weights).tolist() == [0, 0]
+    assert bootstrap.bootstrap(20, label_f(counts, "RARE")).interval == (1.0, 1.0)
+    assert bootstrap.bootstrap(20, label_f(counts, "NOWHERE")).interval == (0.0, 0.0)

@@ -4,11 +4,18 @@ import pytest
 import srsly
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_metrics import cats_predictions, plain_scores, write_project
+from made_up_metrics import (
+    cats_predictions,
+    ents_predictions,
+    plain_scores,
+    write_project,
+    write_recipe,
+)
 
 from spacy_reprtune.reporting.files import find_metrics, read_training_log
 from spacy_reprtune.reporting.groups import behind, make_groups
 from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
+from spacy_reprtune.reporting.sections.classes import _support
 from spacy_reprtune.reporting.table import read_scores
 
 
@@ -62,6 +69,23 @@ def test_of_several_trainings_in_one_log_the_last_one_counts(tmp_path):
     assert len(log.evaluations) == 1
 
 
+def test_a_training_that_failed_is_not_finished(tmp_path):
+    path = tmp_path / "x.training.jsonl"
+    end = {"kind": "end", "seconds": 5.0}
+    for error, finished in ((None, True), ("ValueError: no", False)):
+        srsly.write_jsonl(path, [{"kind": "start"}, {**end, "error": error}])
+        assert read_training_log(path).finished is finished
+
+
+@pytest.mark.parametrize("before, total", [(20.5, 25.5), (None, 5.0), ("long", 5.0), (-1, 5.0)])
+def test_the_time_of_a_training_includes_initialization(tmp_path, before, total):
+    path = tmp_path / "x.training.jsonl"
+    start = {"kind": "start", "initialize_seconds": before}
+    srsly.write_jsonl(path, [start, {"kind": "end", "seconds": 5.0}])
+    log = read_training_log(path)
+    assert (log.seconds, log.total_seconds) == (5.0, total)
+
+
 @pytest.mark.parametrize(
     "content", ["{not json", "[]", "7", '{"speed": 1', '{"points": [], "runs": []}']
 )
@@ -103,6 +127,42 @@ def test_recipes_are_compared_on_the_same_documents_alone(project):
     assert gap == pytest.approx(joint.value - frozen.value) and low < gap < high
     frozen.recipe.predictions.rows[0].text = "another text"
     assert behind(frozen, joint) is None
+
+
+def test_recipes_of_different_test_sets_are_not_ranked_against_each_other(project):
+    metrics = project / "metrics"
+    write_recipe(metrics, "ner-short", ents_predictions(n_docs=7), 1.0, "corpus/short.spacy")
+    write_recipe(metrics, "ner-again", ents_predictions(n_docs=7, seed=1), 1.0, "short.spacy")
+    names = {tuple(sorted(e.name for e in g.entries)): g for g in make_groups(find(project))}
+    assert set(names) == {("frozen", "joint"), ("ner",), ("ner-again", "ner-short")}
+    titles = [names[key].title for key in sorted(names)]
+    assert titles[:2] == ["Labels of texts", "Entities (test set of ner)"]
+    assert titles[2] == "Entities (corpus/short.spacy)"
+    assert len({group.id for group in names.values()}) == 3
+    assert sum(_support(names["ner",]).values()) == 3 * 40
+    assert sum(_support(names["ner-again", "ner-short"]).values()) == 3 * 7
+
+
+def test_without_predictions_the_path_of_the_corpus_says_which_test_set_it_is(project):
+    metrics = project / "metrics"
+    for name, corpus in (("joint", "a.spacy"), ("frozen", "a.spacy"), ("far", "b.spacy")):
+        write_recipe(metrics, name, cats_predictions(0.8), 1.0, corpus)
+    predictions_path(metrics / "joint.json").unlink()
+    predictions_path(metrics / "far.json").unlink()
+    first, second = [group for group in make_groups(find(project)) if group.kind == "cats"]
+    assert {entry.name for entry in first.entries} == {"joint", "frozen"}
+    assert [entry.name for entry in second.entries] == ["far"]
+    assert second.title == "Labels of texts (b.spacy)" and not _support(second)
+
+
+def test_a_test_set_that_nobody_names_is_taken_for_the_only_one(project):
+    predictions_path(project / "metrics" / "joint.json").unlink()
+    cats = make_groups(find(project))[0]
+    assert {entry.name for entry in cats.entries} == {"joint", "frozen"}
+    write_recipe(project / "metrics", "short", cats_predictions(0.5, n_docs=9), 1.0)
+    groups = [group for group in make_groups(find(project)) if group.kind == "cats"]
+    assert sorted(len(group.entries) for group in groups) == [1, 1, 1]
+    assert len({group.title for group in groups}) == len({group.id for group in groups}) == 3
 
 
 def test_scores_of_nothing_are_no_recipe(project):
@@ -160,10 +220,13 @@ def _places(content):
 
 
 def test_losses_are_by_step(tmp_path):
-    """spaCy adds losses up from evaluation to evaluation; the first is of step 0 alone."""
+    """spaCy's logger adds losses up from evaluation to evaluation, the first is of step 0 alone;
+    JsonlLogger has divided them already."""
     from spacy_reprtune.reporting.sections.curves import _losses
 
     path = tmp_path / "x.training.jsonl"
     rows = [{"step": 0, "losses": {"a": 2.0}}, {"step": 10, "losses": {"a": 5.0, "b": 10.0}}]
     srsly.write_jsonl(path, rows)
     assert _losses(read_training_log(path)) == ([0.0, 10.0], [2.0, 1.5])
+    srsly.write_jsonl(path, [{"kind": "start"}, *({"kind": "evaluation", **row} for row in rows)])
+    assert _losses(read_training_log(path)) == ([0.0, 10.0], [2.0, 15.0])

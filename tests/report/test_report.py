@@ -118,6 +118,30 @@ def test_the_best_recipe_is_named_and_marked(whole):
     assert re.match(r"\| joint \| \*\*0\.\d{3}\*\* \| 0\.\d{3}–0\.\d{3} \|", row)
 
 
+def test_the_table_counts_initialization_and_tells_a_failed_training(project):
+    for name, start, end in (
+        ("frozen", {"initialize_seconds": 41.0}, {"error": None}),
+        ("joint", {}, {"error": "ValueError: no"}),
+    ):
+        path = project / "metrics" / f"{name}.training.jsonl"
+        first, *rows, last = srsly.read_jsonl(path)
+        srsly.write_jsonl(path, [{**first, **start}, *rows, {**last, **end}])
+    _, markdown = report(project)
+    rows = {line.split(" | ")[0]: line for line in reversed(markdown.splitlines())}
+    assert "| 53 s |" in rows["| frozen"] and "| over 95 s |" in rows["| joint"]
+    assert "includes initialization" in markdown
+
+
+def test_two_test_sets_of_a_kind_are_named_and_no_id_is_there_twice(project):
+    write_recipe(project / "metrics", "other", ents_predictions(n_docs=9), 5.0, "corpus/o.spacy")
+    html, markdown = report(project)
+    check_self_contained(html)
+    assert "other has entity F" in markdown and "ner has entity F" in markdown
+    titles = re.findall(r"^\*\*(Entities.*?)\*\*$", markdown, re.MULTILINE)
+    assert len(titles) == len(set(titles)) and len(titles) >= 6
+    assert all("corpus/o.spacy" in title or "test set of ner" in title for title in titles)
+
+
 @pytest.mark.parametrize(
     "gone, said",
     [

@@ -19,6 +19,7 @@ from spacy_reprtune.packaging.half import find_encoders
 from spacy_reprtune.packaging.wheels import package_pipeline
 from spacy_reprtune.reporting.card import freezing
 from spacy_reprtune.reporting.card_facts import EncoderFacts, read_pipeline
+from spacy_reprtune.reporting.files import find_metrics
 from spacy_reprtune.reporting.intervals import score_intervals
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -166,6 +167,43 @@ def test_intervals_are_those_of_documents_drawn_again(tmp_path):
     # Six of eight right: the binomial has 2.7 % below 4 of 8, and 10 % at 8 of 8.
     assert low == pytest.approx(0.375, abs=0.126) and high == 1.0
     assert set(intervals.per_label) == {"BAD", "GOOD"} and intervals.docs == 8
+
+
+def write_independent(folder):
+    """Independent labels of four texts, of which one has no annotation."""
+    head = {"kind": "start", "version": 1, "labels": ["A", "B"], "exclusive": False}
+    cats = [([1, 0], [0.9, 0.1]), ([0, 1], [0.2, 0.8]), ([0, 0], [0.5, 0.9])]
+    lines = [{**head, "threshold": 0.5, "scores": {"cats_score": 0.75}}]
+    lines += [{"text": "x", "cats": {"gold": gold, "scores": found}} for gold, found in cats]
+    with gzip.open(folder / "joint.predictions.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in [*lines, {"text": "y"}]))
+    return {"cats_score": 0.75, "cats_score_desc": "macro AUC", "cats_macro_auc": 0.75}
+
+
+def test_independent_labels_have_an_interval_of_their_area(tmp_path):
+    intervals = score_intervals(tmp_path / "joint.json", write_independent(tmp_path))
+    low, high = intervals.scores["cats_macro_auc"]
+    assert 0 <= low < 0.75 < high == 1.0
+    metrics = write_scores(tmp_path / "exclusive")
+    assert "cats_macro_auc" not in score_intervals(metrics, srsly.read_json(metrics)).scores
+
+
+def test_documents_of_an_interval_are_those_that_were_drawn(tmp_path):
+    assert score_intervals(tmp_path / "joint.json", write_independent(tmp_path)).docs == 3
+
+
+@pytest.mark.parametrize("change, same", [(1e-8, True), (1e-4, False), (None, False)])
+def test_a_card_and_a_report_agree_on_whose_predictions_they_are(tmp_path, change, same):
+    scores = write_independent(tmp_path)
+    scores.update(cats_score=None if change is None else 0.75 + change, speed=1.0)
+    srsly.write_json(tmp_path / "joint.json", scores)
+    metrics = find_metrics(tmp_path, corpus=tmp_path / "c", training=tmp_path / "t")
+    assert (metrics.recipes[0].predictions is not None) is same
+    if same:
+        assert score_intervals(tmp_path / "joint.json", scores).scores
+    else:
+        with pytest.raises(ValueError, match="another evaluation.*cats_score is 0.7500 there"):
+            score_intervals(tmp_path / "joint.json", scores)
 
 
 def test_intervals_of_entities_draw_documents_not_entities(tmp_path):

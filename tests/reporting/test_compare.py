@@ -71,6 +71,82 @@ def test_without_any_measurement_or_with_another_file_there_is_nothing_to_compar
         compare(tmp_path / "list.json", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "place, value, said",
+    [
+        (["figures"], 3, "figures must be a list, not '3'"),
+        (["figures", 0], "x", r"figures\[0\] must be an object"),
+        (["figures", 1, "published"], "0.8", r"figures\[1\].published must be a number or null"),
+        (["figures", 0, "key"], "ents_f", r"figures\[0\].key must be a list"),
+        (["figures", 0, "key"], [1], r"figures\[0\].key must be a text"),
+        (["figures", 0, "what"], None, r"figures\[0\].what must be a text"),
+        (["figures", 0, "file"], ..., r'figures\[0\] lacks the key "file"'),
+        (["title"], ..., 'lacks the key "title"'),
+        (["note"], 1, "note must be a text"),
+        (["curve"], [], "curve must be an object"),
+        (["curve", "published"], [0.7], "curve.published must be an object"),
+        (["curve", "published", "2"], True, "curve.published.2 must be a number or null"),
+        (["curve", "title"], ..., 'curve lacks the key "title"'),
+        (["fill_mask"], None, "fill_mask must be an object"),
+        (["fill_mask", "published", 0], 1, r"fill_mask.published\[0\] must be an object"),
+        (["fill_mask", "published", 0, "after"], [2], r"published\[0\].after must be a text"),
+    ],
+)
+def test_what_is_wrong_in_published_figures_is_said_with_its_place(measured, place, value, said):
+    path = measured / "figures.json"
+    srsly.write_json(path, _changed(srsly.read_json(ROOT / "assets" / "book.json"), place, value))
+    with pytest.raises(ValueError, match=f"figures.json is no file of published figures.*{said}"):
+        compare(path, measured)
+
+
+@pytest.mark.parametrize(
+    "name, place, value, said",
+    [
+        ("metrics/conll2003.json", ["ents_f"], "high", "ents_f must be a number or null"),
+        ("metrics/conll2003.json", [], [1], "must be an object"),
+        ("metrics/book/sweep.json", ["points"], ..., "no file of a sweep: points must be a list"),
+        (
+            "metrics/book/sweep.json",
+            ["points", 1, "mean"],
+            ...,
+            r'points\[1\] lacks the key "mean"',
+        ),
+        ("training/book-mlm/report.json", ["fill_mask", 0], 5, r"fill_mask\[0\] must be an object"),
+    ],
+)
+def test_what_is_wrong_in_measured_figures_is_said_with_its_place(
+    measured, name, place, value, said
+):
+    path = measured / name
+    srsly.write_json(path, _changed(srsly.read_json(path), place, value))
+    with pytest.raises(ValueError, match=f"{path.name}.*{said}"):
+        compare(ROOT / "assets" / "book.json", measured)
+
+
+def test_files_that_are_cut_off_or_have_no_figures_are_explained(measured):
+    (measured / "metrics" / "conll2003.json").write_text('{"ents_f": 0.', encoding="utf8")
+    with pytest.raises(ValueError, match="conll2003.json can't be read as JSON"):
+        compare(ROOT / "assets" / "book.json", measured)
+    srsly.write_json(measured / "none.json", {"title": "x"})
+    with pytest.raises(ValueError, match='none.json is no file.*it has none of "figures"'):
+        compare(measured / "none.json", measured)
+
+
+def _changed(content, place, value):
+    """The content with another value at a place, or without it (...)."""
+    if not place:
+        return value
+    *way, last = place
+    parent = content
+    for part in way:
+        parent = parent[part]
+    if value is ...:
+        del parent[last]
+    else:
+        parent[last] = value
+    return content
+
+
 def test_every_figure_of_the_book_is_a_share_and_says_where_ours_is():
     book = srsly.read_json(ROOT / "assets" / "book.json")
     scores = [f["published"] for f in book["figures"]] + list(book["curve"]["published"].values())

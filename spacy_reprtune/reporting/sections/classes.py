@@ -76,7 +76,7 @@ def confusion_section(groups: List[Group]) -> Section:
             )
             continue
         if group.kind == "ents":
-            blocks.append(_kinds(entries))
+            blocks.append(_kinds(entries, group))
         for i, entry in enumerate(entries):
             matrix = _matrix(entry, group)
             if matrix is not None:
@@ -106,13 +106,13 @@ def _support(group: Group) -> Dict[str, int]:
     return {}
 
 
-def _kinds(entries: List[Entry]) -> Table:
+def _kinds(entries: List[Entry], group: Group) -> Table:
     rows = []
     for entry in entries:
         if entry.recipe.predictions is not None:
             kinds = kinds_of_ents(entry.recipe.predictions)
             rows.append([entry.name, *(f"{kinds[kind]:,}" for kind in KINDS)])
-    return Table(["recipe", *KINDS], rows, title="Entities: what is right and wrong")
+    return Table(["recipe", *KINDS], rows, title=f"{group.title}: what is right and wrong")
 
 
 def _matrix(entry: Entry, group: Group) -> Optional[Matrix]:

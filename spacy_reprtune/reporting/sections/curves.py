@@ -124,14 +124,16 @@ def _score(row: Dict[str, Any]) -> Optional[float]:
 
 
 def _losses(log: TrainingLog) -> Line:
-    """What spaCy adds up from evaluation to evaluation, by the steps between them. The evaluation
-    of step 0 is after one step."""
+    """The mean loss of a step. Rows with a "kind" have it already: JsonlLogger writes means. Rows
+    without are those of spaCy's own logger, with the sum since the evaluation before, which is
+    divided by the steps between the two; the evaluation of step 0 is after one step."""
     steps, means = [], []
     last = -1.0
-    for step, total in zip(*_over(log, "step", _loss), strict=True):
-        if step > last:
+    for row in log.evaluations:
+        step, loss = number(row.get("step")), _loss(row)
+        if step is not None and loss is not None and step > last:
             steps.append(step)
-            means.append(total / (step - last))
+            means.append(loss if row.get("kind") == "evaluation" else loss / (step - last))
             last = step
     return steps, means
 

@@ -45,6 +45,14 @@ def recipes_section(metrics: Metrics, groups: List[Group]) -> Section:
                 "what a package holds. A dash: no file says."
             )
         )
+    logs = [entry.recipe.log for group in groups for entry in group.entries]
+    if any(log is not None and log.seconds is not None for log in logs):
+        blocks.append(
+            Text(
+                "The time of training includes initialization, where a frozen encoder does nearly "
+                "all of its work. “Over”: the training was stopped or failed, or still runs."
+            )
+        )
     if not groups:
         blocks.append(
             Missing(
@@ -141,11 +149,12 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
 
 def _training_time(entry: Entry) -> Tuple[str, Optional[float]]:
     log = entry.recipe.log
-    if log is None or log.seconds is None:
+    seconds = log.total_seconds if log is not None else None
+    if log is None or seconds is None:
         return "–", None
     if not log.finished:
-        return f"over {seconds_text(log.seconds)}", None
-    return seconds_text(log.seconds), log.seconds
+        return f"over {seconds_text(seconds)}", None
+    return seconds_text(seconds), seconds
 
 
 def _training_memory(key: str) -> _Cell:
