@@ -9,7 +9,7 @@ import re
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 # One part or two, as the hub has it.
 _REPO = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
@@ -80,7 +80,8 @@ def unpack_pipeline(wheel: Path, folder: Path) -> str:
     wheel (Path): The wheel.
     folder (Path): Where its files go.
     RETURNS (str): The pipeline's version.
-    RAISES (ValueError): It is no wheel, or there is no pipeline in it.
+    RAISES (ValueError): It is no wheel, there is no pipeline in it, or it has an entry that would
+        be written outside of the folder.
     """
     try:
         archive = zipfile.ZipFile(wheel)
@@ -94,19 +95,25 @@ def unpack_pipeline(wheel: Path, folder: Path) -> str:
                 "`reprtune package` builds one."
             )
         top = configs[0][: -len("config.cfg")]
-        for name in _inside(archive, top):
-            target = folder / name[len(top) :]
+        names = [n for n in archive.namelist() if n.startswith(top) and not n.endswith("/")]
+        # All targets first: of a bad wheel nothing is written.
+        targets = [_inside(folder, name[len(top) :], wheel) for name in names]
+        for name, target in zip(names, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
     return top.rstrip("/").rpartition("-")[2]
 
 
-def _inside(archive: zipfile.ZipFile, top: str) -> List[str]:
-    names = [n for n in archive.namelist() if n.startswith(top) and not n.endswith("/")]
-    # An archive may name places outside of itself.
-    if any(".." in Path(name).parts for name in names):
-        raise ValueError(f"The wheel {archive.filename} names files outside of it.")
-    return names
+def _inside(folder: Path, entry: str, wheel: Path) -> Path:
+    """An entry may go up (..), or be absolute after a double slash; a path joined to it is too."""
+    root = folder.resolve()
+    target = (root / entry).resolve()
+    if root not in target.parents:
+        raise ValueError(
+            f"{wheel} names a file outside of its pipeline: {entry!r}. It is no wheel of a "
+            "pipeline's package, or was tampered with. `reprtune package` builds one."
+        )
+    return target
 
 
 def _explain(error: Exception, repo: str, endpoint: str) -> str:

@@ -130,8 +130,16 @@ def test_wrong_arguments_are_explained(wheel, tmp_path):
         archive.writestr("numpy/__init__.py", "")
     with pytest.raises(ValueError, match="no wheel of a pipeline"):
         push_wheel(tmp_path / "other.whl", REPO)
+
+
+@pytest.mark.parametrize("entry", ["../evil", "../../evil", "a/../../evil", "{tmp}/evil", "a/.."])
+def test_a_wheel_writes_nothing_outside_of_its_folder(entry, tmp_path):
+    # After "en_x-1/" an absolute path has two slashes.
+    entry = entry.format(tmp=tmp_path)
     with zipfile.ZipFile(tmp_path / "bad.whl", "w") as archive:
         archive.writestr("en_x/en_x-1/config.cfg", "")
-        archive.writestr("en_x/en_x-1/../../../etc/x", "")
-    with pytest.raises(ValueError, match="names files outside"):
-        unpack_pipeline(tmp_path / "bad.whl", tmp_path / "out")
+        archive.writestr(f"en_x/en_x-1/{entry}", "")
+    (tmp_path / "a" / "out").mkdir(parents=True)
+    with pytest.raises(ValueError, match="names a file outside of its pipeline"):
+        unpack_pipeline(tmp_path / "bad.whl", tmp_path / "a" / "out")
+    assert not list(tmp_path.rglob("evil")) and not list((tmp_path / "a" / "out").iterdir())
