@@ -28,8 +28,8 @@ def card_cli(
         None,
         "--output",
         "-o",
-        help="Put a copy of the pipeline with its card there  [default: the card goes into "
-        "MODEL_DIR]",
+        help="Put a copy of the pipeline with its card there; a pipeline that is there is replaced "
+        " [default: the card goes into MODEL_DIR]",
         file_okay=False,
     ),
     name: Optional[str] = typer.Option(
@@ -80,8 +80,7 @@ def card_cli(
         if output is None:
             path = write_card(model_dir, facts)
         else:
-            if output.resolve() == model_dir.resolve():
-                raise ValueError("--output names MODEL_DIR itself. Leave it out.")
+            _check_output(output, model_dir)
             with replaced_directory(output) as folder:
                 shutil.copytree(model_dir, folder, dirs_exist_ok=True)
                 write_card(folder, facts)
@@ -93,3 +92,21 @@ def card_cli(
     elif facts.intervals is None:
         msg.warn("The card's scores have no intervals", facts.no_intervals)
     msg.good(f"Wrote {path}")
+
+
+def _check_output(output: Path, model_dir: Path) -> None:
+    """The copy takes the place of what is there: only an earlier copy may go."""
+    source, target = model_dir.resolve(), output.resolve()
+    if target == source:
+        raise ValueError("--output names MODEL_DIR itself. Leave it out.")
+    if target in source.parents:
+        raise ValueError(
+            f"--output {output} holds MODEL_DIR, which would be deleted. Name a new directory."
+        )
+    if source in target.parents:
+        raise ValueError(f"--output {output} is inside of MODEL_DIR. Name a directory outside.")
+    if target.is_dir() and any(target.iterdir()) and not (target / "meta.json").is_file():
+        raise ValueError(
+            f"--output {output} exists and is no pipeline: it has files, but no meta.json. Name a "
+            "new or empty directory, or move its files away. An earlier pipeline is replaced."
+        )

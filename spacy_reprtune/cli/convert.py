@@ -34,7 +34,9 @@ def convert_cli(
     ),
     seed: int = typer.Option(0, "--seed", help="Seed of the split"),
     in_order: bool = typer.Option(
-        False, "--in-order", help="First texts of each label to train, last to test"
+        False,
+        "--in-order",
+        help="First texts of each label to train, last to test; not with --group",
     ),
     text: Optional[str] = typer.Option(
         None, "--text", "-t", help="Column or key of the text; a number in token files"
@@ -81,9 +83,10 @@ def convert_cli(
     Convert annotated files to a corpus for `spacy train`.
 
     Reads CSV, TSV, JSONL (also of Prodigy and doccano), JSON (also of Label Studio), BRAT folders,
-    files of one token a line (CoNLL-2003, IOB, BIOES, BILUO), Parquet and saved datasets. One
-    input is split by label, seeded, with copies of a text in one split. Everything that is left out
-    is counted, and some of it shown.
+    files of one token a line (CoNLL-2003, IOB, BIOES, BILUO), Parquet, saved datasets, and with
+    --format lines folders with a file a label and a text a line. One input is split by label,
+    seeded, with copies of a text in one split; --in-order cuts it where it stands, and may put
+    copies into different splits. Everything that is left out is counted, and some of it shown.
     """
     from ..data.convert import convert
     from ..data.record import Columns

@@ -9,7 +9,9 @@ from wasabi import msg
 
 def evaluate_cli(
     model: str = typer.Argument(..., help="Directory or name of a pipeline"),
-    corpus: Path = typer.Argument(..., help="Annotated texts, as a .spacy file", exists=True),
+    corpus: Path = typer.Argument(
+        ..., help="Annotated texts, a .spacy file or a folder of them", exists=True
+    ),
     output: Path = typer.Option(
         ..., "--output", "-o", help="JSON file for the scores, metrics/RECIPE.json", dir_okay=False
     ),

@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 import typer
 from wasabi import msg
@@ -27,7 +27,7 @@ def package_cli(
     ),
     corpus: Optional[Path] = typer.Option(
         None,
-        help="With --half: texts to compare predictions on, as a .spacy file",
+        help="With --half: texts to compare predictions on, a .spacy file or a folder of them",
         exists=True,
     ),
     limit: int = typer.Option(500, help="How many texts of it", min=1),
@@ -40,6 +40,7 @@ def package_cli(
     packages. A README.md in the pipeline's directory (`reprtune card` writes one) and a LICENSE
     are packaged as they are.
     """
+    from ..data.corpus import read_texts
     from ..packaging.half import note_in_card, say_how_alike, with_half_weights
     from ..packaging.wheels import package_pipeline
 
@@ -47,7 +48,7 @@ def package_cli(
         try:
             pipeline_dir = model_dir
             if half is not None:
-                texts = [] if corpus is None else _texts(corpus, limit)
+                texts = [] if corpus is None else read_texts(corpus, limit)
                 pipeline_dir, alike = stack.enter_context(with_half_weights(model_dir, half, texts))
                 if alike is None:
                     msg.warn(
@@ -64,13 +65,3 @@ def package_cli(
             msg.fail("Can't package the pipeline", str(error), exits=1)
     for wheel in wheels:
         msg.good(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
-
-
-def _texts(corpus: Path, limit: int) -> List[str]:
-    from itertools import islice
-
-    from spacy.vocab import Vocab
-
-    from ..data.corpus import read_docs
-
-    return [doc.text for doc in islice(read_docs(corpus, Vocab()), limit)]

@@ -16,18 +16,30 @@ def push_cli(
         None, "--with", help="Another wheel to put there: that of spacy-reprtune", dir_okay=False
     ),
     private: bool = typer.Option(False, "--private", help="Make a new repository private"),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Also empty a repository whose files are no spaCy pipeline"
+    ),
     message: Optional[str] = typer.Option(None, "--message", help="Message of the commit"),
 ) -> None:
     """
     Put a packaged pipeline onto the Hugging Face hub, in one commit.
 
     The repository gets the pipeline's files, with the card that `reprtune card` wrote, and the
-    wheel. Log in first: `huggingface-cli login`, or HF_TOKEN. HF_ENDPOINT names another hub.
+    wheel. Files of an earlier version, and everything else in the repository, are deleted; one that
+    has files and is no spaCy pipeline is refused. Log in first: `huggingface-cli login`, or
+    HF_TOKEN. HF_ENDPOINT names another hub.
     """
     from ..packaging.push import push_wheel
 
     try:
-        address = push_wheel(wheel, repo, beside=beside or [], private=private, message=message)
+        address = push_wheel(
+            wheel,
+            repo,
+            beside=beside or [],
+            private=private,
+            overwrite=overwrite,
+            message=message,
+        )
     except (ValueError, OSError) as error:
         msg.fail("Cannot push", str(error), exits=1)
     msg.good(f"Pushed {wheel.name} to {repo}: {address}")

@@ -18,7 +18,7 @@ def smoke_cli(
         ..., help="Directory of the trained pipeline", exists=True, file_okay=False
     ),
     corpus: Path = typer.Argument(
-        ..., help="Texts to predict, as a .spacy file", exists=True, dir_okay=False
+        ..., help="Texts to predict, a .spacy file or a folder of them", exists=True
     ),
     output: Path = typer.Option(..., help="JSON file for the result"),
     name: str = typer.Option(
@@ -46,10 +46,9 @@ def smoke_cli(
     trained one does. For a package in half precision, that is within what rounding does.
     """
     import srsly
-    from spacy.tokens import DocBin
-    from spacy.vocab import Vocab
 
     from .. import __version__
+    from ..data.corpus import read_texts
     from ..packaging.smoke import smoke_test
 
     stems = (name, f"spacy_reprtune-{__version__}")
@@ -59,8 +58,10 @@ def smoke_cli(
         msg.fail(
             f"Expected wheels of {' and '.join(stems)} in {wheel_dir}", f"Found: {found}", exits=1
         )
-    docs = DocBin().from_disk(corpus).get_docs(Vocab())
-    texts = [doc.text for _, doc in zip(range(limit), docs)]  # noqa: B905
+    try:
+        texts = read_texts(corpus, limit)
+    except ValueError as error:
+        msg.fail("Can't read the texts", str(error), exits=1)
     try:
         result = smoke_test(wheels, model_dir, texts, tolerance=tolerance, min_equal=min_equal)
     except RuntimeError as error:

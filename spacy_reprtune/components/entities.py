@@ -123,6 +123,16 @@ def register_score() -> bool:
     return getter is None or setter is not None
 
 
+def read_score(span: Span) -> Optional[float]:
+    """Read what an entity's `span._.score` is, whoever set it.
+
+    span (Span): The entity.
+    RETURNS (Optional[float]): The score, None if there is none or if it is no number.
+    """
+    score = span._.get(SCORE) if span.has_extension(SCORE) else None
+    return float(score) if isinstance(score, (float, numpy.floating)) else None
+
+
 def _same_tokens(first: Doc, second: Doc) -> bool:
     if first is second:
         return True

@@ -79,7 +79,8 @@ def convert(
     split (Optional[str]): Shares of train, dev and test. "80/10/10" for a single input if None.
     seed (int): Of the split.
     in_order (bool): Whether the first texts of each label go to train and the last to test, instead
-        of a seeded split that keeps copies together.
+        of a seeded split that keeps copies and groups together. A label with few texts may have
+        none in a split.
     align (str): "strict", "contract" or "expand", for spans that cut a token.
     spans_key (Optional[str]): Where to put spans instead of `doc.ents`.
     merge_labels (bool): Whether labels that differ by case and spaces are one.
@@ -90,7 +91,7 @@ def convert(
     """
     import spacy
 
-    shares = _check_options(inputs, split, align, columns)
+    shares = _check_options(inputs, split, align, columns, in_order)
     formats = {name: format or detect_format(path) for name, path in inputs.items()}
     if format is not None and format not in READERS:
         raise ValueError(f"The format {format!r} is unknown; known are {', '.join(READERS)}.")
@@ -177,7 +178,11 @@ def label_variants(labels: Iterable[str]) -> List[List[str]]:
 
 
 def _check_options(
-    inputs: Mapping[str, Path], split: Optional[str], align: str, columns: Columns
+    inputs: Mapping[str, Path],
+    split: Optional[str],
+    align: str,
+    columns: Columns,
+    in_order: bool,
 ) -> Dict[str, float]:
     if align not in MODES:
         raise ValueError(f"--align is {align!r}; it can be {', '.join(MODES)}.")
@@ -187,6 +192,11 @@ def _check_options(
     if split is not None and len(inputs) > 1:
         raise ValueError(
             "--split cuts one input into splits, and --dev or --test names another. Use one way."
+        )
+    if in_order and columns.group:
+        raise ValueError(
+            f"--in-order cuts the texts where they stand, so it can't keep those with the same "
+            f"{columns.group!r} together, as --group does. Use one of the two."
         )
     if columns.sentences is not None and columns.sentences < 1:
         raise ValueError(f"--sentences is {columns.sentences}; it has to be 1 or more.")

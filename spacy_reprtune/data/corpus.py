@@ -1,6 +1,7 @@
 """A corpus on disk: `train.spacy`, `dev.spacy`, `test.spacy` in a folder, large ones in parts."""
 
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence
 
@@ -115,6 +116,21 @@ def read_docs(path: Path, vocab: "Vocab") -> Iterator["Doc"]:
         except Exception as error:
             raise ValueError(f"{file} is no .spacy file, or is damaged: {error}") from error
         yield from docs.get_docs(vocab)
+
+
+def read_texts(path: Path, limit: int) -> List[str]:
+    """Read the texts of a split without their annotation.
+
+    path (Path): A .spacy file, or a folder of them.
+    limit (int): How many at most.
+    RETURNS (List[str]): The first texts.
+    RAISES (ValueError): A file is none that spaCy wrote, or there is none.
+    """
+    from spacy.vocab import Vocab
+
+    if not _files(path):
+        raise ValueError(f"The folder {path} has no .spacy files.")
+    return [doc.text for doc in islice(read_docs(path, Vocab()), limit)]
 
 
 def count_docs(path: Path) -> int:

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence
 
+from ..components.entities import read_score
+
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
@@ -85,7 +87,7 @@ def _noted(nlp: "Language", doc: "Doc") -> Dict[str, Any]:
     return {
         "cats": dict(doc.cats),
         "labels": _labels_that_hold(nlp, doc.cats),
-        "ents": [[e.start_char, e.end_char, e.label_, _score(e)] for e in doc.ents],
+        "ents": [[e.start_char, e.end_char, e.label_, read_score(e)] for e in doc.ents],
         "rest": json.dumps(rest, sort_keys=True),
     }
 
@@ -108,8 +110,3 @@ def _labels_that_hold(nlp: "Language", cats: Dict[str, float]) -> List[str]:
             threshold = (getattr(pipe, "cfg", None) or {}).get("threshold", 0.5)
             held.update(label for label in own if cats[label] >= threshold)
     return sorted(held)
-
-
-def _score(span: Any) -> Optional[float]:
-    score = span._.get("score") if span.has_extension("score") else None
-    return None if score is None else float(score)

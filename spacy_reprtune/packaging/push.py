@@ -9,10 +9,12 @@ import re
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 # One part or two, as the hub has it.
 _REPO = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
+# What a repository may have before anything was put there.
+_OF_A_NEW_REPO = {".gitattributes", "README.md"}
 
 
 def push_wheel(
@@ -21,22 +23,26 @@ def push_wheel(
     *,
     beside: Sequence[Path] = (),
     private: bool = False,
+    overwrite: bool = False,
     message: Optional[str] = None,
     token: Optional[str] = None,
 ) -> str:
     """Put a packaged pipeline into a repository of the hub, in one commit.
 
     The token is that of `huggingface-cli login` or HF_TOKEN, and the hub that of HF_ENDPOINT, where
-    huggingface_hub reads them. Files that an earlier version had and this one has not go away.
+    huggingface_hub reads them. All other files of the repository are deleted; if it has
+    files and is no pipeline, nothing is done, unless `overwrite`.
 
     wheel (Path): What `reprtune package` or `spacy package` built.
     repo (str): ORGANISATION/NAME. It is made if it is not there.
     beside (Sequence[Path]): More wheels to put there: this package's, where no index has it.
     private (bool): Whether a new repository is only for members.
+    overwrite (bool): Whether to empty a repository whose files are no spaCy pipeline.
     message (Optional[str]): Of the commit.
     token (Optional[str]): A token to use instead.
     RETURNS (str): The address of the commit.
-    RAISES (ValueError): The wheel is none of a pipeline, or the repository's name is none.
+    RAISES (ValueError): The wheel is none of a pipeline, the repository's name is none, or
+        there are files of something else in it.
     RAISES (OSError): The hub can't be reached, or refuses; the message says what to do.
     """
     from huggingface_hub import HfApi
@@ -57,10 +63,13 @@ def push_wheel(
         api = HfApi(token=token)
         try:
             api.create_repo(repo, repo_type="model", private=private or None, exist_ok=True)
+            if not overwrite:
+                _refuse_other_files(api.list_repo_files(repo), repo)
             commit = api.upload_folder(
                 repo_id=repo,
                 folder_path=folder,
                 commit_message=message or f"{wheel.name.split('-')[0]} {version}",
+                # .gitattributes stays, huggingface_hub sees to that.
                 delete_patterns="*",
             )
         except HfHubHTTPError as error:
@@ -80,7 +89,8 @@ def unpack_pipeline(wheel: Path, folder: Path) -> str:
     wheel (Path): The wheel.
     folder (Path): Where its files go.
     RETURNS (str): The pipeline's version.
-    RAISES (ValueError): It is no wheel, or there is no pipeline in it.
+    RAISES (ValueError): It is no wheel, there is no pipeline in it, or it has an entry that would
+        be written outside of the folder.
     """
     try:
         archive = zipfile.ZipFile(wheel)
@@ -94,19 +104,36 @@ def unpack_pipeline(wheel: Path, folder: Path) -> str:
                 "`reprtune package` builds one."
             )
         top = configs[0][: -len("config.cfg")]
-        for name in _inside(archive, top):
-            target = folder / name[len(top) :]
+        names = [n for n in archive.namelist() if n.startswith(top) and not n.endswith("/")]
+        # All targets first: of a bad wheel nothing is written.
+        targets = [_inside(folder, name[len(top) :], wheel) for name in names]
+        for name, target in zip(names, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
     return top.rstrip("/").rpartition("-")[2]
 
 
-def _inside(archive: zipfile.ZipFile, top: str) -> List[str]:
-    names = [n for n in archive.namelist() if n.startswith(top) and not n.endswith("/")]
-    # An archive may name places outside of itself.
-    if any(".." in Path(name).parts for name in names):
-        raise ValueError(f"The wheel {archive.filename} names files outside of it.")
-    return names
+def _refuse_other_files(files: Sequence[str], repo: str) -> None:
+    """What spaCy did not write is not deleted: a name may be that of another repository."""
+    others = sorted(set(files) - _OF_A_NEW_REPO)
+    if others and "meta.json" not in files:
+        raise ValueError(
+            f"The repository {repo!r} exists and is no spaCy pipeline: it has no meta.json, but "
+            f"{', '.join(others[:5])}{' and more' if len(others) > 5 else ''}. A push deletes all "
+            "that is there. Name another repository, or say --overwrite."
+        )
+
+
+def _inside(folder: Path, entry: str, wheel: Path) -> Path:
+    """An entry may go up (..), or be absolute after a double slash; a path joined to it is too."""
+    root = folder.resolve()
+    target = (root / entry).resolve()
+    if root not in target.parents:
+        raise ValueError(
+            f"{wheel} names a file outside of its pipeline: {entry!r}. It is no wheel of a "
+            "pipeline's package, or was tampered with. `reprtune package` builds one."
+        )
+    return target
 
 
 def _explain(error: Exception, repo: str, endpoint: str) -> str:

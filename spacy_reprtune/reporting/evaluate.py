@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-import numpy
-
+from ..components.entities import read_score
 from ..memory import peak_memory_mb
 from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
@@ -128,17 +127,12 @@ def _ents_row(example: "Example") -> EntsRow:
         span = gold[int(tokens[0]) : int(tokens[-1]) + 1]
         if all(token.ent_iob != 0 for token in span):
             found.append((span.start_char, span.end_char, entity.label_))
-            scores.append(_score(entity))
+            scores.append(read_score(entity))
     return EntsRow([_characters(entity) for entity in gold.ents], found, scores)
 
 
 def _characters(span: "Span") -> Entity:
     return span.start_char, span.end_char, span.label_
-
-
-def _score(span: "Span") -> Optional[float]:
-    score = span._.get("score") if span.has_extension("score") else None
-    return float(score) if isinstance(score, (float, numpy.floating)) else None
 
 
 def _size_mb(folder: Path) -> float:

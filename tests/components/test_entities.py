@@ -8,10 +8,11 @@ import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
 from spacy_reprtune.components import entities
-from spacy_reprtune.components.entities import read_gold, write_entities
+from spacy_reprtune.components.entities import read_gold, read_score, write_entities
 from spacy_reprtune.components.tag_rows import decode, gold_tags
 from spacy_reprtune.heads.lattice import Lattice
 from spacy_reprtune.heads.tags import SCHEMES, TagScheme
@@ -171,3 +172,15 @@ def test_no_gold_entity_of_the_public_data_sets_is_lost(name, split, shared_data
                 aligned += len(found)
     assert total == 2 * published
     assert 0.9 * total < aligned <= total
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.5, 0.5), (numpy.float32(0.25), 0.25), (None, None), ("high", None)],
+)
+def test_a_score_is_read_whoever_set_it_and_only_if_it_is_a_number(value, expected, monkeypatch):
+    monkeypatch.setattr(Underscore, "span_extensions", {})
+    span = NLP.make_doc("film")[0:1]
+    assert read_score(span) is None
+    Span.set_extension("score", getter=lambda span: value)
+    assert read_score(span) == expected

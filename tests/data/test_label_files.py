@@ -85,6 +85,30 @@ def test_in_order_is_refused_for_inputs_that_bring_their_splits(tmp_path):
     assert "has its own" in " ".join(done.output.split())
 
 
+def test_in_order_is_refused_with_groups_which_it_would_tear_apart(tmp_path):
+    rows = "".join(f"Lamp {k} is warm.,good,author{k % 2}\n" for k in range(8))
+    source = write(tmp_path / "a.csv", "text,label,author\n" + rows)
+    done = run(source, tmp_path / "out", "--in-order", "--group", "author")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "Traceback" not in said
+    assert "--in-order" in said and "'author' together, as --group does" in said
+    assert not (tmp_path / "out").exists()
+    assert run(source, tmp_path / "out", "--group", "author").exit_code == 0
+
+
+def test_in_order_a_label_with_five_texts_is_cut_as_the_page_says():
+    layout = Layout()
+    for k in range(5):
+        layout.add(f"text {k}", ["a"], None)
+    splits = layout.in_order({"train": 0.8, "dev": 0.1, "test": 0.1})
+    assert [splits.count(name) for name in ("train", "dev", "test")] == [4, 0, 1]
+
+
+def test_a_folder_of_text_files_is_told_of_its_format(tmp_path):
+    with pytest.raises(ValueError, match="each line a text, say so: --format lines"):
+        convert({"train": SAMPLE}, tmp_path / "out")
+
+
 def test_rotten_tomatoes_is_split_as_published(shared_data, tmp_path):
     source = shared_data / "rotten_tomatoes"
     if not source.is_dir():

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import spacy
 import srsly
 from spacy.cli._util import app
 from spacy.tokens import DocBin
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 import spacy_reprtune
 import spacy_reprtune.cli  # adds its commands to spaCy's
+from spacy_reprtune.data.corpus import read_texts
 from spacy_reprtune.packaging.smoke import smoke_test
 from spacy_reprtune.packaging.wheels import package_pipeline
 from spacy_reprtune.reporting.table import markdown_table, read_scores
@@ -37,7 +39,9 @@ def test_a_packaged_pipeline_works_in_a_fresh_environment(trained, textcat, tmp_
     assert names == ["en_tiny-1.2.3-py3-none-any.whl", plugin]
 
     docs = DocBin(docs=[textcat.make_doc(t) for t in ("a great film", "", "dull")])
-    docs.to_disk(tmp_path / "texts.spacy")
+    # A folder, as `convert` writes a large split: the proof reads it as it does a file.
+    (tmp_path / "texts.spacy").mkdir()
+    docs.to_disk(tmp_path / "texts.spacy" / "00000.spacy")
     output = tmp_path / "smoke.json"
     done = run(
         "smoke", packages, trained, tmp_path / "texts.spacy", "--name", "en_tiny-1.2.3", "--output",
@@ -97,6 +101,21 @@ def test_missing_wheels_are_named(trained, tmp_path):
         tmp_path / "o.json",
     )  # fmt: skip
     assert done.exit_code == 1 and "Expected wheels of en_x-1" in done.output
+
+
+def test_texts_come_from_files_and_from_folders(tmp_path):
+    nlp = spacy.blank("en")
+    parts = [("one", "two"), ("three", "four")]
+    (tmp_path / "test.spacy").mkdir()
+    for k, part in enumerate(parts):
+        path = tmp_path / "test.spacy" / f"{k:05}.spacy"
+        DocBin(docs=[nlp.make_doc(text) for text in part]).to_disk(path)
+    assert read_texts(tmp_path / "test.spacy", 9) == ["one", "two", "three", "four"]
+    assert read_texts(tmp_path / "test.spacy", 3) == ["one", "two", "three"]
+    assert read_texts(path, 9) == ["three", "four"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match=r"has no \.spacy files"):
+        read_texts(tmp_path / "none", 9)
 
 
 def test_the_results_table_has_every_recipe_and_no_other_file(tmp_path):

@@ -102,6 +102,26 @@ def test_a_second_version_takes_the_place_of_the_first(hub, wheel, tmp_path):
     assert [message for _, message in hub.commits] == ["en_tiny 1.0.0", "Again"]
 
 
+def test_a_repository_of_something_else_is_not_emptied_by_mistake(hub, wheel, tmp_path):
+    hub.repos[REPO] = {".gitattributes": b"", "pytorch_model.bin": b"years of work"}
+    before = dict(hub.repos[REPO])
+    done = push(hub, tmp_path, wheel, REPO)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1 and "Traceback" not in said
+    assert "is no spaCy pipeline" in said and "pytorch_model.bin" in said and "--overwrite" in said
+    assert hub.repos[REPO] == before and not hub.commits
+    done = push(hub, tmp_path, wheel, REPO, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "pytorch_model.bin" not in hub.repos[REPO] and "meta.json" in hub.repos[REPO]
+
+
+def test_a_repository_with_only_a_readme_is_new(hub, wheel, tmp_path):
+    hub.repos[REPO] = {".gitattributes": b"", "README.md": b"Soon."}
+    done = push(hub, tmp_path, wheel, REPO)
+    assert done.returncode == 0, done.stderr
+    assert "meta.json" in hub.repos[REPO] and hub.repos[REPO]["README.md"] != b"Soon."
+
+
 def test_a_wrong_token_is_explained(hub, wheel, tmp_path):
     done = push(hub, tmp_path, wheel, REPO, token="hf_wrong")
     said = " ".join((done.stdout + done.stderr).split())
@@ -130,8 +150,16 @@ def test_wrong_arguments_are_explained(wheel, tmp_path):
         archive.writestr("numpy/__init__.py", "")
     with pytest.raises(ValueError, match="no wheel of a pipeline"):
         push_wheel(tmp_path / "other.whl", REPO)
+
+
+@pytest.mark.parametrize("entry", ["../evil", "../../evil", "a/../../evil", "{tmp}/evil", "a/.."])
+def test_a_wheel_writes_nothing_outside_of_its_folder(entry, tmp_path):
+    # After "en_x-1/" an absolute path has two slashes.
+    entry = entry.format(tmp=tmp_path)
     with zipfile.ZipFile(tmp_path / "bad.whl", "w") as archive:
         archive.writestr("en_x/en_x-1/config.cfg", "")
-        archive.writestr("en_x/en_x-1/../../../etc/x", "")
-    with pytest.raises(ValueError, match="names files outside"):
-        unpack_pipeline(tmp_path / "bad.whl", tmp_path / "out")
+        archive.writestr(f"en_x/en_x-1/{entry}", "")
+    (tmp_path / "a" / "out").mkdir(parents=True)
+    with pytest.raises(ValueError, match="names a file outside of its pipeline"):
+        unpack_pipeline(tmp_path / "bad.whl", tmp_path / "a" / "out")
+    assert not list(tmp_path.rglob("evil")) and not list((tmp_path / "a" / "out").iterdir())

@@ -125,6 +125,22 @@ def test_old_predictions_never_stay_beside_new_scores(textcat, tmp_path):
     assert len(read_predictions(old).rows) == 8
 
 
+def test_a_folder_of_parts_is_evaluated_as_one_file_is(textcat, tmp_path):
+    docs = references(make_examples(spacy.blank("en")))
+    model, corpus = save(textcat, docs, tmp_path)
+    parts = tmp_path / "parts.spacy"
+    parts.mkdir()
+    for k in range(2):
+        DocBin(docs=docs[4 * k : 4 * k + 4]).to_disk(parts / f"{k:05}.spacy")
+    args = ["evaluate", model, str(parts), "--output", str(tmp_path / "parts.json")]
+    done = CliRunner().invoke(reprtune_cli, args)
+    assert done.exit_code == 0, done.output
+    found = srsly.read_json(tmp_path / "parts.json")
+    whole, _ = evaluate(model, corpus)
+    assert found["run"]["docs"] == 8
+    assert found["cats_macro_f"] == pytest.approx(whole["cats_macro_f"])
+
+
 def test_an_empty_corpus_is_a_clear_error(textcat, tmp_path):
     model, corpus = save(textcat, [], tmp_path)
     with pytest.raises(ValueError, match="no document to evaluate on"):

@@ -306,3 +306,27 @@ def test_wrong_names_and_folders_are_explained(trained, tmp_path):
     assert done.exit_code == 1 and "begins with the language code" in done.output
     with pytest.raises(ValueError, match="no trained pipeline"):
         read_pipeline(tmp_path)
+
+
+def test_a_copy_replaces_nothing_but_an_earlier_pipeline(trained, tmp_path):
+    def refused(output):
+        done = card(trained, "--output", output)
+        assert done.exit_code == 1 and "Traceback" not in done.output
+        return " ".join(done.output.split())
+
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("years of work")
+    assert "exists and is no pipeline" in refused(other)
+    assert (other / "chapter.txt").read_text() == "years of work"
+    # Also if it looks like a pipeline itself.
+    (tmp_path / "meta.json").write_text("{}")
+    assert "holds MODEL_DIR" in refused(tmp_path)
+    assert "is inside of MODEL_DIR" in refused(trained / "copy")
+    assert (trained / "meta.json").is_file() and not (trained / "README.md").exists()
+
+    (tmp_path / "empty").mkdir()
+    for output in (tmp_path / "empty", tmp_path / "new", tmp_path / "new"):
+        done = card(trained, "--output", output)
+        assert done.exit_code == 0, done.output
+        assert (output / "README.md").is_file() and (output / "config.cfg").is_file()

@@ -59,7 +59,8 @@ def detect_format(path: Path) -> str:
             return "brat"
         raise ValueError(
             f"The folder {path} is no saved dataset (dataset_info.json), has no Parquet files and "
-            "no BRAT files (.txt with .ann)."
+            "no BRAT files (.txt with .ann). If each file in it is a label and each line a text, "
+            "say so: --format lines"
         )
     if not path.is_file():
         raise ValueError(f"There is nothing at {path}.")
