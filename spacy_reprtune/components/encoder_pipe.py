@@ -66,6 +66,8 @@ class EncoderPipe(TrainablePipe):
         batch_size (int): Docs in a batch.
         YIELDS (Doc): The docs in order.
         """
+        # Before what comes ahead in the pipeline computes, spaCy's stock transformer above all.
+        self._shim.take_one_thread_after_fork()
         # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
         look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 and not self.listens else batch_size
         for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):

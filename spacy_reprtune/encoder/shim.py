@@ -64,12 +64,16 @@ class TorchShim(Shim):
                 "This model has no weights yet: call nlp.initialize() to load the pretrained "
                 "encoder, or load a trained pipeline with spacy.load()."
             )
+        self.take_one_thread_after_fork()
+        return self._model
+
+    def take_one_thread_after_fork(self) -> None:
+        """In a worker of `nlp.pipe`, compute with one thread. After a fork, the threads that OpenMP
+        would hand work to are not there: with more than one it waits for ever. Each process has a
+        core anyway."""
         if os.getpid() != self._process:
-            # After a fork (nlp.pipe with n_process), the threads that OpenMP would hand work to
-            # are not there: with more than one it waits for ever. Each process has a core anyway.
             torch.set_num_threads(1)
             self._process = os.getpid()
-        return self._model
 
     @property
     def n_backward(self) -> int:
