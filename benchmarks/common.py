@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -137,6 +138,19 @@ def seconds(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def fresh_process(module: str, *arguments: Any) -> Any:
+    """Run a benchmark's module with arguments in a process of its own, whose memory is its own.
+
+    module (str): Its name.
+    arguments: Of the command line.
+    RETURNS (Any): What it prints as its last line, in JSON.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def interleave(systems: Mapping[str, Callable[[int], Any]], repeats: int) -> Dict[str, List[float]]:

@@ -8,8 +8,6 @@ import argparse
 import csv
 import json
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -107,11 +105,9 @@ def convert_file(path: Path, output: Path) -> Dict[str, Any]:
 def _run(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str, Any]:
     path, output = folder / f"{rows}.csv", folder / f"corpus-{rows}"
     write_csv(path, rows)
-    command = [sys.executable, "-m", "benchmarks.convert", "--threads", str(args.threads)]
-    command += ["--worker", str(path), str(output)]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    result: Dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result = common.fresh_process(
+        "benchmarks.convert", "--threads", args.threads, "--worker", path, output
+    )
     log(f"{rows:,} rows: {result['seconds']:.1f} s, {result['peak_mb']:.0f} MB")
     return result
 

@@ -7,10 +7,7 @@ two documents are alike.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from benchmarks import common
@@ -104,12 +101,10 @@ def annotate(args: argparse.Namespace, pipeline: str, docs: int, words: int) -> 
 
 
 def _worker(args: argparse.Namespace, directory: str, docs: int, words: int) -> Dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.memory", "--threads", str(args.threads)]
-    command += ["--data", str(args.data.resolve())] if args.data else []
-    command += ["--worker", directory, str(docs), str(words)]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    result: Dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    data = ["--data", args.data.resolve()] if args.data else []
+    result = common.fresh_process(
+        "benchmarks.memory", "--threads", args.threads, *data, "--worker", directory, docs, words
+    )
     log(f"{docs} documents of {words} words: {result['seconds']:.1f} s, {result['peak_mb']} MB")
     return result
 

@@ -11,8 +11,6 @@ With `--results FILE` a run that was stopped goes on where it was.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
@@ -253,12 +251,10 @@ def _shown(row: Dict[str, Any]) -> str:
 
 
 def _worker(args: argparse.Namespace, system: str, per_class: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.setfit", "--threads", str(args.threads)]
-    command += ["--data", str(args.data.resolve())] if args.data else []
-    command += ["--worker", system, str(per_class)]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    peak = float(json.loads(done.stdout.splitlines()[-1]))
+    data = ["--data", args.data.resolve()] if args.data else []
+    peak = common.fresh_process(
+        "benchmarks.setfit", "--threads", args.threads, *data, "--worker", system, per_class
+    )
     log(f"{system}, {per_class} of each of {MEMORY_CLASSES} labels: {peak} MB")
     return peak
 

@@ -10,7 +10,7 @@ from . import bootstrap
 from .bootstrap import Sampled, percentile_interval
 from .counts import Counts, cats_rows, count_cats, count_ents, ents_rows
 from .files import Metrics, Recipe
-from .predictions import Predictions
+from .predictions import SUFFIX, Predictions
 
 
 @dataclass
@@ -75,6 +75,11 @@ class Group:
     def with_predictions(self) -> List[Entry]:
         """RETURNS (List[Entry]): The recipes whose predictions are there."""
         return [entry for entry in self.entries if entry.counts is not None]
+
+    @property
+    def prediction_files(self) -> str:
+        """RETURNS (str): Where predictions of its recipes would be, for a reader who lacks them."""
+        return ", ".join(f"metrics/{entry.name}{SUFFIX}" for entry in self.entries)
 
 
 def make_groups(metrics: Metrics) -> List[Group]:

@@ -64,8 +64,9 @@ def confusion_section(groups: List[Group]) -> Section:
     for group in groups:
         entries = group.with_predictions
         if not entries:
-            names = ", ".join(f"metrics/{e.name}.predictions.jsonl.gz" for e in group.entries)
-            blocks.append(Missing(f"{group.title}: the confusion matrix ({names})"))
+            blocks.append(
+                Missing(f"{group.title}: the confusion matrix ({group.prediction_files})")
+            )
             continue
         if group.kind == "cats" and not group.exclusive:
             blocks.append(

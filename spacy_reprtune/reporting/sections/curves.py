@@ -58,8 +58,11 @@ def predictions_section(groups: List[Group]) -> Section:
                 Missing(f"{group.title}: curves, because predictions have no probability")
             )
         else:
-            files = ", ".join(f"metrics/{e.name}.predictions.jsonl.gz" for e in group.entries)
-            blocks.append(Missing(f"{group.title}: precision, recall and calibration ({files})"))
+            blocks.append(
+                Missing(
+                    f"{group.title}: precision, recall and calibration ({group.prediction_files})"
+                )
+            )
     if not groups:
         blocks.append(
             Missing("Precision, recall and calibration (metrics/RECIPE.predictions.jsonl.gz)")

@@ -25,8 +25,9 @@ def errors_section(groups: List[Group]) -> Section:
     for group in groups:
         entries = group.with_predictions
         if not entries:
-            names = ", ".join(f"metrics/{e.name}.predictions.jsonl.gz" for e in group.entries)
-            blocks.append(Missing(f"{group.title}: the most confident errors ({names})"))
+            blocks.append(
+                Missing(f"{group.title}: the most confident errors ({group.prediction_files})")
+            )
         for i, entry in enumerate(entries):
             found = _mistakes(entry, group, MOST if i == 0 else FEWER)
             blocks.append(found if i == 0 else Fold(entry.name, [found]))
