@@ -26,7 +26,7 @@ from .sweep import sweep_cli
 reprtune_cli = typer.Typer(
     name="reprtune",
     help="From your files to a packaged pipeline. In this order: convert, check, init-config, "
-    "then `spacy train` and `spacy evaluate`, then package. Each command has a --help.",
+    "then `spacy train`, evaluate, report and package. Each command has a --help.",
     no_args_is_help=True,
 )
 reprtune_cli.command("card")(card_cli)

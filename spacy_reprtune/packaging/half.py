@@ -10,14 +10,11 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import srsly
 
 from .compare import Agreement
-
-if TYPE_CHECKING:
-    pass
 
 # The names that --half takes, and those that Hugging Face's config.json has.
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
