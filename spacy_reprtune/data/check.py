@@ -46,7 +46,9 @@ def check(
     nlp = spacy.blank(lang)
     facts: Dict[str, Facts] = {}
     for split, path in splits.items():
-        docs = _docs(path, nlp, f"Reading {split}", progress)
+        # Counting reads the file a second time, so only for who sees the number.
+        total = count_docs(path) if progress and on_terminal() else None
+        docs = _docs(path, nlp, f"Reading {split}", total, progress)
         facts[split] = gather(split, docs, nlp, with_grams=text is not None and split != "train")
     findings: List[Finding] = [*texts.check_sizes(facts), *texts.check_copies(facts)]
     with_labels, with_entities = labels.has_labels(facts), entities.has_entities(facts)
@@ -55,7 +57,8 @@ def check(
     if with_entities:
         findings += entities.check_entities(facts)
         if "train" in splits:
-            docs = _docs(splits["train"], nlp, "Comparing mentions", progress)
+            n_docs = facts["train"].n_docs
+            docs = _docs(splits["train"], nlp, "Comparing mentions", n_docs, progress)
             findings += entities.check_forgotten(facts["train"], docs)
     if not with_labels and not with_entities:
         message = "No text has a label or an entity."
@@ -64,7 +67,10 @@ def check(
         )
     if text is not None:
         findings += _check_pretraining(facts, text)
-    counted = _count_pieces(splits, nlp, encoder, window, progress) if "train" in splits else None
+    counted = None
+    if "train" in splits:
+        n_docs = facts["train"].n_docs
+        counted = _count_pieces(splits["train"], n_docs, nlp, encoder, window, progress)
     if counted:
         findings += pieces.check_pieces(counted)
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
@@ -99,7 +105,8 @@ def _check_pretraining(facts: Dict[str, Facts], text: Path) -> Iterator[Finding]
 
 
 def _count_pieces(
-    splits: Dict[str, Path],
+    train: Path,
+    n_docs: int,
     nlp: "Language",
     encoder: Optional[str],
     window: Optional[int],
@@ -117,14 +124,13 @@ def _count_pieces(
     limit = pieces.encoder_limit(path)
     if window is not None and not 8 <= window <= limit:
         raise ValueError(f"--window is {window}; the encoder {encoder} takes 8 to {limit} pieces.")
-    docs = _docs(splits["train"], nlp, "Counting pieces", progress)
+    docs = _docs(train, nlp, "Counting pieces", n_docs, progress)
     tokenizer = PieceTokenizer.from_directory(path)
     counted = pieces.measure_pieces(docs, tokenizer, window or limit)
     return {"encoder": encoder or DEFAULT_ENCODER, **counted}
 
 
-def _docs(path: Path, nlp: "Language", what: str, progress: bool) -> Iterable["Doc"]:
-    # Counting reads the file a second time, so only for who sees the number.
-    total = count_docs(path) if progress and on_terminal() else None
-    docs = read_docs(path, nlp.vocab)
-    return bar(docs, what=what, total=total, unit="texts", shown=progress)
+def _docs(
+    path: Path, nlp: "Language", what: str, total: Optional[int], progress: bool
+) -> Iterable["Doc"]:
+    return bar(read_docs(path, nlp.vocab), what=what, total=total, unit="texts", shown=progress)
