@@ -54,7 +54,7 @@ def measure(args: argparse.Namespace, rows: int) -> Dict[str, Any]:
         "baseline_mb": all_of_it["baseline_mb"],
         "peak_mb": all_of_it["peak_mb"],
         "peak_mb_quarter": some["peak_mb"],
-        "bytes_per_further_row": round(grown * 2**20 / (rows - rows // 4)),
+        "bytes_per_further_row": round(grown * 1e6 / (rows - rows // 4)),
         "files": all_of_it["files"],
         "texts_out": all_of_it["texts_out"],
     }

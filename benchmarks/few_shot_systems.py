@@ -126,10 +126,9 @@ def run_peer(
     steps = steps_of(sample.labels, iterations)
 
     def peer(**settings: Any) -> SetFitPeer:
-        made = SetFitPeer(
+        return SetFitPeer(
             sample.texts, sample.labels, num_iterations=iterations, seed=seed, **settings
         )
-        return made
 
     if cap_seconds is not None and steps > TIMED_STEPS[1]:
         # Two lengths: what is not a step (loading, making pairs) is in both.

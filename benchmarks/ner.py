@@ -19,7 +19,6 @@ same file share the work. Its times mean nothing, so it may run beside others:
 import argparse
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from benchmarks import common
@@ -53,7 +52,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     add("--recipes", nargs="+", choices=RECIPES, default=[], help="instead of those of the claims")
     add("--epochs", type=int, default=2, help="epochs of each training")
     add("--train-texts", type=int, default=0, help="training sentences, 0 for all")
-    add("--results", type=Path, default=None, help="JSON lines of finished trainings, to go on")
+    common.add_results(parser)
     args = parser.parse_args(argv)
     speed, quality = ("speed" in args.parts), ("quality" in args.parts)
     common.fix_threads(args.threads, cores=speed)

@@ -11,7 +11,6 @@ trainings can be killed and go on with the same `--results`, side by side if nee
 import argparse
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from benchmarks import common, pipelines
@@ -69,7 +68,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     add("--entities", choices=sorted(ENTITY_HEADS), default="ner", help="the entity recogniser")
     add("--precision", default=headline_precision(), help="of the encoder")
     add("--docs", type=int, default=None, help="of each kind; 2000, quick 120")
-    add("--results", type=Path, default=None, help="JSON lines of finished trainings, to go on")
+    common.add_results(parser)
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores="annotation" in args.parts)
     figures: Dict[str, Any] = {"precision": args.precision, "entity_head": args.entities}
