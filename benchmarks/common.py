@@ -62,7 +62,7 @@ def parser(doc: str, *, seeds: int = 3, repeats: int = 5) -> argparse.ArgumentPa
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """Add the option of benchmarks that go on where they were stopped; see `benchmarks.finished`."""
+    """Add the option of benchmarks that go on where they were stopped: `benchmarks.finished`."""
     parser.add_argument(
         "--results",
         type=Path,

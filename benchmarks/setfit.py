@@ -30,7 +30,6 @@ from benchmarks.few_shot_systems import (
     train,
 )
 from benchmarks.finished import Finished
-from benchmarks.memory import _peak_mb
 from benchmarks.peers.setfit_trainer import SetFitPeer
 
 if TYPE_CHECKING:
@@ -210,8 +209,11 @@ def compare_memory(args: argparse.Namespace, results: Finished) -> Dict[str, Any
     return figures
 
 
-def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> float:
-    """RETURNS (float): Peak memory in MB of making all that a training needs, and two steps."""
+def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> Optional[float]:
+    """RETURNS (Optional[float]): Peak memory in MB of making all that a training needs, and two
+    steps; None where the system does not say."""
+    from spacy_reprtune.memory import peak_memory_mb
+
     n = MEMORY_CLASSES * per_class
     texts = rotten_tomatoes(args)["train"].texts[:n]
     sample = Texts(texts, [str(i % MEMORY_CLASSES) for i in range(n)])
@@ -220,7 +222,7 @@ def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> float
     else:
         peer = SetFitPeer(sample.texts, sample.labels, num_iterations=None, seed=0, max_steps=2)
         peer.train()
-    return round(_peak_mb(), 1)
+    return peak_memory_mb()
 
 
 def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
