@@ -69,4 +69,4 @@ def use_cheap_dropout(module: torch.nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is torch.nn.Dropout:
-                setattr(parent, name, CheapDropout(child.p))
+                setattr(parent, name, CheapDropout(child.p).train(child.training))

@@ -90,6 +90,10 @@ def test_loss_and_gradients_are_those_of_the_full_projection_in_fp64(family):
             torch.testing.assert_close(found[name], parameter.grad, rtol=1e-6, atol=1e-9)
 
 
+def test_dropout_keeps_no_encoder_from_being_packed(tiny_encoder):
+    assert make(tiny_encoder, dropout=0.1).packed
+
+
 def test_no_window_sees_another(tiny_encoder):
     lm = make(tiny_encoder)
     batch, _ = make_batch(lm)
