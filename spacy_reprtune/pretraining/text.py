@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import IO, Iterator, List, Sequence
 
@@ -88,7 +89,7 @@ def _lines(path: Path) -> Iterator[str]:
                         f"iconv -f LATIN1 -t UTF-8 {path.name}"
                     ) from error
                 yield text.rstrip("\r\n")
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from error
 
 
@@ -117,6 +118,15 @@ def _rows(path: Path, key: str) -> Iterator[str]:
                 f"{path}, line {number}: a row has to be an object with a string under {key!r}; "
                 f"{has}. Name the field with [corpus] text_key."
             )
+        if not row[key].isascii():
+            try:
+                row[key].encode("utf8")
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{path}, line {number}: {error.object[error.start]!r} is half of a character "
+                    "(a surrogate without its other half), which UTF-8 does not have. Write the "
+                    "file anew with the whole character, or without it."
+                ) from error
         yield row[key]
 
 
@@ -126,9 +136,9 @@ def _docbin(path: Path) -> Iterator[str]:
         from spacy.tokens import DocBin
     except ImportError as error:
         raise ValueError(f"Reading {path} needs spaCy: pip install spacy") from error
-    with _open(path) as file:
-        content = file.read()
     try:
+        with _open(path) as file:
+            content = file.read()
         docs = list(DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab))
     except Exception as error:
         # zlib's, msgpack's and spaCy's own; none of them names the file.

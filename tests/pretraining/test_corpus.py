@@ -132,6 +132,13 @@ BAD = {
     "key.jsonl": (b'{"body": "a"}\n', r"key.jsonl, line 1: .*'text'; it has 'body'"),
     "cut.txt.gz": (gzip.compress(b"a great film\n" * 99)[:-9], r"cut.txt.gz is not a whole gzip"),
     "no.txt.gz": (b"plain", r"no.txt.gz is not a whole gzip"),
+    # A header, and then no block that there is.
+    "odd.txt.gz": (gzip.compress(b"a")[:10] + b"\xff" * 50, r"odd.txt.gz is not a whole gzip"),
+    "half.jsonl": (
+        b'{"text": "a"}\n{"text": "b \\ud83d"}\n',
+        r"half.jsonl, line 2: '\\ud83d' is half of a character",
+    ),
+    "no.spacy.gz": (b"plain", r"no.spacy.gz is no .spacy file"),
     "no.spacy": (b"plain", r"no.spacy is no .spacy file"),
     "one.txt": (b"a great film\n", "Nothing is held out|Nothing is left to train on"),
 }
