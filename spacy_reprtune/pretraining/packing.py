@@ -123,7 +123,8 @@ class Packer:
         batch_pieces (int): The most pieces of a batch.
         step_batches (int): Batches a step, over all processes.
         seed (int): Of the order.
-        max_pieces (Optional[int]): Take every so many windows, for about this many pieces.
+        max_pieces (Optional[int]): Take every so many windows, for this many pieces at most,
+            give or take those of uneven windows.
         fill (int): With what piece to fill batches up to one static shape; -1 for no filling.
         RAISES (ValueError): A batch can't hold a window.
         """
@@ -136,7 +137,7 @@ class Packer:
         self.part = part
         self.windows = cut_documents(part, limit - special)
         if max_pieces is not None:
-            self.windows = self.windows[:: max(1, int(self.windows[:, 1].sum()) // max_pieces)]
+            self.windows = self.windows[:: -(-int(self.windows[:, 1].sum()) // max_pieces) or 1]
         self.lengths = self.windows[:, 1] + special
         self.prefix, self.suffix = prefix, suffix
         self.limit, self.batch_pieces, self.step_batches = limit, batch_pieces, step_batches

@@ -58,22 +58,21 @@ def fill_masks(lm: MaskedLM, sentences: Sequence[str]) -> List[List[str]]:
     """Fill masks.
 
     lm (MaskedLM): The model.
-    sentences (Sequence[str]): Each with one `[MASK]`, whatever the tokenizer calls it.
+    sentences (Sequence[str]): Each with one `[MASK]`, whatever the tokenizer calls it. Of one
+        that is longer than the encoder, what stands around the mask counts.
     RETURNS (List[List[str]]): The best pieces for each, best first.
-    RAISES (ValueError): A sentence has no mask or several.
     """
     tokenizer = lm.tokenizer.tokenizer
     found = []
     lm.train(False)
     for sentence in sentences:
-        if sentence.count("[MASK]") != 1:
-            raise ValueError(
-                f"[report] fill_mask: each sentence needs one [MASK], but this has "
-                f"{sentence.count('[MASK]')}: {sentence!r}"
-            )
         text = sentence.replace("[MASK]", tokenizer.mask_token)
-        pieces = lm.tokenizer([text])[0].ids[: lm.limit - 8]
-        ids = torch.tensor([*lm.tokenizer.prefix, *pieces, *lm.tokenizer.suffix], device=lm.device)
+        pieces = lm.tokenizer([text])[0].ids.tolist()
+        prefix, suffix = lm.tokenizer.prefix, lm.tokenizer.suffix
+        room = lm.limit - len(prefix) - len(suffix)
+        first = pieces.index(tokenizer.mask_token_id) - room // 2
+        first = max(0, min(first, len(pieces) - room))
+        ids = torch.tensor([*prefix, *pieces[first : first + room], *suffix], device=lm.device)
         with torch.no_grad():
             hidden = lm.hidden(ids, [len(ids)])
             place = (ids == tokenizer.mask_token_id).nonzero()[:, 0]

@@ -1,5 +1,6 @@
 """What a pretraining run is configured with: read from a config in spaCy's format, and checked."""
 
+import configparser
 import difflib
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -129,6 +130,8 @@ class TrainingPart:
         def check(good: bool, name: str, allowed: str) -> None:
             _check(good, "training", name, self, allowed)
 
+        # What the order of an epoch is drawn with takes no more.
+        check(-(2**63) <= self.seed < 2**63, "seed", "a whole number of 64 bits")
         check(self.max_epochs >= 0, "max_epochs", "0 (no limit) or more")
         check(self.max_steps >= 0, "max_steps", "0 (no limit) or more")
         check(bool(self.max_epochs or self.max_steps), "max_steps", "above 0 if max_epochs is 0")
@@ -182,6 +185,12 @@ class ReportPart:
 
     def __post_init__(self) -> None:
         _check(self.log_every >= 1, "report", "log_every", self, "1 or more")
+        for sentence in self.fill_mask:
+            if sentence.count("[MASK]") != 1:
+                raise ValueError(
+                    f"[report] fill_mask: each sentence needs one [MASK], but this has "
+                    f"{sentence.count('[MASK]')}: {sentence!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -217,12 +226,13 @@ def read_settings(path: Path, overrides: Optional[Dict[str, Any]] = None) -> Set
         config = Config().from_disk(path, interpolate=False)
         for key in overrides:
             section, _, name = key.partition(".")
-            if section not in config and section not in PARTS:
+            if section not in config and section not in (*PARTS, "paths"):
                 raise ValueError(_unknown("section", section, [*PARTS, "paths"], str(path)))
-            if section == "paths" and name not in config[section]:
-                raise ValueError(_unknown("variable", name, list(config[section]), "[paths]"))
+            if section == "paths" and name not in config.get(section, {}):
+                known = list(config.get(section, {}))
+                raise ValueError(_unknown("variable", name, known, "[paths]"))
         config = Config().from_str(config.to_str(), overrides=overrides)
-    except ValueError as error:
+    except (ValueError, configparser.Error) as error:
         raise ValueError(f"Can't read the config {path}: {error}") from error
     return settings_from(dict(config))
 
@@ -332,7 +342,7 @@ def _describe(hint: Any) -> str:
 def _unknown(what: str, name: str, known: List[str], where: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{where} has no {what} '{name}'.{hint} There are: {', '.join(known)}."
+    return f"{where} has no {what} '{name}'.{hint} There are: {', '.join(known) or 'none'}."
 
 
 def _check(good: bool, section: str, name: str, part: Any, allowed: str) -> None:

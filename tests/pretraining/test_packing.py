@@ -119,6 +119,12 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert one.epoch(2) != make_packer(part, seed=2).epoch(2)
 
 
+@pytest.mark.parametrize("n, evaluated", [(100, 100), (101, 51), (190, 95), (201, 67)])
+def test_no_more_is_evaluated_than_asked_for(n, evaluated):
+    packer = make_packer(make_part([10] * n), max_pieces=1000)
+    assert int(packer.windows[:, 1].sum()) == 10 * evaluated <= 1000
+
+
 def test_words_that_go_across_a_cut_begin_anew():
     part = make_part([20])
     part.starts[1:] = 0

@@ -91,6 +91,12 @@ def test_the_report_shows_masks_filled_before_and_after(finished):
     assert (output / "loss.png").stat().st_size > 1000
 
 
+def test_a_mask_at_the_end_of_a_long_sentence_is_filled(tmp_path, settings):
+    sentence = "a great film " * 40 + "[MASK] is fine " + "a dull film " * 40
+    report = pretrain(settings(report={"fill_mask": [sentence, "[MASK]"]}), tmp_path / "run")
+    assert [len(row["after"]) for row in report["fill_mask"]] == [5, 5]
+
+
 def test_transformers_loads_the_encoder_with_its_head(finished):
     from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 

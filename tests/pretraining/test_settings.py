@@ -59,6 +59,7 @@ def test_bad_overrides_are_refused(arguments, message):
         ("train", {}, "no section 'train'. Did you mean 'training'"),
         ("training", {"max_steps": "many"}, r"max_steps = 'many', but it has to be a whole number"),
         ("training", {"seed": True}, r"seed = True, but it has to be a whole number"),
+        ("training", {"seed": 2**64}, r"seed = 18446744073709551616. It has to be a whole number"),
         ("training", {"seed": None}, r"\[training\] seed is not set"),
         ("training", {"step_pieces": 100, "batch_pieces": 64}, r"multiple of batch_pieces \(64\)"),
         ("training", {"max_epochs": 0}, "max_steps = 0. It has to be above 0 if max_epochs is 0"),
@@ -66,6 +67,8 @@ def test_bad_overrides_are_refused(arguments, message):
         ("training", {"keep": "all"}, "keep = 'all'. It has to be one of"),
         ("masking", {"rate": 1.5}, "rate = 1.5. It has to be a share"),
         ("masking", {"rate": 15}, "rate = 15.0. It has to be a share"),
+        ("report", {"fill_mask": ["a film"]}, r"needs one \[MASK\], but this has 0: 'a film'"),
+        ("report", {"fill_mask": ["[MASK] [MASK]"]}, r"needs one \[MASK\], but this has 2"),
         ("corpus", {"heldout": 0}, "heldout = 0.0"),
         ("corpus", {"unit": "word"}, "unit = 'word'. It has to be one of"),
         ("corpus", {"train": None}, r"\[corpus\] train is not set: .* --corpus.train"),
@@ -95,7 +98,12 @@ def test_a_config_that_is_none_is_named(tmp_path):
     path.write_text("no section = 1\n", encoding="utf8")
     with pytest.raises(ValueError, match=r"Can't read the config .*bad.cfg"):
         read_settings(path)
+    path.write_text("[training]\nseed = 0\nseed = 1\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"bad.cfg: .* option 'seed' .* already exists"):
+        read_settings(path)
     path.write_text("[training]\nseed = 0\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"\[paths\] has no variable 'text'. There are: none"):
+        read_settings(path, {"paths.text": "x.txt"})
     with pytest.raises(ValueError, match="has no section 'trainin'. Did you mean 'training'"):
         read_settings(path, {"trainin.seed": 1})
     with pytest.raises(ValueError, match="has no variable 'txt'. Did you mean 'text'"):
