@@ -1,6 +1,7 @@
 """An encoder with its masked-language-model head: loading, running, writing to a directory."""
 
 import json
+import logging
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +20,8 @@ from .head import MaskedHead
 from .masking import Masked, seed_of
 from .packing import Batch
 from .settings import EncoderPart
+
+logger = logging.getLogger(__name__)
 
 # Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
 DEFAULT_LIMIT = 512
@@ -54,12 +57,32 @@ class MaskedLM(torch.nn.Module):
         if device.type == "cpu":
             use_cheap_dropout(model)
         vocab = model.get_input_embeddings().weight.shape[0]
-        self.body = choose_body(model.base_model, tokenizer.pad_id, vocab)
-        self.head = MaskedHead(model)
+        try:
+            self.body = choose_body(model.base_model, tokenizer.pad_id, vocab)
+            self.head = MaskedHead(model)
+            fits = self._computes_what_the_model_does()
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(_unfit(model, f"{type(error).__name__}: {error}")) from error
+        if not fits:
+            raise ValueError(_unfit(model, "its head gives other scores by itself"))
         self.freeze_encoder(False)
         if settings.compile:
             for block in find_blocks(model.base_model):
                 block.compile()
+
+    def _computes_what_the_model_does(self) -> bool:
+        # Heads that need more than hidden states, or encoders more than pieces, show here.
+        table = self.model.get_input_embeddings().weight
+        ids = torch.arange(9, device=self.device) % len(table)
+        ids[ids == self.tokenizer.pad_id] = self.tokenizer.tokenizer.mask_token_id
+        with torch.no_grad():
+            wanted = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None])
+            found = self.head.logits(self.body(ids, [len(ids)]))
+        wanted = wanted.logits[0].float()
+        # As far as rounding to TF32 may take them apart.
+        return found.shape == wanted.shape and bool(
+            (found - wanted).abs().max() <= 0.02 * wanted.abs().max()
+        )
 
     @property
     def packed(self) -> bool:
@@ -114,19 +137,11 @@ class MaskedLM(torch.nn.Module):
                 if file.is_file() and file.suffix in _COPIED and str(name) not in _REPLACED:
                     (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, fresh / name)
-            self._make_module_folders(fresh)
+            _copy_modules(source, fresh)
             self.model.save_pretrained(str(fresh), safe_serialization=True)
             if new_vocabulary or not (fresh / "tokenizer.json").is_file():
                 for name, content in self.tokenizer.files().items():
                     (fresh / name).write_bytes(content)
-
-    @staticmethod
-    def _make_module_folders(path: Path) -> None:
-        # sentence-transformers looks for a folder for each module, also where it has no file.
-        modules = path / "modules.json"
-        if modules.is_file():
-            for module in json.loads(modules.read_text(encoding="utf8")):
-                (path / module["path"]).mkdir(exist_ok=True)
 
     def _precision(self):
         if self.dtype is None:
@@ -214,6 +229,36 @@ def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
             f"first is '{lost[0]}'): the two files belong to different models."
         )
     return model, bool(missing)
+
+
+def _unfit(model: torch.nn.Module, why: str) -> str:
+    return (
+        f"An encoder of the type {model.config.model_type!r} can't be pretrained here ({why}). Use "
+        "one of the kind of BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, DeBERTa or ModernBERT."
+    )
+
+
+def _copy_modules(source: Path, target: Path) -> None:
+    """Copy what sentence-transformers computes after the encoder, such as a dense layer."""
+    modules = source / "modules.json"
+    if not modules.is_file():
+        return
+    for module in json.loads(modules.read_text(encoding="utf8")):
+        folder = target / module["path"]
+        # It looks for a folder for each module, also where it has no file.
+        folder.mkdir(exist_ok=True)
+        if not module["path"]:
+            continue
+        for weights in (source / module["path"]).glob("*.safetensors"):
+            shutil.copyfile(weights, folder / weights.name)
+        pickled = [p.name for p in (source / module["path"]).glob("*.bin")]
+        if pickled and not any(folder.glob("*.safetensors")):
+            logger.warning(
+                "The weights in %s are a pickle (%s) and are not copied: sentence_transformers "
+                "will not load the adapted encoder before you copy that file.",
+                source / module["path"],
+                pickled[0],
+            )
 
 
 def _device(name: str, local_rank: int) -> torch.device:

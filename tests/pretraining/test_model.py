@@ -6,7 +6,7 @@ import torch
 from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
 
 from spacy_reprtune.pretraining.attention import FLASH_FROM, Layout, packed_attention
-from spacy_reprtune.pretraining.body import PaddedBody
+from spacy_reprtune.pretraining.body import PackedBody, PaddedBody, choose_body
 from spacy_reprtune.pretraining.head import ROWS, MaskedHead
 from spacy_reprtune.pretraining.masking import Masked
 from spacy_reprtune.pretraining.model import load, load_with_head
@@ -88,6 +88,56 @@ def test_loss_and_gradients_are_those_of_the_full_projection_in_fp64(family):
     for name, parameter in lm.model.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(found[name], parameter.grad, rtol=1e-6, atol=1e-9)
+
+
+UNFIT = {
+    "mobilebert": {f"{name}_size": 16 for name in ("embedding", "intra_bottleneck", "true_hidden")},
+    "bart": {
+        "d_model": 16,
+        **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+        **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+        **{f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")},
+    },
+    "fnet": {},
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_families_whose_head_can_not_be_run_so_are_refused_at_load(tmp_path, name):
+    tokenizer = byte_level_tokenizer() if name == "bart" else wordpiece_tokenizer()
+    path = save_encoder(tmp_path, name, tokenizer=tokenizer, **UNFIT[name])
+    with pytest.raises(ValueError, match=f"type '{name}' can't be pretrained here .* Use one of"):
+        make(path)
+
+
+def test_a_head_that_gives_other_scores_is_refused(tiny_encoder, monkeypatch):
+    logits = MaskedHead.logits
+    monkeypatch.setattr(MaskedHead, "logits", lambda head, hidden: logits(head, hidden) * 1.1)
+    with pytest.raises(ValueError, match="its head gives other scores by itself"):
+        make(tiny_encoder)
+
+
+def test_packing_is_tried_in_full_precision_and_the_setting_is_left(tiny_encoder):
+    lm, seen = make(tiny_encoder), []
+    base = lm.model.base_model
+    base.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("high")
+    try:
+        body = choose_body(base, 0, 400)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert isinstance(body, PackedBody)
+    assert set(seen) == {"highest"}
+
+
+@pytest.mark.parametrize("pad_id", [0, 200, 399])
+def test_the_padding_piece_may_stand_anywhere_in_the_vocabulary(tiny_encoder, pad_id):
+    base = make(tiny_encoder).model.base_model
+    seen = []
+    base.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
+    assert isinstance(choose_body(base, pad_id, 400), PackedBody)
+    assert not (seen[-1]["input_ids"] == pad_id).any()
 
 
 def test_dropout_keeps_no_encoder_from_being_packed(tiny_encoder):

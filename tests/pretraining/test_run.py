@@ -140,6 +140,24 @@ def test_sentence_transformers_loads_it_with_the_source_s_pooling(tmp_path, tiny
     assert abs(vector - before.encode("a great film")).max() > 1e-4
 
 
+def test_weights_of_the_layers_after_the_encoder_are_kept(tmp_path, tiny_encoder, settings, caplog):
+    from sentence_transformers import SentenceTransformer, models
+
+    source = tmp_path / "sentence"
+    parts = [models.Transformer(str(tiny_encoder)), models.Pooling(16), models.Dense(16, 8)]
+    SentenceTransformer(modules=parts, device="cpu").save(str(source))
+    run = settings(encoder={"name": str(source)})
+    pretrain(run, tmp_path / "run")
+    adapted = SentenceTransformer(
+        str(tmp_path / "run" / "encoder"), device="cpu", local_files_only=True
+    )
+    torch.testing.assert_close(adapted[2].linear.weight, parts[2].linear.weight)
+    dense = source / "2_Dense"
+    (dense / "model.safetensors").rename(dense / "pytorch_model.bin")
+    pretrain(run, tmp_path / "other")
+    assert "2_Dense are a pickle (pytorch_model.bin) and are not copied" in caplog.text
+
+
 def losses(encoder, corpus):
     """Held-out loss of an encoder directory that has a head, as a run measures it."""
     from spacy_reprtune.pretraining.corpus import build_corpus
