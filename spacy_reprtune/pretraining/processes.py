@@ -1,5 +1,6 @@
 """One process or many: what `torchrun` and `accelerate launch` set up, and sums over all."""
 
+import datetime
 import os
 from dataclasses import dataclass
 from typing import List, Sequence
@@ -8,6 +9,9 @@ import torch
 
 # Gradients are summed in pieces of this many numbers: 100 MB of fp32.
 BUCKET = 25_000_000
+# How long processes wait for each other: all of them for the first one, which tokenizes the text.
+# NCCL's own ten minutes are too few for gigabytes of it.
+PATIENCE = datetime.timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def join(device: str) -> World:
     if cuda:
         torch.cuda.set_device(local)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)
 
 

@@ -439,6 +439,21 @@ def test_launchers_start_the_module_as_the_readme_says(tmp_path, run_config, lau
     assert_same(weights(tmp_path / "run"), weights(tmp_path / "one"), rtol=0, atol=1e-6)
 
 
+def test_processes_wait_long_enough_for_the_text_to_be_tokenized(monkeypatch):
+    from spacy_reprtune.pretraining import processes
+
+    asked = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda name, **kwargs: asked.update(kwargs)
+    )
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert processes.join("cpu").size == 2
+    assert asked["timeout"].total_seconds() >= 3600 * 10
+
+
 def test_batches_that_processes_can_not_share_are_refused(tmp_path, run_config):
     config = run_config(training={"step_pieces": 384})
     codes, errors = spread(config, tmp_path / "run")
