@@ -1,5 +1,6 @@
 """Attention inside each window of a packed batch: no padding, no mask, no window sees another."""
 
+import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -122,7 +123,7 @@ def packed_attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     # (n, n_heads, width): heads of a piece beside each other, as the layer before left them.
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and _has_varlen():
+    if query.is_cuda and fits_varlen(query.dtype, query.shape[-1]) and _has_varlen():
         from torch.nn.attention.varlen import varlen_attn
 
         bounds, longest = layout.bounds, layout.longest
@@ -200,10 +201,20 @@ def _flash(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.shape[1] >= FLASH_FROM
 
 
+def fits_varlen(dtype: torch.dtype, width: int) -> bool:
+    """RETURNS (bool): Whether the kernel takes heads of a type and width."""
+    return dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
+
+
 @lru_cache(maxsize=1)
 def _has_varlen() -> bool:
+    return varlen_takes_scale() and torch.cuda.get_device_capability()[0] >= 8
+
+
+def varlen_takes_scale() -> bool:
+    """RETURNS (bool): Whether torch has the kernel, with a scale: the first versions had none."""
     try:
-        from torch.nn.attention import varlen  # noqa: F401
+        from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return False
-    return torch.cuda.get_device_capability()[0] >= 8
+    return "scale" in inspect.signature(varlen_attn).parameters

@@ -12,16 +12,19 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 
 
 
 def flops_per_piece(lm: MaskedLM, rate: float) -> float:
-    """Count the arithmetic that training needs.
+    """Count the arithmetic that training needs, with what is frozen now.
 
     lm (MaskedLM): The model.
     rate (float): Share of the pieces that are projected to the vocabulary.
     RETURNS (float): Operations a piece: two for each weight of a product forward, twice that on
-        the way back. Scores of attention are left out: they depend on the windows.
+        the way back where it trains. Scores of attention are left out: they depend on the windows.
     """
     blocks = find_blocks(lm.model.base_model) or [lm.model.base_model]
-    weights = sum(p.numel() for block in blocks for p in block.parameters() if p.ndim > 1)
-    return 6.0 * (weights + rate * lm.head.projection.weight.numel())
+    weights = [p for block in blocks for p in block.parameters() if p.ndim > 1]
+    needed = sum(p.numel() * (6.0 if p.requires_grad else 2.0) for p in weights)
+    # Through the projection the gradient goes on in any case.
+    table = lm.head.projection.weight
+    return needed + rate * table.numel() * (6.0 if table.requires_grad else 4.0)
 
 
 def utilisation(lm: MaskedLM, rate: float, pieces_per_second: float) -> Optional[float]:

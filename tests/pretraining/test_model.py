@@ -5,13 +5,20 @@ import pytest
 import torch
 from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
 
-from spacy_reprtune.pretraining.attention import FLASH_FROM, Layout, packed_attention
+from spacy_reprtune.pretraining.attention import (
+    FLASH_FROM,
+    Layout,
+    fits_varlen,
+    packed_attention,
+    varlen_takes_scale,
+)
 from spacy_reprtune.pretraining.body import PackedBody, PaddedBody, choose_body
 from spacy_reprtune.pretraining.head import ROWS, MaskedHead
 from spacy_reprtune.pretraining.masking import Masked
 from spacy_reprtune.pretraining.model import load, load_with_head
 from spacy_reprtune.pretraining.packing import Batch
 from spacy_reprtune.pretraining.settings import EncoderPart
+from spacy_reprtune.pretraining.speed import flops_per_piece
 
 FAMILIES = {
     "bert": ({}, True),
@@ -178,6 +185,57 @@ def test_attention_and_its_gradients_are_those_of_each_window_alone(lengths):
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("width", [8, 64, 12])
+def test_attention_on_a_gpu_is_that_of_each_window_alone(width):
+    torch.manual_seed(0)
+    device, lengths = torch.device("cuda"), [3, 40, 40, 128]
+    inputs = [
+        torch.randn(1, 2, sum(lengths), width, device=device, dtype=torch.bfloat16) for _ in "qkv"
+    ]
+    inputs = [x.requires_grad_() for x in inputs]
+    weight = torch.randn_like(inputs[0])
+    found = packed_attention(Layout.of(lengths, device), *inputs)
+    got = torch.autograd.grad((found * weight).sum(), inputs)
+    parts = zip(*(x.split(lengths, dim=2) for x in inputs), strict=True)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    wanted = torch.cat([attention(*part) for part in parts], dim=2)
+    want = torch.autograd.grad((wanted * weight).sum(), inputs)
+    for a, b in zip((found, *got), (wanted, *want), strict=True):
+        torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "dtype, width, fits",
+    [
+        (torch.bfloat16, 32, True),
+        (torch.float32, 32, False),
+        (torch.bfloat16, 12, False),
+        (torch.bfloat16, 512, False),
+    ],
+)
+def test_only_what_the_kernel_for_windows_takes_goes_there(dtype, width, fits):
+    assert fits_varlen(dtype, width) == fits
+
+
+def test_a_kernel_without_a_scale_is_not_used(monkeypatch):
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    assert varlen_takes_scale()
+    monkeypatch.setattr(varlen, "varlen_attn", lambda query, key, value, is_causal=False: None)
+    assert not varlen_takes_scale()
+
+
+def test_frozen_weights_count_without_the_way_back(tiny_encoder):
+    lm = make(tiny_encoder)
+    block = 4 * 16 * 16 + 2 * 16 * 32
+    table = lm.head.projection.weight.numel()
+    assert flops_per_piece(lm, 0.2) == pytest.approx(6 * (2 * block + 0.2 * table))
+    lm.freeze_encoder(True)
+    assert flops_per_piece(lm, 0.2) == pytest.approx(2 * 2 * block + 4 * 0.2 * table)
+    lm = make(tiny_encoder, unfreeze=1)
+    assert flops_per_piece(lm, 0.2) == pytest.approx((6 + 2) * block + 4 * 0.2 * table)
 
 
 def test_the_projection_in_slices_is_the_cross_entropy(tiny_encoder):
