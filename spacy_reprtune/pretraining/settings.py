@@ -231,6 +231,8 @@ def read_settings(path: Path, overrides: Optional[Dict[str, Any]] = None) -> Set
             if section == "paths" and name not in config.get(section, {}):
                 known = list(config.get(section, {}))
                 raise ValueError(_unknown("variable", name, known, "[paths]"))
+            # A section that the config leaves out has its defaults, and can be overridden, too.
+            config.setdefault(section, {})
         config = Config().from_str(config.to_str(), overrides=overrides)
     except (ValueError, configparser.Error) as error:
         raise ValueError(f"Can't read the config {path}: {error}") from error

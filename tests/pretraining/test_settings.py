@@ -26,6 +26,17 @@ def test_shipped_configs_name_every_setting(name):
         assert list(config[section]) == list(values)
 
 
+def test_sections_that_a_config_leaves_out_can_be_overridden(tmp_path):
+    path = tmp_path / "short.cfg"
+    path.write_text('[encoder]\nname = "x"\n', encoding="utf8")
+    overrides = {"corpus.train": "a.txt", "report.log_every": 3, "encoder.unfreeze": 1}
+    settings = read_settings(path, overrides)
+    assert settings.corpus.train == "a.txt"
+    assert settings.report.log_every == 3 and settings.encoder.unfreeze == 1
+    shipped = read_settings(CONFIGS / "mlm.cfg", {"corpus.train": ["a.spacy"]})
+    assert shipped.corpus.train == ["a.spacy"]
+
+
 def test_overrides_are_read_as_json_or_text():
     found = parse_overrides(
         ["--training.max_steps", "5", "--corpus.train=a.txt", "--corpus.exclude", '["a", "b"]']
