@@ -135,6 +135,17 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
+def write_json(content: Dict[str, Any], path: Path) -> None:
+    """Write a file in one go: a run that is killed here is neither complete nor in the way.
+
+    content (Dict[str, Any]): What to write.
+    path (Path): The file, replaced.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf8")
+    temporary.replace(path)
+
+
 def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
     """Draw losses and learning rate against steps.
 

@@ -17,7 +17,7 @@ from .corpus import Corpus, Part, build_corpus, read_texts
 from .model import load
 from .packing import Packer
 from .processes import World, join, leave
-from .report import Log, fill_masks, perplexity, plot_log, read_log, write_page
+from .report import Log, fill_masks, perplexity, plot_log, read_log, write_json, write_page
 from .settings import Settings, paths_of
 from .speed import utilisation
 from .steps import HEAD_EPOCH, Trainer, evaluate, start_head
@@ -63,6 +63,7 @@ class _Run:
                 f"A step has {n_batches} batches ([training] step_pieces / batch_pieces), which "
                 f"{world.size} processes can't share evenly. Make it a multiple of {world.size}."
             )
+        _check_apart(settings, output)
         if world.is_first:
             _check_output(output, fresh)
         world.wait()
@@ -119,9 +120,7 @@ class _Run:
         if path.is_file():
             _check_same(json.loads(path.read_text(encoding="utf8")), same, self.output)
         elif self.world.is_first:
-            temporary = path.with_name(".run.json.part")
-            temporary.write_text(json.dumps(same, indent=1), encoding="utf8")
-            temporary.replace(path)
+            write_json(same, path)
         self.world.wait()
 
     def _resume(self) -> None:
@@ -258,7 +257,7 @@ class _Run:
             plot_log(read_log(self.output / "log.jsonl"), self.output / "loss.png")
             write_page(report, self.output / "report.md")
             # Last: with it the run is complete.
-            (self.output / "report.json").write_text(json.dumps(report, indent=1), encoding="utf8")
+            write_json(report, self.output / "report.json")
         self.world.wait()
         return report
 
@@ -348,6 +347,16 @@ class _Run:
         return {**settings, "text": self.corpus.path.name, "encoder weights": digest.hexdigest()}
 
 
+def _check_apart(settings: Settings, output: Path) -> None:
+    corpus, place = settings.corpus, output.resolve()
+    for folder in (p for v in (corpus.train, corpus.exclude, corpus.general) for p in paths_of(v)):
+        if folder.is_dir() and place.is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"The output directory {output} is in {folder}, which text is read from: what the "
+                "run writes would be text of the next one. Name an output directory elsewhere."
+            )
+
+
 def _check_output(output: Path, fresh: bool) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"The output {output} is a file. Name a directory.")
@@ -367,6 +376,7 @@ def _check_output(output: Path, fresh: bool) -> None:
     for left in (".encoder.*", "checkpoints/.step-*", "corpus/.*"):
         for path in output.glob(left):
             shutil.rmtree(path, ignore_errors=True)
+    (output / ".report.json.part").unlink(missing_ok=True)
 
 
 def _is_ours(output: Path) -> bool:

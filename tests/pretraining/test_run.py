@@ -351,6 +351,34 @@ def test_a_directory_with_something_else_is_not_touched(tmp_path, settings):
         pretrain(settings(), tmp_path / "thesis.tex")
 
 
+def test_a_run_killed_while_it_writes_its_report_goes_on(tmp_path, settings, monkeypatch):
+    write = Path.write_text
+
+    def killed(path, content, **how):
+        if "report.json" not in path.name:
+            return write(path, content, **how)
+        write(path, content[:9], **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings(), tmp_path / "run")
+    monkeypatch.undo()
+    assert pretrain(settings(), tmp_path / "run")["steps"] == 12
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_an_output_directory_among_the_texts_is_refused(tmp_path, settings, text_file):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_bytes(text_file.read_bytes())
+    folder = str(tmp_path / "texts")
+    for corpus in ({"train": folder}, {"exclude": [folder]}, {"general": folder}):
+        with pytest.raises(ValueError, match="run is in .*texts, which text is read from"):
+            pretrain(settings(corpus=corpus), tmp_path / "texts" / "run")
+    assert [path.name for path in (tmp_path / "texts").iterdir()] == ["a.txt"]
+    pretrain(settings(corpus={"train": folder}), tmp_path / "run")
+
+
 def test_a_tokenizer_without_a_mask_is_refused(tmp_path, settings):
     path = save_encoder(tmp_path / "encoder", tokenizer=wordpiece_tokenizer(mask_token=None))
     with pytest.raises(ValueError, match="has no mask token"):
