@@ -238,6 +238,12 @@ class FewShotTextClassifier(TextClassifier):
         self._forget()
         return super().from_bytes(data, exclude=exclude)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How a worker of `nlp.pipe` that is not forked gets it: with a solved head, because the
+        support set stays here."""
+        self.refit()
+        return super().__reduce_ex__(protocol)
+
     def _forget(self) -> None:
         self._support = SupportSet()
         # Of the texts that fill batches up.

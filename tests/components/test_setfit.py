@@ -1,4 +1,5 @@
 import logging
+import pickle
 import random
 
 import numpy
@@ -304,6 +305,20 @@ def test_sourced_components_and_two_processes_agree(sentence_config, tmp_path):
     for stream in (other.pipe(texts), nlp.pipe(texts, n_process=2, batch_size=5)):
         for doc, cats in zip(stream, expected, strict=True):
             assert doc.cats == pytest.approx(cats, abs=1e-5)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_worker_gets_a_solved_head_and_none_of_the_training_texts(exclusive, sentence_config):
+    nlp, examples, optimizer = make_nlp(sentence_config(), exclusive=exclusive)
+    train(nlp, examples, optimizer, steps=5)
+    # How one gets it that is not forked.
+    sent = pickle.dumps(pipe_of(nlp))
+    assert not any(eg.reference.text.encode() in sent for eg in examples)
+    worker = pickle.loads(sent)
+    assert worker._support.examples == []
+    docs = [nlp.make_doc(eg.reference.text) for eg in examples]
+    assert worker.predict(docs) == pytest.approx(pipe_of(nlp).predict(docs), abs=1e-6)
+    assert len(pipe_of(nlp)._support.examples) == len(examples)
 
 
 def test_the_default_scorer_and_threshold_follow_the_labels(nlp):
