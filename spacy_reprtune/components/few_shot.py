@@ -137,6 +137,9 @@ class FewShotTextClassifier(TextClassifier):
                 "add up to it: set [training] accumulate_gradient = 1, and for less memory lower "
                 "the size in [training.batcher]."
             )
+        if self._trained_head is not None:
+            self._shim.module.set_output(*self._trained_head)
+            self._trained_head, self._stale = None, True
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def announce(self, texts: Optional[List[str]] = None) -> None:
@@ -213,6 +216,11 @@ class FewShotTextClassifier(TextClassifier):
         examples = self._support.examples
         gold, known = self._gold(examples)
         if len(examples) and ((gold * known).sum(0) > 0).all():
+            if self.cross_entropy:
+                output = self._shim.module.output
+                self._trained_head = tuple(
+                    tensor.detach().cpu().numpy().copy() for tensor in (output.weight, output.bias)
+                )
             self._solve(examples)
             self._stale = False
 
@@ -250,6 +258,9 @@ class FewShotTextClassifier(TextClassifier):
         self._rng = random.Random(0)
         # Whether the encoder has moved since the head was solved.
         self._stale = False
+        # With cross-entropy, the weight and bias that training goes on with: those of the solved
+        # head take their place for predictions alone, or evaluating would change the training.
+        self._trained_head: Optional[Tuple[numpy.ndarray, ...]] = None
 
     def _solve(self, examples: Sequence[Example], *, scored: bool = False) -> "Probe":
         """Solve the head.

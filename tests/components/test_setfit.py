@@ -241,6 +241,19 @@ def test_the_same_seed_gives_the_same_bytes(sentence_config):
     assert run() == run()
 
 
+@pytest.mark.parametrize("cross_entropy", [0.0, 0.5])
+def test_predictions_in_between_do_not_change_the_training(sentence_config, cross_entropy):
+    def run(*, predicting):
+        nlp, examples, optimizer = make_nlp(sentence_config(), cross_entropy=cross_entropy)
+        for _ in range(4):
+            nlp.update(examples, sgd=optimizer, losses={})
+            if predicting:
+                nlp("a film")
+        return nlp.to_bytes()
+
+    assert run(predicting=True) == run(predicting=False)
+
+
 @pytest.mark.parametrize("part", [slice(0, 3), slice(0, 1)])
 def test_a_batch_without_pairs_is_filled_up_from_the_support_set(sentence_config, part):
     nlp, examples, optimizer = make_nlp(sentence_config())
