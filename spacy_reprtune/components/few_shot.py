@@ -88,6 +88,18 @@ class FewShotTextClassifier(TextClassifier):
                 f"vectors as well as logits: [components.{self.name}.model] @architectures = "
                 '"spacy_reprtune.SentenceClassifier.v1".'
             )
+        if trainer is not None:
+            own = {
+                "class_weights": self.class_weights is not None,
+                "contrastive": contrastive != "cosine",
+                "cross_entropy": cross_entropy > 0.0,
+            }
+            if any(own.values()):
+                names = ", ".join(name for name, changed in own.items() if changed)
+                raise ValueError(
+                    f"'{self.name}' is trained by the setfit library (trainer), which does not "
+                    f"know {names}. Leave it at its default, or take the trainer away."
+                )
         self.contrastive = contrastive
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy

@@ -133,6 +133,13 @@ def read_body(path: Path) -> Body:
             f"The model in {path} lower-cases texts in front of its tokenizer (do_lower_case in "
             "sentence_bert_config.json), which has no counterpart here."
         )
+    prompts = _json(path / "config_sentence_transformers.json")
+    prompt = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"))
+    if prompt:
+        raise ValueError(
+            f"The model in {path} puts {prompt!r} in front of each text (default_prompt_name in "
+            "config_sentence_transformers.json), which has no counterpart here."
+        )
     normalize = "Normalize" in kinds or _json(path / CONFIG_FILE).get("normalize_embeddings", False)
     return Body(found[0], bool(normalize), settings.get("max_seq_length"))
 
