@@ -235,6 +235,27 @@ def test_directories_that_are_no_trained_setfit_model(tiny_encoder, sentence_con
         import_setfit(tmp_path / "out")
 
 
+def test_a_head_that_is_damaged(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+    for content in (b"junk", b"", b"cno_such_module\nHead\n."):
+        (tmp_path / "out" / "model_head.pkl").write_bytes(content)
+        with pytest.raises(ValueError, match="can't be read"):
+            import_setfit(tmp_path / "out", trust_pickle=True)
+
+
+def test_names_of_labels_are_texts_and_differ(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+    file = tmp_path / "out" / "config_setfit.json"
+    srsly.write_json(file, {"labels": [7, 5], "normalize_embeddings": False})
+    back = import_setfit(tmp_path / "out", trust_pickle=True)
+    assert back.get_pipe("textcat").labels == ("7", "5")
+    srsly.write_json(file, {"labels": ["same", "same"], "normalize_embeddings": False})
+    with pytest.raises(ValueError, match="called same, same"):
+        import_setfit(tmp_path / "out", trust_pickle=True)
+
+
 def test_parts_without_a_counterpart(sentence_config, tmp_path, nlp, model_config):
     trained, *_ = make_nlp(sentence_config(pooling="attention"))
     with pytest.raises(ValueError, match="no pooling like 'attention'"):
