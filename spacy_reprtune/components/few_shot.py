@@ -149,9 +149,7 @@ class FewShotTextClassifier(TextClassifier):
                 "add up to it: set [training] accumulate_gradient = 1, and for less memory lower "
                 "the size in [training.batcher]."
             )
-        if self._trained_head is not None:
-            self._shim.module.set_output(*self._trained_head)
-            self._trained_head, self._stale = None, True
+        self._take_trained_head()
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def announce(self, texts: Optional[List[str]] = None) -> None:
@@ -168,7 +166,10 @@ class FewShotTextClassifier(TextClassifier):
 
         sgd (Optimizer): The optimizer.
         """
-        self._stale = self._stale or self._shim.n_backward > 0
+        if self._shim.n_backward:
+            # An annotating component has predicted since the gradients were computed.
+            self._take_trained_head()
+            self._stale = True
         super().finish_update(sgd)
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
@@ -273,6 +274,11 @@ class FewShotTextClassifier(TextClassifier):
         # With cross-entropy, the weight and bias that training goes on with: those of the solved
         # head take their place for predictions alone, or evaluating would change the training.
         self._trained_head: Optional[Tuple[numpy.ndarray, ...]] = None
+
+    def _take_trained_head(self) -> None:
+        if self._trained_head is not None:
+            self._shim.module.set_output(*self._trained_head)
+            self._trained_head, self._stale = None, True
 
     def _solve(self, examples: Sequence[Example], *, scored: bool = False) -> "Probe":
         """Solve the head.

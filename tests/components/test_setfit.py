@@ -243,15 +243,20 @@ def test_the_same_seed_gives_the_same_bytes(sentence_config):
 
 @pytest.mark.parametrize("cross_entropy", [0.0, 0.5])
 def test_predictions_in_between_do_not_change_the_training(sentence_config, cross_entropy):
-    def run(*, predicting):
+    def run(*, predicting=()):
         nlp, examples, optimizer = make_nlp(sentence_config(), cross_entropy=cross_entropy)
         for _ in range(4):
-            nlp.update(examples, sgd=optimizer, losses={})
-            if predicting:
+            nlp.update(examples, sgd=False, losses={})
+            if "annotating" in predicting:
+                nlp("a film")
+            pipe_of(nlp).finish_update(optimizer)
+            if "evaluating" in predicting:
                 nlp("a film")
         return nlp.to_bytes()
 
-    assert run(predicting=True) == run(predicting=False)
+    plain = run()
+    assert run(predicting=["evaluating"]) == plain
+    assert run(predicting=["annotating", "evaluating"]) == plain
 
 
 @pytest.mark.parametrize("part", [slice(0, 3), slice(0, 1)])
