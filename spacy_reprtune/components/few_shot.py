@@ -88,6 +88,18 @@ class FewShotTextClassifier(TextClassifier):
                 f"vectors as well as logits: [components.{self.name}.model] @architectures = "
                 '"spacy_reprtune.SentenceClassifier.v1".'
             )
+        if trainer is not None:
+            own = {
+                "class_weights": self.class_weights is not None,
+                "contrastive": contrastive != "cosine",
+                "cross_entropy": cross_entropy > 0.0,
+            }
+            if any(own.values()):
+                names = ", ".join(name for name, changed in own.items() if changed)
+                raise ValueError(
+                    f"'{self.name}' is trained by the setfit library (trainer), which does not "
+                    f"know {names}. Leave it at its default, or take the trainer away."
+                )
         self.contrastive = contrastive
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy
@@ -137,6 +149,7 @@ class FewShotTextClassifier(TextClassifier):
                 "add up to it: set [training] accumulate_gradient = 1, and for less memory lower "
                 "the size in [training.batcher]."
             )
+        self._take_trained_head()
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def announce(self, texts: Optional[List[str]] = None) -> None:
@@ -153,7 +166,10 @@ class FewShotTextClassifier(TextClassifier):
 
         sgd (Optimizer): The optimizer.
         """
-        self._stale = self._stale or self._shim.n_backward > 0
+        if self._shim.n_backward:
+            # An annotating component has predicted since the gradients were computed.
+            self._take_trained_head()
+            self._stale = True
         super().finish_update(sgd)
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
@@ -213,6 +229,11 @@ class FewShotTextClassifier(TextClassifier):
         examples = self._support.examples
         gold, known = self._gold(examples)
         if len(examples) and ((gold * known).sum(0) > 0).all():
+            if self.cross_entropy:
+                output = self._shim.module.output
+                self._trained_head = tuple(
+                    tensor.detach().cpu().numpy().copy() for tensor in (output.weight, output.bias)
+                )
             self._solve(examples)
             self._stale = False
 
@@ -238,12 +259,26 @@ class FewShotTextClassifier(TextClassifier):
         self._forget()
         return super().from_bytes(data, exclude=exclude)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How a worker of `nlp.pipe` that is not forked gets it: with a solved head, because the
+        support set stays here."""
+        self.refit()
+        return super().__reduce_ex__(protocol)
+
     def _forget(self) -> None:
         self._support = SupportSet()
         # Of the texts that fill batches up.
         self._rng = random.Random(0)
         # Whether the encoder has moved since the head was solved.
         self._stale = False
+        # With cross-entropy, the weight and bias that training goes on with: those of the solved
+        # head take their place for predictions alone, or evaluating would change the training.
+        self._trained_head: Optional[Tuple[numpy.ndarray, ...]] = None
+
+    def _take_trained_head(self) -> None:
+        if self._trained_head is not None:
+            self._shim.module.set_output(*self._trained_head)
+            self._trained_head, self._stale = None, True
 
     def _solve(self, examples: Sequence[Example], *, scored: bool = False) -> "Probe":
         """Solve the head.

@@ -31,6 +31,12 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
         )
     positive, negative = support.has_pairs(gold_of)
     if not negative:
+        if not known.all():
+            raise ValueError(
+                f"No two of the {len(gold)} training texts of '{name}' are known to have no label "
+                "in common, so there is nothing to tell apart: a label that doc.cats does not "
+                "mention could be right or wrong. Set those that a text does not have to 0.0."
+            )
         raise ValueError(
             f"The {len(gold)} training texts of '{name}' all share a label, so there "
             "is nothing to tell apart. Add texts that do not have it."

@@ -67,12 +67,12 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
     The head becomes a pickle, because the library reads nothing else.
 
     pipe (FewShotTextClassifier): The component.
-    path (Union[str, Path]): The directory. One that is there is replaced.
+    path (Union[str, Path]): The directory. A setfit model that is there is replaced.
     RAISES (ValueError): It is no `reprtune_setfit`, has fewer than two labels, or pools in a way
-        that the library does not know.
+        that the library does not know; or something else is at `path`.
     """
     from ..encoder.atomic import replaced_directory
-    from ..training.setfit_files import Head, write_body, write_head
+    from ..training.setfit_files import CONFIG_FILE, Head, write_body, write_head
     from .few_shot import FewShotTextClassifier
 
     if not isinstance(pipe, FewShotTextClassifier):
@@ -87,12 +87,19 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
             if pipe.labels
             else f"'{pipe.name}' has no labels yet: train it first."
         )
+    path = Path(path)
+    replaceable = (path / CONFIG_FILE).exists() or (path.is_dir() and not any(path.iterdir()))
+    if path.exists() and not replaceable:
+        raise ValueError(
+            f"{path} is there already and is no setfit model, so it is not replaced. Name a new "
+            "directory."
+        )
     pipe.refit()
     shim = pipe.model.shims[0]
     output = shim.module.output
     # The library knows no temperature: dividing the logits by it is dividing these.
     weight = output.weight.detach().cpu().numpy() / pipe.temperature
     bias = output.bias.detach().cpu().numpy() / pipe.temperature
-    with replaced_directory(Path(path)) as folder:
+    with replaced_directory(path) as folder:
         write_body(shim, folder)
         write_head(Head(weight, bias, list(pipe.labels), pipe.exclusive), folder)

@@ -3,7 +3,7 @@ a batch up that has nothing to compare.
 """
 
 import random
-from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple, Type
 
 import numpy
 from spacy.training import Example
@@ -20,6 +20,10 @@ class SupportSet:
     def __init__(self) -> None:
         """Start empty."""
         self._examples: Dict[str, Example] = {}
+
+    def __reduce__(self) -> Tuple[Type["SupportSet"], Tuple[()]]:
+        """The workers of `nlp.pipe` only predict: they get an empty one, and none of the texts."""
+        return SupportSet, ()
 
     @property
     def examples(self) -> List[Example]:

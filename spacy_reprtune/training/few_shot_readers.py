@@ -96,8 +96,8 @@ def LabelTemplates_v1(
     corpus (Optional[Callable[[Language], Iterable[Example]]]): A corpus whose examples come as
         well, for example `spacy_reprtune.FewShot.v1`, or null.
     RETURNS (Callable[[Language], Iterable[Example]]): The corpus reader.
-    RAISES (ValueError): Fewer than two labels, a template without `{}`, or two labels that
-        give the same text.
+    RAISES (ValueError): Fewer than two labels, a label without a description, a template without
+        `{}`, or two labels that give the same text.
     """
     templates = ["This sentence is {}"] if templates is None else templates
     texts = label_texts(labels, templates)
@@ -131,7 +131,13 @@ def label_texts(labels: Labels, templates: Sequence[str]) -> Dict[str, str]:
     texts: Dict[str, str] = {}
     for label in labels:
         described = labels[label] if isinstance(labels, dict) else label
-        for description in [described] if isinstance(described, str) else described:
+        descriptions = [described] if isinstance(described, str) else described
+        if not descriptions or not all(text.strip() for text in descriptions):
+            raise ValueError(
+                f"The description of the label {label!r} is {described!r}. Write what texts with "
+                "it are about, or its name."
+            )
+        for description in descriptions:
             for template in templates:
                 text = template.replace("{}", description)
                 if texts.setdefault(text, label) != label:

@@ -167,6 +167,8 @@ def _train(
     training["seed"] = config["system"]["seed"] = seed
     # Never but at the start, which spaCy's loop always looks at.
     training["eval_frequency"] = config.interpolate()["training"]["max_steps"] + 1
+    # As the only evaluation that one stays the best, and patience would end the training.
+    training["patience"] = 0
     training["logger"] = {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": False}
     nlp = init_nlp(config, use_gpu=use_gpu)
     scores = {before: _score(nlp)} if before else {}

@@ -133,6 +133,13 @@ def read_body(path: Path) -> Body:
             f"The model in {path} lower-cases texts in front of its tokenizer (do_lower_case in "
             "sentence_bert_config.json), which has no counterpart here."
         )
+    prompts = _json(path / "config_sentence_transformers.json")
+    prompt = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"))
+    if prompt:
+        raise ValueError(
+            f"The model in {path} puts {prompt!r} in front of each text (default_prompt_name in "
+            "config_sentence_transformers.json), which has no counterpart here."
+        )
     normalize = "Normalize" in kinds or _json(path / CONFIG_FILE).get("normalize_embeddings", False)
     return Body(found[0], bool(normalize), settings.get("max_seq_length"))
 
@@ -143,8 +150,8 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
     path (Path): The model's directory.
     trust_pickle (bool): Whether to load the pickle, which runs whatever code it contains.
     RETURNS (Head): The head.
-    RAISES (ValueError): It is a pickle that is not trusted, is not there, or is of a kind that
-        has no counterpart here.
+    RAISES (ValueError): It is a pickle that is not trusted, is not there or can't be read, or is
+        of a kind that has no counterpart here.
     """
     file = path / HEAD_FILE
     if not file.is_file():
@@ -161,7 +168,16 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
         )
     import joblib
 
-    return head_arrays(joblib.load(file), _json(path / CONFIG_FILE).get("labels"))
+    try:
+        head = joblib.load(file)
+    except Exception as error:
+        # What a damaged pickle raises, or one of a library that is not installed, can be anything.
+        raise ValueError(
+            f"The head in {file} can't be read ({type(error).__name__}: {error}). Load and save "
+            "the model with the versions of setfit and scikit-learn that made it, or copy the file "
+            "again."
+        ) from error
+    return head_arrays(head, _json(path / CONFIG_FILE).get("labels"))
 
 
 def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
@@ -171,7 +187,7 @@ def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
         or the library's linear torch head.
     labels (Optional[Sequence[str]]): What the model's configuration calls the labels.
     RETURNS (Head): The head, its rows in the order of the columns of its probabilities.
-    RAISES (ValueError): A head of another kind.
+    RAISES (ValueError): A head of another kind, or two labels with the same name.
     """
     kind = type(head).__name__
     if kind == "LogisticRegression":
@@ -242,15 +258,20 @@ def write_head(head: Head, path: Path) -> None:
 
 
 def _head(weight: NDArray, bias: NDArray, labels: List[str], *, exclusive: bool) -> Head:
+    if len(set(labels)) < len(labels):
+        raise ValueError(
+            f"The labels of this model are called {', '.join(labels)}: some can't be told apart. "
+            f"Give each a name of its own in its {CONFIG_FILE}."
+        )
     return Head(weight.astype("f"), bias.astype("f"), labels, exclusive)
 
 
-def _name(value: Any, labels: Optional[Sequence[str]]) -> str:
+def _name(value: Any, labels: Optional[Sequence[Any]]) -> str:
     # Classes are strings, or numbers that the configuration may have names for.
     if isinstance(value, str):
         return value
     number = int(value)
-    return labels[number] if labels and 0 <= number < len(labels) else str(number)
+    return str(labels[number]) if labels and 0 <= number < len(labels) else str(number)
 
 
 def _binary_row(estimator: Any) -> "tuple[NDArray, float]":

@@ -79,7 +79,8 @@ class SetFitTrainer:
         gold (ndarray): 0 or 1, shape (n_texts, n_labels).
         known (ndarray): 1 where `gold` is annotated, the same shape.
         exclusive (bool): Whether each text has exactly one label.
-        RAISES (ValueError): A label is not annotated in some text, which the library can't take.
+        RAISES (ValueError): A label is not annotated in some text, or there is but one independent
+            label: the library can't take either.
         RAISES (ImportError): The library is not installed.
         """
         from safetensors.torch import load_file
@@ -90,6 +91,11 @@ class SetFitTrainer:
             raise ValueError(
                 f"{int((known.min(1) == 0).sum())} texts lack the value of some label, and the "
                 "setfit library needs them all: set each to 1 or 0, or train without trainer."
+            )
+        if not exclusive and gold.shape[1] < 2:
+            raise ValueError(
+                "The setfit library takes two independent labels or more, and here is one. Add its "
+                "opposite as a label, set exclusive = true, or train without trainer."
             )
         labels = gold.argmax(1).tolist() if exclusive else gold.astype(int).tolist()
         with tempfile.TemporaryDirectory() as folder, _undisturbed():

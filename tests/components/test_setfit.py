@@ -1,4 +1,5 @@
 import logging
+import pickle
 import random
 
 import numpy
@@ -240,6 +241,24 @@ def test_the_same_seed_gives_the_same_bytes(sentence_config):
     assert run() == run()
 
 
+@pytest.mark.parametrize("cross_entropy", [0.0, 0.5])
+def test_predictions_in_between_do_not_change_the_training(sentence_config, cross_entropy):
+    def run(*, predicting=()):
+        nlp, examples, optimizer = make_nlp(sentence_config(), cross_entropy=cross_entropy)
+        for _ in range(4):
+            nlp.update(examples, sgd=False, losses={})
+            if "annotating" in predicting:
+                nlp("a film")
+            pipe_of(nlp).finish_update(optimizer)
+            if "evaluating" in predicting:
+                nlp("a film")
+        return nlp.to_bytes()
+
+    plain = run()
+    assert run(predicting=["evaluating"]) == plain
+    assert run(predicting=["annotating", "evaluating"]) == plain
+
+
 @pytest.mark.parametrize("part", [slice(0, 3), slice(0, 1)])
 def test_a_batch_without_pairs_is_filled_up_from_the_support_set(sentence_config, part):
     nlp, examples, optimizer = make_nlp(sentence_config())
@@ -304,6 +323,20 @@ def test_sourced_components_and_two_processes_agree(sentence_config, tmp_path):
     for stream in (other.pipe(texts), nlp.pipe(texts, n_process=2, batch_size=5)):
         for doc, cats in zip(stream, expected, strict=True):
             assert doc.cats == pytest.approx(cats, abs=1e-5)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_worker_gets_a_solved_head_and_none_of_the_training_texts(exclusive, sentence_config):
+    nlp, examples, optimizer = make_nlp(sentence_config(), exclusive=exclusive)
+    train(nlp, examples, optimizer, steps=5)
+    # How one gets it that is not forked.
+    sent = pickle.dumps(pipe_of(nlp))
+    assert not any(eg.reference.text.encode() in sent for eg in examples)
+    worker = pickle.loads(sent)
+    assert worker._support.examples == []
+    docs = [nlp.make_doc(eg.reference.text) for eg in examples]
+    assert worker.predict(docs) == pytest.approx(pipe_of(nlp).predict(docs), abs=1e-6)
+    assert len(pipe_of(nlp)._support.examples) == len(examples)
 
 
 def test_the_default_scorer_and_threshold_follow_the_labels(nlp):

@@ -35,6 +35,12 @@ def test_one_independent_label_that_all_texts_have(nlp, sentence_config):
         initialize(nlp, sentence_config(), [{"A": 1.0}] * 4, exclusive=False)
 
 
+def test_independent_labels_of_which_none_is_said_to_be_wrong(nlp, sentence_config):
+    golds = [{"A": 1.0}, {"A": 1.0}, {"B": 1.0}, {"B": 1.0}]
+    with pytest.raises(ValueError, match=r"known to have no label in common.*to 0\.0"):
+        initialize(nlp, sentence_config(), golds, exclusive=False)
+
+
 def test_one_independent_label_that_some_texts_have(nlp, sentence_config):
     golds = [{"A": 1.0}, {"A": 1.0}, {"A": 0.0}, {"A": 0.0}]
     examples, optimizer = initialize(nlp, sentence_config(), golds, exclusive=False)

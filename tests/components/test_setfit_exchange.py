@@ -8,6 +8,7 @@ import warnings
 import numpy
 import pytest
 import spacy
+import srsly
 import torch
 from conftest import BAD, GOOD, make_examples
 from spacy.training import Example
@@ -190,6 +191,25 @@ def test_the_reference_trainer_wants_every_label_annotated(sentence_config):
         make_nlp(sentence_config(), partly, exclusive=False, trainer=TRAINER)
 
 
+def test_the_reference_trainer_wants_two_independent_labels(sentence_config):
+    def one(nlp):
+        return [
+            Example.from_dict(nlp.make_doc(text), {"cats": {"GOOD": float(text in GOOD)}})
+            for text in [*GOOD, *BAD]
+        ]
+
+    with pytest.raises(ValueError, match="two independent labels"):
+        make_nlp(sentence_config(), one, exclusive=False, trainer=TRAINER)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"class_weights": "balanced"}, {"contrastive": "supcon"}, {"cross_entropy": 0.5}]
+)
+def test_settings_that_the_reference_trainer_does_not_know(settings, sentence_config):
+    with pytest.raises(ValueError, match=f"does not know {next(iter(settings))}"):
+        make_nlp(sentence_config(), trainer=TRAINER, **settings)
+
+
 @pytest.mark.parametrize("settings", [{"num_iterations": 0}, {"learn_rate": 0.0}])
 def test_trainer_settings_out_of_range(settings, sentence_config):
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -215,6 +235,27 @@ def test_directories_that_are_no_trained_setfit_model(tiny_encoder, sentence_con
         import_setfit(tmp_path / "out")
 
 
+def test_a_head_that_is_damaged(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+    for content in (b"junk", b"", b"cno_such_module\nHead\n."):
+        (tmp_path / "out" / "model_head.pkl").write_bytes(content)
+        with pytest.raises(ValueError, match="can't be read"):
+            import_setfit(tmp_path / "out", trust_pickle=True)
+
+
+def test_names_of_labels_are_texts_and_differ(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+    file = tmp_path / "out" / "config_setfit.json"
+    srsly.write_json(file, {"labels": [7, 5], "normalize_embeddings": False})
+    back = import_setfit(tmp_path / "out", trust_pickle=True)
+    assert back.get_pipe("textcat").labels == ("7", "5")
+    srsly.write_json(file, {"labels": ["same", "same"], "normalize_embeddings": False})
+    with pytest.raises(ValueError, match="called same, same"):
+        import_setfit(tmp_path / "out", trust_pickle=True)
+
+
 def test_parts_without_a_counterpart(sentence_config, tmp_path, nlp, model_config):
     trained, *_ = make_nlp(sentence_config(pooling="attention"))
     with pytest.raises(ValueError, match="no pooling like 'attention'"):
@@ -223,6 +264,32 @@ def test_parts_without_a_counterpart(sentence_config, tmp_path, nlp, model_confi
     with pytest.raises(ValueError, match="TextClassifier can't be written"):
         export_setfit(other, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_only_a_setfit_model_is_replaced(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(ValueError, match="no setfit model, so it is not replaced"):
+            export_setfit(nlp.get_pipe("textcat"), path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "out").mkdir()
+    for _ in range(2):
+        export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+
+
+def test_a_model_that_puts_a_prompt_in_front_of_texts(sentence_config, tmp_path):
+    nlp, *_ = make_nlp(sentence_config())
+    export_setfit(nlp.get_pipe("textcat"), tmp_path / "out")
+    file = tmp_path / "out" / "config_sentence_transformers.json"
+    settings = {"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query"}
+    srsly.write_json(file, settings)
+    with pytest.raises(ValueError, match=r"'query: ' in front of each text"):
+        import_setfit(tmp_path / "out", trust_pickle=True)
+    # As sentence-transformers writes it where nobody asked for prompts, or for empty ones.
+    for name in (None, "document"):
+        srsly.write_json(file, {**settings, "default_prompt_name": name})
+        import_setfit(tmp_path / "out", trust_pickle=True)
 
 
 @pytest.mark.parametrize("exclusive", [True, False])

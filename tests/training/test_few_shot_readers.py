@@ -95,6 +95,8 @@ def test_descriptions_and_templates_multiply_and_a_corpus_comes_after_them(corpu
         (["A", "B"], ["This is it"], "where the label goes"),
         (["A", "B"], [], "where the label goes"),
         ({"A": "fruit", "B": "fruit"}, None, "both give the text"),
+        ({"A": "fruit", "B": []}, None, r"label 'B' is \[\]"),
+        ({"A": "fruit", "B": ["berries", " "]}, None, r"label 'B' is \['berries', ' '\]"),
     ],
 )
 def test_templates_that_can_t_tell_labels_apart_are_refused(labels, templates, message):

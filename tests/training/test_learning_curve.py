@@ -52,6 +52,16 @@ def test_all_recipes_are_scored_on_the_same_samples_and_drawn(corpus, tiny_encod
     assert (corpus.parent / "curve.json").read_text() == first
 
 
+def test_patience_ends_no_training_of_a_curve(corpus, tiny_encoder):
+    def scores(*more):
+        assert run(corpus, tiny_encoder, "--per-class", "4", *fast, *more).exit_code == 0
+        (corpus.parent / "curve.json").rename(corpus.parent / "before.json")
+        return srsly.read_json(corpus.parent / "before.json")["results"]
+
+    fast = ["--setfit-steps", "12", "--training.optimizer.learn_rate.initial_rate", "0.01"]
+    assert scores("--training.patience", "1") == scores()
+
+
 def test_results_of_other_data_are_not_mixed_in(corpus, tiny_encoder):
     assert run(corpus, tiny_encoder, "--per-class", "2").exit_code == 0
     (corpus.parent / "curve.json").write_text(
