@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 LEARN_RATE = 1e-4
 
-# What may be compared with the defaults: settings of the component, and of its model.
+# Where configs/ner_joint.cfg departs from the defaults.
+JOINT: Dict[str, Any] = {"head_init": "probe"}
+# What may be compared with that: other settings of the component, and of its model.
 VARIANTS: Dict[str, Dict[str, Any]] = {
     "bio": {"scheme": "bio"},
     "bilou_crf": {"learned_transitions": True},
     "bio_crf": {"scheme": "bio", "learned_transitions": True},
     "bilou_first": {"piece_pooling": "first"},
-    "bilou_probe": {"head_init": "probe"},
+    "bilou_random": {"head_init": "random"},
 }
 
 
@@ -63,11 +65,12 @@ def reprtune_ner(precision: str, **settings: Any) -> "Language":
     """Build this project's pipeline.
 
     precision (str): The encoder's precision.
-    settings: Of the component, and of its model.
+    settings: Of the component, and of its model, where they are not those of the joint recipe.
     RETURNS (Language): The pipeline, not yet initialized.
     """
     import spacy
 
+    settings = {**JOINT, **settings}
     of_model = ("learned_transitions", "piece_pooling")
     encoder = {
         "@architectures": "spacy_reprtune.Encoder.v1",
