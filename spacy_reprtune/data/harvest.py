@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 import spacy
 from spacy.tokens import Doc, DocBin
 
+from ..encoder.atomic import replaced_file
 from .docstrings import PACKAGES, find_packages, read_docstrings
 from .entities import count_entities, select_entity_examples, size_of
 from .paragraphs import Paragraph, collect_paragraphs
@@ -98,7 +98,8 @@ def harvest(
     # The manifest comes last: where it stands, the files that it names are complete.
     files["manifest.json"] = _json_bytes(manifest)
     for name, data in files.items():
-        _write(Path(output_dir) / name, data)
+        with replaced_file(Path(output_dir) / name) as fresh:
+            fresh.write_bytes(data)
     return manifest
 
 
@@ -141,14 +142,3 @@ def _doc_bytes(docs: Iterable[Doc]) -> bytes:
 
 def _json_bytes(content: Dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode("utf8")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Another file system object first: whoever reads the path sees the old bytes or the new.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

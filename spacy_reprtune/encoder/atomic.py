@@ -1,4 +1,4 @@
-"""Directories that are written whole or not at all."""
+"""Directories and files that are written whole or not at all."""
 
 import os
 import shutil
@@ -34,6 +34,23 @@ def replaced_directory(path: Path) -> Iterator[Path]:
     finally:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Write a file beside the one that it replaces, and exchange them at the end.
+
+    path (Path): The file to write or replace.
+    YIELDS (Path): Where to write: `.NAME.part` in the same directory. If writing fails or is
+        interrupted, that is removed and what was at `path` is as before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.part")
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _umask() -> int:

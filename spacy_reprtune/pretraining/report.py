@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
+from ..encoder.atomic import replaced_file
 from .model import MaskedLM
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ class Log:
         step (int): Steps taken so far.
         """
         rows = [row for row in read_log(path) if row["step"] <= step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text("".join(map(_line, rows)), encoding="utf8")
-        temporary.replace(path)
+        with replaced_file(path) as fresh:
+            fresh.write_text("".join(map(_line, rows)), encoding="utf8")
         self._file = path.open("a", encoding="utf8")
 
     def write(self, **row: Any) -> None:
@@ -141,9 +140,8 @@ def write_json(content: Dict[str, Any], path: Path) -> None:
     content (Dict[str, Any]): What to write.
     path (Path): The file, replaced.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf8")
-    temporary.replace(path)
+    with replaced_file(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=1), encoding="utf8")
 
 
 def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:

@@ -14,11 +14,12 @@ label and probability. A document without annotation of one of the two lacks it.
 import gzip
 import json
 import math
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from ..encoder.atomic import replaced_file
 
 SUFFIX = ".predictions.jsonl.gz"
 VERSION = 1
@@ -118,11 +119,10 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     predictions (Predictions): What to write.
     path (Path): The file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
     # Without name and time in the header of the archive.
     with (
-        temporary.open("wb") as raw,
+        replaced_file(path) as fresh,
+        fresh.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
     ):
         head = {
@@ -137,7 +137,6 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
             file.write(
                 (json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
             )
-    os.replace(temporary, path)
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import io
 import logging
-import os
 import statistics
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 import srsly
 from thinc.api import Config
 
+from ..encoder.atomic import replaced_file
 from ..progress import bar
 
 if TYPE_CHECKING:
@@ -132,15 +132,13 @@ def write(output: Path, fingerprint: str, results: Sequence[Result]) -> None:
     fingerprint (str): Of configs and data.
     results (Sequence[Result]): The results so far.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".part")
     content = {
         "fingerprint": fingerprint,
         "results": [asdict(result) for result in results],
         "points": summarize(results),
     }
-    srsly.write_json(temporary, content)
-    os.replace(temporary, output)
+    with replaced_file(output) as fresh:
+        srsly.write_json(fresh, content)
 
 
 def _train(

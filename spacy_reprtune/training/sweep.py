@@ -4,7 +4,6 @@ import copy
 import hashlib
 import logging
 import math
-import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 import srsly
 from thinc.api import Config, fix_random_seed
 
+from ..encoder.atomic import replaced_file
 from ..progress import bar
 
 if TYPE_CHECKING:
@@ -247,7 +247,6 @@ def write(
     runs (Sequence[Run]): The runs so far, those of earlier sweeps included.
     wanted (Optional[Sequence[Run]]): Those that the points are of, or None for all.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
     points = summarize(runs if wanted is None else wanted)
     result: Dict[str, Any] = {
         "fingerprint": fingerprint,
@@ -257,9 +256,8 @@ def write(
     if points:
         smallest, best = smallest_good_point(points)
         result.update(best=best.unfreeze, smallest_within_one_standard_error=smallest.unfreeze)
-    temporary = output.with_name(output.name + ".part")
-    srsly.write_json(temporary, result)
-    os.replace(temporary, output)
+    with replaced_file(output) as fresh:
+        srsly.write_json(fresh, result)
 
 
 def _read(output: Path, fingerprint: str, replace: bool) -> List[Run]:
