@@ -1,46 +1,17 @@
-"""A run ends with an encoder that everything loads, and a killed one ends with the same weights."""
+"""A run ends with an encoder that everything loads."""
 
 import json
-import logging
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import spacy
 import torch
 from conftest import save_encoder, wordpiece_tokenizer
-from safetensors.torch import load_file
+from runs import WORKER, weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
-
-WORKER = """
-import json, sys
-from pathlib import Path
-from spacy_reprtune.pretraining.run import pretrain
-from spacy_reprtune.pretraining.settings import settings_from
-pretrain(settings_from(json.loads(sys.argv[1])), Path(sys.argv[2]))
-"""
-
-
-def weights(output: Path):
-    return load_file(output / "encoder" / "model.safetensors")
-
-
-def start(config, output, **environment):
-    command = [sys.executable, "-c", WORKER, json.dumps(config), str(output)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-
-
-def assert_same(one, other, **tolerance):
-    assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 @pytest.fixture(scope="module")
@@ -249,98 +220,6 @@ def test_frozen_blocks_are_bit_identical(tmp_path, tiny_encoder, settings, unfre
     assert moved == (unfreeze == 1)
 
 
-def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config):
-    config = run_config(training={"max_steps": 40, "eval_every": 3, "keep": "last"})
-    config["encoder"]["dropout"] = 0.1
-    # In a process like the killed ones: another number of threads rounds sums differently.
-    process = start(config, tmp_path / "whole")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    kills = 0
-    for seconds in (0.05, 0.4, 0.9):
-        process = start(config, tmp_path / "killed")
-        checkpoints = tmp_path / "killed" / "checkpoints"
-        deadline = time.monotonic() + 120
-        seen = sorted(checkpoints.glob("step-*"))
-        while process.poll() is None and sorted(checkpoints.glob("step-*")) == seen:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(seconds)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
-    assert kills
-    process = start(config, tmp_path / "killed")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    assert not list((tmp_path / "killed").rglob(".*"))
-    rows = [json.loads(r) for r in (tmp_path / "killed" / "log.jsonl").open(encoding="utf8")]
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 45))
-
-
-def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, run_config, caplog):
-    settings = settings_from(run_config(training={"keep": "last"}))
-    pretrain(settings, tmp_path / "whole")
-    output = tmp_path / "damaged"
-    pretrain(settings, output)
-    (output / "report.json").unlink()
-    newest = max((output / "checkpoints").iterdir())
-    file = newest / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-50])
-    with caplog.at_level(logging.WARNING):
-        pretrain(settings, output)
-    assert f"{newest} is damaged" in caplog.text and "one before it is used" in caplog.text
-    assert_same(weights(output), weights(tmp_path / "whole"))
-
-
-def test_a_damaged_best_checkpoint_gives_way_to_the_last(tmp_path, settings, caplog):
-    run = settings(training={"learn_rate": 1.0, "max_steps": 16})
-    output = tmp_path / "run"
-    pretrain(run, output)
-    (output / "report.json").unlink()
-    best = min((output / "checkpoints").iterdir())
-    (best / "model.safetensors").write_bytes(b"")
-    with caplog.at_level(logging.WARNING):
-        report = pretrain(run, output)
-    assert "last weights are the result instead of the best" in caplog.text
-    assert report["result_step"] == report["steps"]
-
-
-def test_only_damaged_checkpoints_are_an_error_and_fresh_starts_over(tmp_path, settings):
-    output = tmp_path / "run"
-    pretrain(settings(), output)
-    first = weights(output)
-    (output / "report.json").unlink()
-    for folder in (output / "checkpoints").iterdir():
-        (folder / "state.json").write_text("{", encoding="utf8")
-    with pytest.raises(ValueError, match="All checkpoints .* are damaged. Start over with --fresh"):
-        pretrain(settings(), output)
-    pretrain(settings(), output, fresh=True)
-    assert_same(weights(output), first)
-
-
-def test_a_complete_run_is_left_alone(finished, tmp_path, settings):
-    output = tmp_path / "run"
-    report = pretrain(settings(), output)
-    stamp = (output / "encoder" / "model.safetensors").stat().st_mtime_ns
-    assert pretrain(settings(), output) == report
-    assert (output / "encoder" / "model.safetensors").stat().st_mtime_ns == stamp
-
-
-def test_other_settings_or_text_are_refused_with_the_difference(tmp_path, settings, text_file):
-    output = tmp_path / "run"
-    pretrain(settings(), output)
-    with pytest.raises(ValueError, match=r"\[training\] seed was 0 and is 1"):
-        pretrain(settings(training={"seed": 1}), output)
-    lines = text_file.read_text(encoding="utf8").splitlines()
-    copy = tmp_path / "text.txt"
-    copy.write_text("\n".join(lines[:-9]), encoding="utf8")
-    with pytest.raises(ValueError, match=r"\[corpus\] train was .*; text was"):
-        pretrain(settings(corpus={"train": str(copy)}), output)
-
-
 def test_a_directory_with_something_else_is_not_touched(tmp_path, settings):
     (tmp_path / "thesis.tex").write_text("years of work", encoding="utf8")
     for fresh in (False, True):
@@ -349,23 +228,6 @@ def test_a_directory_with_something_else_is_not_touched(tmp_path, settings):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(ValueError, match="is a file. Name a directory"):
         pretrain(settings(), tmp_path / "thesis.tex")
-
-
-def test_a_run_killed_while_it_writes_its_report_goes_on(tmp_path, settings, monkeypatch):
-    write = Path.write_text
-
-    def killed(path, content, **how):
-        if "report.json" not in path.name:
-            return write(path, content, **how)
-        write(path, content[:9], **how)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_text", killed)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(settings(), tmp_path / "run")
-    monkeypatch.undo()
-    assert pretrain(settings(), tmp_path / "run")["steps"] == 12
-    assert not list((tmp_path / "run").glob(".*"))
 
 
 def test_an_output_directory_among_the_texts_is_refused(tmp_path, settings, text_file):
@@ -395,98 +257,6 @@ def test_a_gradient_that_is_not_finite_touches_no_weight(tmp_path, settings):
     run = settings(training={"head_learn_rate": 1e38, "head_steps": 50})
     with pytest.raises(ValueError, match=r"norm of the gradient is .* Lower \[training\]"):
         pretrain(run, tmp_path / "run")
-
-
-def spread(config, output, world=2):
-    """Run with several processes, as `torchrun` and `accelerate launch` start them."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        start(config, output, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
-        for rank in range(world)
-    ]
-    results = [process.communicate(timeout=300) for process in processes]
-    return [p.returncode for p in processes], [errors for _, errors in results]
-
-
-def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config):
-    config = run_config(training={"keep": "last"})
-    pretrain(settings_from(config), tmp_path / "one")
-    codes, errors = spread(config, tmp_path / "two")
-    assert codes == [0, 0], errors
-    assert_same(weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=0, atol=1e-6)
-    reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("one", "two")]
-    assert reports[0]["pieces"] == reports[1]["pieces"]
-    assert reports[1]["after"]["heldout"] == pytest.approx(reports[0]["after"]["heldout"], abs=1e-4)
-
-
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config):
-    config = run_config(training={"keep": "last"})
-    pretrain(settings_from(config), tmp_path / "whole")
-    process = start(config, tmp_path / "moved")
-    checkpoints = tmp_path / "moved" / "checkpoints"
-    while process.poll() is None and not list(checkpoints.glob("step-*8")):
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    (tmp_path / "moved" / "report.json").unlink(missing_ok=True)
-    for late in sorted(checkpoints.glob("step-*"))[1:]:
-        (late / "state.json").unlink()
-    codes, errors = spread(config, tmp_path / "moved")
-    assert codes == [0, 0], errors
-    assert_same(weights(tmp_path / "moved"), weights(tmp_path / "whole"), rtol=0, atol=1e-6)
-
-
-LAUNCHERS = {
-    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    # On CPUs it starts one process, unless MPI is there: several are torchrun's business.
-    "accelerate launch": ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
-}
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launchers_start_the_module_as_the_readme_says(tmp_path, run_config, launcher):
-    from confection import Config
-
-    config = run_config(training={"max_steps": 2, "head_steps": 2, "keep": "last"})
-    Config(config).to_disk(tmp_path / "mlm.cfg")
-    arguments = [str(tmp_path / "mlm.cfg"), "--output", str(tmp_path / "run"), "--quiet"]
-    command = [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "spacy_reprtune.pretraining"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert result.returncode == 0, result.stderr
-    # One process prints, however many there are.
-    assert result.stdout.count("held-out loss") == 1
-    pretrain(settings_from(config), tmp_path / "one")
-    assert_same(weights(tmp_path / "run"), weights(tmp_path / "one"), rtol=0, atol=1e-6)
-
-
-def test_processes_wait_long_enough_for_the_text_to_be_tokenized(monkeypatch):
-    from spacy_reprtune.pretraining import processes
-
-    asked = {}
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
-    monkeypatch.setattr(
-        torch.distributed, "init_process_group", lambda name, **kwargs: asked.update(kwargs)
-    )
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    assert processes.join("cpu").size == 2
-    assert asked["timeout"].total_seconds() >= 3600 * 10
-
-
-def test_batches_that_processes_can_not_share_are_refused(tmp_path, run_config):
-    config = run_config(training={"step_pieces": 384})
-    codes, errors = spread(config, tmp_path / "run")
-    assert codes == [1, 1]
-    assert all("3 batches" in e and "2 processes can't share evenly" in e for e in errors)
 
 
 def test_pretraining_needs_no_spacy(tmp_path, run_config):

@@ -1,0 +1,122 @@
+"""A run that was killed or damaged ends with the weights of one that was not, or says why not."""
+
+import json
+import logging
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from runs import assert_same, start, weights
+
+from spacy_reprtune.pretraining.run import pretrain
+from spacy_reprtune.pretraining.settings import settings_from
+
+
+def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config):
+    config = run_config(training={"max_steps": 40, "eval_every": 3, "keep": "last"})
+    config["encoder"]["dropout"] = 0.1
+    # In a process like the killed ones: another number of threads rounds sums differently.
+    process = start(config, tmp_path / "whole")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    kills = 0
+    for seconds in (0.05, 0.4, 0.9):
+        process = start(config, tmp_path / "killed")
+        checkpoints = tmp_path / "killed" / "checkpoints"
+        deadline = time.monotonic() + 120
+        seen = sorted(checkpoints.glob("step-*"))
+        while process.poll() is None and sorted(checkpoints.glob("step-*")) == seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(seconds)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    assert kills
+    process = start(config, tmp_path / "killed")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").rglob(".*"))
+    rows = [json.loads(r) for r in (tmp_path / "killed" / "log.jsonl").open(encoding="utf8")]
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 45))
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, run_config, caplog):
+    settings = settings_from(run_config(training={"keep": "last"}))
+    pretrain(settings, tmp_path / "whole")
+    output = tmp_path / "damaged"
+    pretrain(settings, output)
+    (output / "report.json").unlink()
+    newest = max((output / "checkpoints").iterdir())
+    file = newest / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-50])
+    with caplog.at_level(logging.WARNING):
+        pretrain(settings, output)
+    assert f"{newest} is damaged" in caplog.text and "one before it is used" in caplog.text
+    assert_same(weights(output), weights(tmp_path / "whole"))
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_last(tmp_path, settings, caplog):
+    run = settings(training={"learn_rate": 1.0, "max_steps": 16})
+    output = tmp_path / "run"
+    pretrain(run, output)
+    (output / "report.json").unlink()
+    best = min((output / "checkpoints").iterdir())
+    (best / "model.safetensors").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        report = pretrain(run, output)
+    assert "last weights are the result instead of the best" in caplog.text
+    assert report["result_step"] == report["steps"]
+
+
+def test_only_damaged_checkpoints_are_an_error_and_fresh_starts_over(tmp_path, settings):
+    output = tmp_path / "run"
+    pretrain(settings(), output)
+    first = weights(output)
+    (output / "report.json").unlink()
+    for folder in (output / "checkpoints").iterdir():
+        (folder / "state.json").write_text("{", encoding="utf8")
+    with pytest.raises(ValueError, match="All checkpoints .* are damaged. Start over with --fresh"):
+        pretrain(settings(), output)
+    pretrain(settings(), output, fresh=True)
+    assert_same(weights(output), first)
+
+
+def test_other_settings_or_text_are_refused_with_the_difference(tmp_path, settings, text_file):
+    output = tmp_path / "run"
+    pretrain(settings(), output)
+    with pytest.raises(ValueError, match=r"\[training\] seed was 0 and is 1"):
+        pretrain(settings(training={"seed": 1}), output)
+    lines = text_file.read_text(encoding="utf8").splitlines()
+    copy = tmp_path / "text.txt"
+    copy.write_text("\n".join(lines[:-9]), encoding="utf8")
+    with pytest.raises(ValueError, match=r"\[corpus\] train was .*; text was"):
+        pretrain(settings(corpus={"train": str(copy)}), output)
+
+
+def test_a_run_killed_while_it_writes_its_report_goes_on(tmp_path, settings, monkeypatch):
+    write = Path.write_text
+
+    def killed(path, content, **how):
+        if "report.json" not in path.name:
+            return write(path, content, **how)
+        write(path, content[:9], **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings(), tmp_path / "run")
+    monkeypatch.undo()
+    assert pretrain(settings(), tmp_path / "run")["steps"] == 12
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_complete_run_is_left_alone(tmp_path, settings):
+    output = tmp_path / "run"
+    report = pretrain(settings(), output)
+    stamp = (output / "encoder" / "model.safetensors").stat().st_mtime_ns
+    assert pretrain(settings(), output) == report
+    assert (output / "encoder" / "model.safetensors").stat().st_mtime_ns == stamp
