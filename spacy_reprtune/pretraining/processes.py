@@ -2,8 +2,9 @@
 
 import datetime
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Iterator, List, Sequence
 
 import torch
 
@@ -33,9 +34,13 @@ class World:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait for all processes."""
+        """Wait for all processes.
+
+        RAISES (ValueError): If one of them has ended.
+        """
         if self.size > 1:
-            torch.distributed.barrier()
+            with _others():
+                torch.distributed.barrier()
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Sum tensors over all processes, in place.
@@ -46,7 +51,8 @@ class World:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            torch.distributed.all_reduce(flat)
+            with _others():
+                torch.distributed.all_reduce(flat)
             parts = flat.split([tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
@@ -82,6 +88,19 @@ def leave(world: World) -> None:
     """Leave the processes again."""
     if world.size > 1 and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """Say what it means when an exchange fails: most often, that another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"the other processes can't be reached ({reason}). If one of them has ended with a "
+            "message of its own, that is why."
+        ) from error
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> List[List[torch.Tensor]]:

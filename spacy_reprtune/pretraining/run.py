@@ -118,7 +118,7 @@ class _Run:
         same = self._fingerprint()
         path = self.output / "run.json"
         if path.is_file():
-            _check_same(json.loads(path.read_text(encoding="utf8")), same, self.output)
+            _check_same(_read_claim(path), same, self.output)
         elif self.world.is_first:
             write_json(same, path)
         self.world.wait()
@@ -382,6 +382,16 @@ def _check_output(output: Path, fresh: bool) -> None:
 def _is_ours(output: Path) -> bool:
     # Killed while the text was tokenized.
     return {path.name for path in output.iterdir()} <= {"corpus", ".run.json.part"}
+
+
+def _read_claim(path: Path) -> Dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}), so what the run in {path.parent} was is not known. Name "
+            "another output directory, or start over with --fresh."
+        ) from error
 
 
 def _check_same(before: Dict[str, Any], now: Dict[str, Any], output: Path) -> None:

@@ -22,8 +22,11 @@ def weights(output: Path):
     return load_file(output / "encoder" / "model.safetensors")
 
 
-def start(config, output, **environment):
-    command = [sys.executable, "-c", WORKER, json.dumps(config), str(output)]
+def run_command(config, output):
+    return [sys.executable, "-c", WORKER, json.dumps(config), str(output)]
+
+
+def start(command, **environment):
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 

@@ -2,32 +2,34 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
-from runs import assert_same, start, weights
+from runs import assert_same, run_command, start, weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
 
 
-def spread(config, output, world=2):
-    """Run with several processes, as `torchrun` and `accelerate launch` start them."""
-    import socket
-
+def together(command, world=2):
+    """Run a command in several processes, as `torchrun` and `accelerate launch` start them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        start(config, output, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
-        for rank in range(world)
-    ]
+    ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
+    processes = [start(command, **rank) for rank in ranks]
     results = [process.communicate(timeout=300) for process in processes]
     return [p.returncode for p in processes], [errors for _, errors in results]
+
+
+def spread(config, output):
+    """Pretrain with two processes."""
+    return together(run_command(config, output))
 
 
 def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config):
@@ -44,7 +46,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config):
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config):
     config = run_config(training={"keep": "last"})
     pretrain(settings_from(config), tmp_path / "whole")
-    process = start(config, tmp_path / "moved")
+    process = start(run_command(config, tmp_path / "moved"))
     checkpoints = tmp_path / "moved" / "checkpoints"
     while process.poll() is None and not list(checkpoints.glob("step-*8")):
         time.sleep(0.01)
@@ -104,3 +106,20 @@ def test_batches_that_processes_can_not_share_are_refused(tmp_path, run_config):
     codes, errors = spread(config, tmp_path / "run")
     assert codes == [1, 1]
     assert all("3 batches" in e and "2 processes can't share evenly" in e for e in errors)
+
+
+def test_what_the_first_process_alone_finds_wrong_ends_the_others_with_a_message(
+    tmp_path, run_config
+):
+    from confection import Config
+
+    Config(run_config()).to_disk(tmp_path / "mlm.cfg")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("not a run", encoding="utf8")
+    arguments = [str(tmp_path / "mlm.cfg"), "--output", str(tmp_path / "run"), "--quiet"]
+    command = [sys.executable, "-m", "spacy_reprtune.pretraining", *arguments]
+    codes, errors = together(command)
+    assert codes == [1, 1]
+    assert "holds something else" in errors[0]
+    assert "the other processes can't be reached" in errors[1]
+    assert "Traceback" not in "".join(errors)

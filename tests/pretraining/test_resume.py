@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import assert_same, start, weights
+from runs import assert_same, run_command, start, weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
@@ -17,12 +17,12 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config)
     config = run_config(training={"max_steps": 40, "eval_every": 3, "keep": "last"})
     config["encoder"]["dropout"] = 0.1
     # In a process like the killed ones: another number of threads rounds sums differently.
-    process = start(config, tmp_path / "whole")
+    process = start(run_command(config, tmp_path / "whole"))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     kills = 0
     for seconds in (0.05, 0.4, 0.9):
-        process = start(config, tmp_path / "killed")
+        process = start(run_command(config, tmp_path / "killed"))
         checkpoints = tmp_path / "killed" / "checkpoints"
         deadline = time.monotonic() + 120
         seen = sorted(checkpoints.glob("step-*"))
@@ -35,7 +35,7 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config)
             kills += 1
         process.communicate()
     assert kills
-    process = start(config, tmp_path / "killed")
+    process = start(run_command(config, tmp_path / "killed"))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
@@ -120,3 +120,13 @@ def test_a_complete_run_is_left_alone(tmp_path, settings):
     stamp = (output / "encoder" / "model.safetensors").stat().st_mtime_ns
     assert pretrain(settings(), output) == report
     assert (output / "encoder" / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_damaged_description_of_the_run_is_named(tmp_path, settings):
+    output = tmp_path / "run"
+    before = pretrain(settings(), output)
+    description = output / "run.json"
+    description.write_bytes(description.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"run\.json is damaged .* --fresh"):
+        pretrain(settings(), output)
+    assert pretrain(settings(), output, fresh=True)["after"] == before["after"]
