@@ -30,15 +30,8 @@ from benchmarks import common
 from benchmarks.common import ENCODER, encoder_directory, headline_precision, log, mean_std, ratio
 from benchmarks.data import folder
 from benchmarks.finished import Finished
-from benchmarks.mlm_systems import (
-    LEARN_RATE,
-    RATE,
-    STEP_PIECES,
-    WARMUP,
-    WEIGHT_DECAY,
-    HFAdapter,
-    Ours,
-)
+from benchmarks.mlm_systems import LEARN_RATE, RATE, WARMUP, WEIGHT_DECAY, HFAdapter, Ours
+from benchmarks.mlm_text import Text
 
 if TYPE_CHECKING:
     from benchmarks.mlm_tasks import Task
@@ -96,19 +89,13 @@ class Bench:
     """The parts of the benchmark, on one tokenized corpus."""
 
     def __init__(self, args: argparse.Namespace, text: Path, work: Path, results: Finished) -> None:
-        from spacy_reprtune.encoder.pieces import PieceTokenizer
-        from spacy_reprtune.pretraining.corpus import build_corpus
-        from spacy_reprtune.pretraining.settings import CorpusPart
-
         self.args, self.work, self.results = args, work, results
-        self.text = text
         if args.quick:
-            self.text = work / "some.txt"
+            some = work / "some.txt"
             lines = text.read_text(encoding="utf8").splitlines()
-            self.text.write_text("\n".join(lines[::20]), encoding="utf8")
-        self.tokenizer = PieceTokenizer.from_directory(encoder_directory())
-        settings = CorpusPart(str(self.text), heldout=0.02)
-        self.corpus = build_corpus(settings, self.tokenizer, work / "cache")
+            some.write_text("\n".join(lines[::20]), encoding="utf8")
+            text = some
+        self.text = Text(text, work / "cache", heldout_pieces=3000 if args.quick else 50_000)
 
     def time_chunks(self) -> Dict[str, Any]:
         """Let each system train on the same documents in turn.
@@ -119,7 +106,7 @@ class Bench:
         systems: Dict[str, Any] = {"hf_tuned": self.peer(best, tuned=True, dropout=0.0)}
         # A quick run does without the precision that this machine does not call for.
         for precision in dict.fromkeys([best] if self.args.quick else ["fp32", best]):
-            systems[f"ours_{precision}"] = Ours(self, precision)
+            systems[f"ours_{precision}"] = Ours(self.text, precision)
             systems[f"hf_{precision}"] = self.peer(precision)
         n_warm = QUICK_WARM_UP_STEPS if self.args.quick else WARM_UP_STEPS
         warm: List[str] = []
@@ -129,11 +116,11 @@ class Bench:
         def one_round(repeat: int) -> Dict[str, Any]:
             # All systems or none: a round compares what ran side by side.
             for name in systems.keys() - set(warm):
-                systems[name].train(self.chunk(0, n_warm), n_warm, 0)
+                systems[name].train(self.text.chunk(0, n_warm), n_warm, 0)
                 warm.append(name)
-            part = self.chunk(repeat, steps)
+            part = self.text.chunk(repeat, steps)
             return {
-                "pieces": self.count(part),
+                "pieces": self.text.count(part),
                 "seconds": {n: system.train(part, steps, repeat) for n, system in systems.items()},
             }
 
@@ -168,31 +155,31 @@ class Bench:
         from spacy_reprtune.pretraining.steps import start_head
 
         best, steps = headline_precision(), QUICK_LOSS_STEPS if self.args.quick else LOSS_STEPS
-        part = self.chunk(0, steps)
-        figures: Dict[str, Any] = {"loss_pieces": self.count(part)}
+        part = self.text.chunk(0, steps)
+        figures: Dict[str, Any] = {"loss_pieces": self.text.count(part)}
         peers = {"_hf": None} if self.args.quick else {"_hf": None, "_hf_no_dropout": 0.0}
 
         def train_ours(seed: int) -> Dict[str, Any]:
-            ours = Ours(self, best, n_steps=steps, seed=seed)
-            random_head = self.heldout(ours.lm)
+            ours = Ours(self.text, best, n_steps=steps, seed=seed)
+            random_head = self.text.heldout(ours.lm)
             start_head(ours.lm, part)
             seconds = ours.train(part, steps, seed)
             return {
                 "random_head": random_head,
                 "before": ours.before,
-                "after": self.heldout(ours.lm),
+                "after": self.text.heldout(ours.lm),
                 "seconds": seconds,
             }
 
         def train_peer(seed: int, dropout: Optional[float]) -> Dict[str, Any]:
             # The random head of the same seed, as it was before the frequencies of pieces.
-            ours = Ours(self, best, n_steps=steps, seed=seed)
+            ours = Ours(self.text, best, n_steps=steps, seed=seed)
             peer = self.peer(best, dropout=dropout)
             peer.model.load_state_dict(ours.lm.model.state_dict())
             seconds = peer.train(part, steps, seed)
             with torch.no_grad():
                 ours.lm.model.load_state_dict(peer.model.state_dict())
-            return {"after": self.heldout(ours.lm), "seconds": seconds}
+            return {"after": self.text.heldout(ours.lm), "seconds": seconds}
 
         losses: Dict[str, List[float]] = {suffix: [] for suffix in ("", *peers)}
         for seed in range(1 if self.args.quick else min(3, self.args.seeds)):
@@ -228,7 +215,7 @@ class Bench:
         rng = random.Random(0)
         command = [
             *(sys.executable, "-m", "spacy_reprtune.pretraining", str(ROOT / "configs/mlm.cfg")),
-            *("--paths.text", str(self.text), "--quiet", "--training.keep", "last"),
+            *("--paths.text", str(self.text.path), "--quiet", "--training.keep", "last"),
             *("--training.max_steps", str(10 * kills), "--training.head_steps", "4"),
             *("--training.step_pieces", "512", "--training.batch_pieces", "512"),
             *("--training.eval_every", "4", "--corpus.eval_pieces", "512"),
@@ -264,7 +251,7 @@ class Bench:
         from benchmarks.mlm_tasks import available_tasks
 
         figures: Dict[str, Any] = {}
-        tasks = available_tasks(self.args, self.work, self.text)
+        tasks = available_tasks(self.args, self.work, self.text.path)
         for task in tasks:
             adapted = self.work / f"adapted-{task.name}"
             found = self.results.once(lambda t=task: self.adapt(t), part="adapt", task=task.name)
@@ -313,45 +300,6 @@ class Bench:
         report = json.loads((output / "report.json").read_text(encoding="utf8"))
         return {key: report[key]["heldout"] for key in ("before", "after")}
 
-    def chunk(self, number: int, steps: int) -> Any:
-        """RETURNS (Part): Documents for some steps, other ones for each number."""
-        import numpy
-
-        from spacy_reprtune.pretraining.corpus import Part
-
-        train = self.corpus.train
-        first = int(number * steps * STEP_PIECES) % max(1, int(train.offsets[-1]) // 2)
-        start = int(train.offsets.searchsorted(first))
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        sizes = train.offsets[start + 1 :] - train.offsets[start]
-        sizes = sizes + special * numpy.arange(1, len(sizes) + 1)
-        # A little less than the budget, so that what batches leave empty is room enough.
-        n = int(sizes.searchsorted(steps * STEP_PIECES * 0.985))
-        return Part(train.pieces, train.starts, train.offsets[start : start + n + 1])
-
-    def count(self, part: Any) -> int:
-        """RETURNS (int): Pieces, special ones included."""
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        return int(part.offsets[-1] - part.offsets[0]) + len(part) * special
-
-    def packer(self, part: Any, seed: int = 0, **settings: Any) -> Any:
-        """RETURNS (Packer): Batches of some documents."""
-        from spacy_reprtune.pretraining.packing import Packer
-
-        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
-        return Packer(
-            part, limit=512, prefix=prefix, suffix=suffix, seed=seed,
-            batch_pieces=STEP_PIECES, **settings,
-        )  # fmt: skip
-
-    def heldout(self, lm: Any) -> float:
-        """RETURNS (float): Loss on held-out text, the same masked pieces for whatever weights."""
-        from spacy_reprtune.pretraining.processes import World
-        from spacy_reprtune.pretraining.steps import evaluate
-
-        pieces = 3000 if self.args.quick else 50_000
-        return evaluate(lm, self.packer(self.corpus.heldout, max_pieces=pieces), World())
-
     def peer(self, precision: str, **settings: Any) -> HFAdapter:
         """RETURNS (HFAdapter): The `Trainer`, on the documents of a chunk."""
         from benchmarks.peers.hf_mlm import HFMaskedLM
@@ -366,7 +314,7 @@ class Bench:
                 rate=RATE,
                 **settings,
             ),
-            self.tokenizer,
+            self.text.tokenizer,
         )
 
 

@@ -1,15 +1,11 @@
 """What the pretraining benchmark trains: this project's steps, and the Hugging Face `Trainer`."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.common import ENCODER
+from benchmarks.mlm_text import STEP_PIECES, Text
 
-if TYPE_CHECKING:
-    from benchmarks.mlm import Bench
-
-# Some 64 sentences: what the peers get as a batch.
-STEP_PIECES = 2560
 RATE = 0.15
 LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
 # Of the steps of a run, those that the new head trains alone.
@@ -33,17 +29,17 @@ class HFAdapter:
 class Ours:
     """This project's steps, without the run around them."""
 
-    def __init__(self, bench: "Bench", precision: str, n_steps: int = 0, seed: int = 0) -> None:
+    def __init__(self, text: Text, precision: str, n_steps: int = 0, seed: int = 0) -> None:
         from spacy_reprtune.pretraining.model import load
         from spacy_reprtune.pretraining.processes import World
         from spacy_reprtune.pretraining.settings import settings_from
         from spacy_reprtune.pretraining.steps import Trainer
 
-        self.bench = bench
+        self.text = text
         self.settings = settings_from(
             {
                 "encoder": {"name": ENCODER, "precision": precision, "device": "cpu"},
-                "corpus": {"train": str(bench.text)},
+                "corpus": {"train": str(text.path)},
                 "masking": {"rate": RATE, "whole_words": False},
                 "training": {
                     "step_pieces": STEP_PIECES,
@@ -70,12 +66,12 @@ class Ours:
 
     def train(self, part: Any, steps: int, seed: int) -> float:
         """RETURNS (float): Seconds of an epoch; the held-out loss of a new head is left out."""
-        packer = self.bench.packer(part, seed)
+        packer = self.text.packer(part, seed)
         start, paused = time.perf_counter(), 0.0
         for step in range(packer.n_steps(0)):
             if step == self.head_steps and step:
                 begun = time.perf_counter()
-                self.before = self.bench.heldout(self.lm)
+                self.before = self.text.heldout(self.lm)
                 paused = time.perf_counter() - begun
             # One order for the head's steps and the others: an epoch is an epoch for both.
             self.trainer.step(_OneOrder(packer), step, 0, step)

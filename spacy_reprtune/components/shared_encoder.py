@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 
-NAME = "reprtune_shared_encoder"
-
 
 @registry.architectures("spacy_reprtune.SharedEncoder.v1")
 def SharedEncoder_v1(encoder: DocsToTokenVectors) -> DocsToTokenVectors:
@@ -34,7 +32,7 @@ def SharedEncoder_v1(encoder: DocsToTokenVectors) -> DocsToTokenVectors:
     RAISES (ValueError): The encoder is of another kind.
     """
     from ..encoder.architecture import encoder_settings
-    from .shared_transformer import adopt_shared_encoders
+    from .shared_transformer import NAME, adopt_shared_encoders
 
     # Says what is wrong with an encoder of another kind.
     encoder_settings(encoder)

@@ -20,10 +20,11 @@ from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
 from .encoder_pipe import LISTENING_CHARS, LOOK_AHEAD, EncoderPipe, blocks, log_cache
-from .shared_encoder import NAME
 
 logger = logging.getLogger("spacy")
 
+# Of the model by which a shared encoder is known.
+NAME = "reprtune_shared_encoder"
 NO_PIECES = WordpieceBatch.empty()
 
 
