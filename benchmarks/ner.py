@@ -37,8 +37,7 @@ from benchmarks.pipelines import BATCH_SIZE
 PARTS = ("speed", "quality")
 SPEED_DATASET = "ncbi_disease"
 WARM_UP_STEPS = 5
-CHUNK_STEPS = 60
-QUICK_CHUNK_STEPS = 3
+CHUNK_STEPS, QUICK_CHUNK_STEPS = 60, 3
 QUICK_ITEMS = 160
 PIPE_BATCH_SIZE = 128
 
@@ -51,6 +50,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     add("--sets", nargs="+", choices=NER_FILES, default=list(NER_FILES), help="of the quality part")
     add("--recipes", nargs="+", choices=RECIPES, default=[], help="instead of those of the claims")
     add("--epochs", type=int, default=2, help="epochs of each training")
+    add("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
     add("--train-texts", type=int, default=0, help="training sentences, 0 for all")
     common.add_results(parser)
     args = parser.parse_args(argv)
@@ -59,6 +59,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     if args.quick:
         args.sets = [name for name in args.sets if name != WHOLE_DOCUMENTS]
         args.seeds, args.repeats, args.epochs = 1, 3, 1
+        args.chunk_steps = QUICK_CHUNK_STEPS
     names = dict.fromkeys([*(args.sets if quality else []), *([SPEED_DATASET] if speed else [])])
     data = {name: tagged(args, name) for name in names}
     if args.quick:
@@ -91,7 +92,7 @@ def time_training(train: List[Tagged], args: argparse.Namespace) -> Dict[str, An
     RETURNS (Dict[str, Any]): The speed-ups, and the sentences per second of each system.
     """
     common.seed_all(0)
-    size = BATCH_SIZE * (QUICK_CHUNK_STEPS if args.quick else CHUNK_STEPS)
+    size = BATCH_SIZE * args.chunk_steps
     shuffled = order(len(train), 1)
     starts = [(i * size) % (len(train) - size + 1) for i in range(args.repeats)]
     chunks = [[train[i] for i in shuffled[start : start + size]] for start in starts]
@@ -139,7 +140,7 @@ def time_inference(splits: Splits, args: argparse.Namespace) -> Dict[str, Any]:
     RETURNS (Dict[str, Any]): The speed-ups and the words per second.
     """
     common.seed_all(0)
-    train = splits["train"][: BATCH_SIZE * (QUICK_CHUNK_STEPS if args.quick else CHUNK_STEPS)]
+    train = splits["train"][: BATCH_SIZE * args.chunk_steps]
     make: Callable[..., Any] = partial(make_system, train=train, epochs=1)
     fitted = make("ours", precision="fp32")
     fitted.train(train, 0)
