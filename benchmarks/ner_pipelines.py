@@ -21,6 +21,7 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
     "bilou_crf": {"learned_transitions": True},
     "bio_crf": {"scheme": "bio", "learned_transitions": True},
     "bilou_first": {"piece_pooling": "first"},
+    "bio_first": {"scheme": "bio", "piece_pooling": "first"},
     "bilou_random": {"head_init": "random"},
 }
 
