@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 LEARN_RATE = 1e-4
 
 # Where configs/ner_joint.cfg departs from the defaults.
-JOINT: Dict[str, Any] = {"head_init": "probe"}
+JOINT: Dict[str, Any] = {"head_init": "probe", "piece_pooling": "first"}
 # What may be compared with that: other settings of the component, and of its model.
 VARIANTS: Dict[str, Dict[str, Any]] = {
     "bio": {"scheme": "bio"},
     "bilou_crf": {"learned_transitions": True},
     "bio_crf": {"scheme": "bio", "learned_transitions": True},
-    "bilou_first": {"piece_pooling": "first"},
-    "bio_first": {"scheme": "bio", "piece_pooling": "first"},
-    "bilou_random": {"head_init": "random"},
+    "mean_of_pieces": {"piece_pooling": "mean"},
+    "random_head": {"head_init": "random"},
+    "own_positions": {"shared_positions": False},
+    "bio_own_positions": {"scheme": "bio", "shared_positions": False},
+    "plain": {"shared_positions": False, "head_init": "random", "piece_pooling": "mean"},
 }
 
 

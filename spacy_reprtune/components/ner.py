@@ -48,6 +48,7 @@ head_lr = 1.0
     default_config={
         "model": {**Config().from_str(DEFAULT_MODEL)["model"], "encoder": DEFAULT_ENCODER},
         "scheme": "bilou",
+        "shared_positions": True,
         "head_init": "random",
         "min_score": 0.0,
         "temperature": None,
@@ -68,6 +69,7 @@ def make_ner(
     name: str,
     model: Model[List[Doc], TagScores],
     scheme: str,
+    shared_positions: bool,
     head_init: str,
     min_score: float,
     temperature: Optional[float],
@@ -81,6 +83,9 @@ def make_ner(
     name (str): Name of the component.
     model (Model[List[Doc], TagScores]): Docs to logits, a `spacy_reprtune.TokenClassifier.v1`.
     scheme (str): How entities are tagged behind the scenes: "bilou" or "bio".
+    shared_positions (bool): Whether all labels share what the beginning and the end of an entity
+        look like: the weights of a tag are then those of its label plus those of its position.
+        Without, each tag has weights of its own.
     head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
         vectors, with its regularisation chosen on held-out folds of the training data.
     min_score (float): Entities whose probability is lower are not predicted.
@@ -96,6 +101,7 @@ def make_ner(
         model,
         name,
         scheme=scheme,
+        shared_positions=shared_positions,
         head_init=head_init,
         min_score=min_score,
         temperature=temperature,
@@ -123,6 +129,7 @@ class EntityRecognizer(LabelledPipe):
         name: str = "ner",
         *,
         scheme: str = "bilou",
+        shared_positions: bool = True,
         head_init: str = "random",
         min_score: float = 0.0,
         temperature: Optional[float] = None,
@@ -144,19 +151,25 @@ class EntityRecognizer(LabelledPipe):
         self.model = model
         self.name = name
         self.scheme = scheme
+        self.shared_positions = shared_positions
         self.head_init = head_init
         self.min_score = min_score
         self.fixed_temperature = temperature
         self.spans_key = spans_key
         self.overwrite = overwrite
-        self.cfg: Dict[str, Any] = {"labels": [], "scheme": scheme, "temperature": 1.0}
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "scheme": scheme,
+            "shared_positions": shared_positions,
+            "temperature": 1.0,
+        }
         self.scorer = scorer
         register_score()
 
     @property
     def tags(self) -> TagScheme:
         """RETURNS (TagScheme): The tags behind the labels."""
-        return TagScheme(self.labels, self.scheme)
+        return TagScheme(self.labels, self.scheme, shared_positions=self.shared_positions)
 
     @property
     def temperature(self) -> float:
@@ -175,8 +188,7 @@ class EntityRecognizer(LabelledPipe):
         if not docs:
             return []
         scores = self.model.predict(docs)
-        logits = _numpy(scores.logits)
-        transitions = None if scores.transitions is None else _numpy(scores.transitions)
+        logits, transitions = self._of_tags(scores)
         rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
         self.keep_logits(docs, [(own, transitions) for own in rows])
         lattice = self._lattice(transitions, self.temperature)
@@ -203,20 +215,20 @@ class EntityRecognizer(LabelledPipe):
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        logits = _numpy(scores.logits)
+        logits, transitions = self._of_tags(scores)
         gold = gold_tags(examples, logits, self.tags)
         gradient = numpy.zeros_like(logits)
-        if scores.transitions is not None:
-            lattice = self._lattice(_numpy(scores.transitions), 1.0)
+        if transitions is not None:
+            lattice = self._lattice(transitions, 1.0)
             loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
             gradient[gold.rows] = d_rows
-            return loss, self._scores(gradient, scores.lengths, d_transitions)
+            return loss, self._of_parts(gradient, scores.lengths, d_transitions)
         known = numpy.flatnonzero(gold.tags >= 0)
         rows = gold.rows[known]
         loss = 0.0
         if len(rows):
             loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
-        return loss, self._scores(gradient, scores.lengths, None)
+        return loss, self._of_parts(gradient, scores.lengths, None)
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples with a token (white space is none) of which it is
@@ -252,7 +264,7 @@ class EntityRecognizer(LabelledPipe):
             )
         self.forget_calibration()
         settle_optimizer(nlp)
-        sample = numpy.zeros((1, len(self.tags)), dtype="f")
+        sample = numpy.zeros((1, len(self.tags.parts)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         wrong = problems(found, self.labels, pieceless=self._pieceless(found.odd, nlp))
         if wrong:
@@ -324,12 +336,13 @@ class EntityRecognizer(LabelledPipe):
         return self._checked()
 
     def _checked(self) -> "EntityRecognizer":
-        if self.cfg["scheme"] != self.scheme:
-            raise ValueError(
-                f"'{self.name}' was trained with scheme = {self.cfg['scheme']!r}, and its config "
-                f"says {self.scheme!r}. A pipeline has to be loaded with the config that it was "
-                "saved with."
-            )
+        for setting in ("scheme", "shared_positions"):
+            before, now = self.cfg[setting], getattr(self, setting)
+            if before != now:
+                raise ValueError(
+                    f"'{self.name}' was trained with {setting} = {before!r}, and its config says "
+                    f"{now!r}. A pipeline has to be loaded with the config that it was saved with."
+                )
         return self
 
     def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
@@ -337,12 +350,21 @@ class EntityRecognizer(LabelledPipe):
 
         return Lattice(self.tags, transitions, temperature=temperature)
 
-    def _scores(
-        self, logits: NDArray, lengths: List[int], transitions: Optional[NDArray]
+    def _of_tags(self, scores: TagScores) -> Tuple[NDArray, Optional[NDArray]]:
+        """Logits of tags, and transitions between them, of what the model says of their parts."""
+        tags = self.tags
+        learned = None if scores.transitions is None else _numpy(scores.transitions)
+        transitions = None if learned is None else tags.logits(tags.logits(learned).T).T
+        return tags.logits(_numpy(scores.logits)), transitions
+
+    def _of_parts(
+        self, d_logits: NDArray, lengths: List[int], d_transitions: Optional[NDArray]
     ) -> TagScores:
-        ops = self.model.ops
-        learned = None if transitions is None else ops.asarray2f(transitions)
-        return TagScores(ops.asarray2f(logits), lengths, learned)
+        ops, tags = self.model.ops, self.tags
+        learned = None
+        if d_transitions is not None:
+            learned = ops.asarray2f(tags.gradient(tags.gradient(d_transitions).T).T)
+        return TagScores(ops.asarray2f(tags.gradient(d_logits)), lengths, learned)
 
     def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
         """How many entities with these texts have no piece, each text read as a single token."""
@@ -359,7 +381,7 @@ class EntityRecognizer(LabelledPipe):
 
         module = self._shim.module
         probe = solve(module, examples, self.tags)
-        module.set_output(probe.weight, probe.bias)
+        module.set_output(*self.tags.split(probe.weight, probe.bias))
         module.encoder.weights_changed()
         logger.info(
             "'%s' starts from a linear probe: %.3f of the held-out tags right with C = %g.",

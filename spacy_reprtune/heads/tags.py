@@ -18,13 +18,20 @@ class TagScheme:
     also begin a document, and what O may follow may also end it: no further rules are needed.
     "bio" tags the first token of an entity B and the others I (Ramshaw & Marcus 1995). "bilou"
     also marks the last one, L, and an entity of one token, U (Ratinov & Roth 2009).
+
+    A model has a logit for each of the scheme's parts, and the logit of a tag is the sum of those
+    of its parts. With `shared_positions` the parts are O, the labels and the positions, so all
+    labels learn together where an entity begins and ends. Without, each tag is a part by itself.
     """
 
-    def __init__(self, labels: Sequence[str], scheme: str) -> None:
+    def __init__(
+        self, labels: Sequence[str], scheme: str, *, shared_positions: bool = False
+    ) -> None:
         """Number the tags.
 
         labels (Sequence[str]): The labels of entities. Tags are numbered in their order.
         scheme (str): "bio" or "bilou".
+        shared_positions (bool): Whether a tag is made of its label and its position.
         RAISES (ValueError): An unknown scheme.
         """
         if scheme not in SCHEMES:
@@ -43,9 +50,36 @@ class TagScheme:
         must = goes_on if scheme == "bilou" else numpy.zeros_like(goes_on)
         # allowed[i, j]: tag j may come right after tag i.
         self.allowed = numpy.where(self.continues[None, :], goes_on[:, None] & same, ~must[:, None])
+        # parts[i, j]: how often tag j has part i.
+        self.parts = numpy.eye(len(self.names), dtype="f")
+        if shared_positions:
+            of_label = self.label_of == numpy.arange(len(labels))[:, None]
+            of_position = kind == numpy.array(list(kinds))[:, None]
+            self.parts = numpy.vstack([self.parts[:1], of_label, of_position]).astype("f")
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def logits(self, parts: NDArray) -> NDArray:
+        """RETURNS (NDArray): The logits of tags, shape (n, n_tags), given those of their parts,
+        shape (n, n_parts)."""
+        return parts @ self.parts
+
+    def gradient(self, d_logits: NDArray) -> NDArray:
+        """RETURNS (NDArray): The gradient of the logits of parts, shape (n, n_parts), given that of
+        the logits of tags, shape (n, n_tags)."""
+        return d_logits @ self.parts.T
+
+    def split(self, weight: NDArray, bias: NDArray) -> Tuple[NDArray, NDArray]:
+        """Find the parts of a head that was solved for tags, by least squares.
+
+        weight, bias (NDArray): Of the shapes (n_tags, width) and (n_tags,). A tag whose weights are
+            all zero was in no example, and is left to its parts.
+        RETURNS (Tuple[NDArray, NDArray]): The same of the parts.
+        """
+        seen = weight.any(1)
+        back = numpy.linalg.pinv(self.parts[:, seen].T)
+        return (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
 
     def tags(self, spans: Iterable[TagSpan], n_tokens: int) -> NDArray[numpy.int64]:
         """Tag the tokens of a document.

@@ -19,6 +19,8 @@ PIECE_POOLINGS = ("mean", "first")
 class TagScores:
     """What the model gives for docs, and the form of its gradient.
 
+    Of tags, or of the parts that tags are made of: what they are is up to the component.
+
     logits (Floats2d): A row a token, of all docs in order, shape (n_tokens, n_tags): zeros alone
         for a token without a piece.
     lengths (List[int]): Tokens of each doc.

@@ -56,6 +56,7 @@ def agree(first, second, tolerance=1e-6):
         ({}, {}),
         ({"piece_pooling": "first", "dropout": 0.0}, {"scheme": "bio"}),
         ({"learned_transitions": True}, {}),
+        ({}, {"shared_positions": False, "head_init": "probe"}),
         ({"learned_transitions": True}, {"scheme": "bio", "head_init": "probe"}),
         ({"encoder": {"precision": "bf16"}}, {"head_init": "probe"}),
         ({"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}}, {"spans_key": None}),
@@ -107,10 +108,11 @@ def test_scores_are_in_the_span_group_and_on_the_spans_and_survive_the_binary_fo
 
 
 @pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("scheme", ["bio", "bilou"])
-def test_the_gradient_is_that_of_the_loss(scheme, learned, token_config):
+def test_the_gradient_is_that_of_the_loss(scheme, shared, learned, token_config):
     model = token_config(learned_transitions=learned)
-    nlp, examples, _ = make_nlp(model, scheme=scheme)
+    nlp, examples, _ = make_nlp(model, scheme=scheme, shared_positions=shared)
     pipe = nlp.get_pipe("ner")
     scores, _ = pipe.model.begin_update([eg.predicted for eg in examples])
     loss, gradient = pipe.get_loss(examples, scores)
@@ -308,7 +310,7 @@ def test_labels_are_sorted_or_given_and_fixed_by_initialize(nlp, token_config):
     assert (pipe.add_label("ZEBRA"), pipe.add_label("ZEBRA")) == (1, 0)
     nlp.initialize(lambda: make_entity_examples(nlp))
     assert pipe.labels == ("ZEBRA", "ACTOR", "MUSIC") and pipe.label_data == list(pipe.labels)
-    assert pipe.model.get_dim("nO") == len(pipe.tags) == 1 + 3 * 4
+    assert pipe.model.get_dim("nO") == len(pipe.tags.parts) == 1 + 3 + 4
     with pytest.raises(ValueError, match="'LATE'.*before nlp.initialize"):
         pipe.add_label("LATE")
     for wrong in (7, ""):
@@ -320,7 +322,7 @@ def test_initializing_again_takes_the_labels_of_the_new_examples(ner):
     example = Example.from_dict(ner.make_doc("a film"), {"entities": [(2, 6, "NEW")]})
     ner.initialize(lambda: [*ner.examples, example])
     assert ner.get_pipe("ner").labels == ("ACTOR", "MUSIC", "NEW")
-    assert ner.get_pipe("ner").model.get_dim("nO") == 13
+    assert ner.get_pipe("ner").model.get_dim("nO") == 8
     assert ner(TEXTS[0]).has_annotation("ENT_IOB")
 
 

@@ -242,11 +242,19 @@ def test_a_saved_head_of_another_shape_is_refused(ner, tmp_path):
         spacy.load(tmp_path)
 
 
-def test_a_scheme_that_is_not_the_saved_one_is_refused(ner, tmp_path):
+@pytest.mark.parametrize(
+    ("saved", "wrong"),
+    [
+        ('scheme = "bilou"', 'scheme = "bio"'),
+        ("shared_positions = true", "shared_positions = false"),
+    ],
+)
+def test_tags_that_are_not_the_saved_ones_are_refused(saved, wrong, ner, tmp_path):
     ner.to_disk(tmp_path)
     config = (tmp_path / "config.cfg").read_text()
-    (tmp_path / "config.cfg").write_text(config.replace('scheme = "bilou"', 'scheme = "bio"'))
-    with pytest.raises(ValueError, match="scheme"):
+    assert config.count(saved) == 1
+    (tmp_path / "config.cfg").write_text(config.replace(saved, wrong))
+    with pytest.raises(ValueError, match=f"was trained with {saved.split()[0]} ="):
         spacy.load(tmp_path)
 
 

@@ -79,3 +79,42 @@ def test_which_sequences_are_legal(name, legal, illegal):
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(ValueError, match="'iob'.*bio, bilou"):
         TagScheme(["X"], "iob")
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_tag_is_its_label_and_its_position(name):
+    scheme = TagScheme(LABELS, name, shared_positions=True)
+    kinds = list(SCHEMES[name])
+    parts = ["O", *LABELS, *kinds]
+    assert scheme.parts.shape == (len(parts), len(scheme))
+    for tag, column in zip(scheme.names, scheme.parts.T, strict=True):
+        expected = {"O"} if tag == "O" else {tag[2:], tag[0]}
+        assert {part for part, has in zip(parts, column, strict=True) if has} == expected
+    assert (TagScheme(LABELS, name).parts == numpy.eye(len(scheme))).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_solved_head_is_split_into_parts_that_give_it_back(shared):
+    scheme = TagScheme(LABELS, "bilou", shared_positions=shared)
+    random = numpy.random.default_rng(0)
+    n_parts = len(scheme.parts)
+    weight = scheme.parts.T @ random.normal(size=(n_parts, 5))
+    bias = scheme.parts.T @ random.normal(size=n_parts)
+    # In no example, and so of no weight.
+    weight[3], bias[3] = 0.0, -9.0
+    back_weight, back_bias = scheme.split(weight, bias)
+    vectors = random.normal(size=(7, 5)).astype("f")
+    logits = scheme.logits(vectors @ back_weight.T + back_bias)
+    others = [tag for tag in range(len(scheme)) if tag != 3]
+    expected = vectors @ weight.T + bias
+    numpy.testing.assert_allclose(logits[:, others], expected[:, others], atol=1e-4)
+
+
+def test_the_gradient_of_parts_is_that_of_their_tags():
+    scheme = TagScheme(LABELS, "bio", shared_positions=True)
+    random = numpy.random.default_rng(1)
+    parts = random.normal(size=(2, len(scheme.parts)))
+    d_logits = random.normal(size=(2, len(scheme)))
+    moved = random.normal(size=parts.shape)
+    change = (d_logits * (scheme.logits(parts + moved) - scheme.logits(parts))).sum()
+    assert (scheme.gradient(d_logits) * moved).sum() == pytest.approx(change)
