@@ -53,12 +53,14 @@ def main(argv: Optional[List[str]] = None) -> None:
         "--only", choices=choices, nargs="+", help="parts to run; all, but no tasks with --quick"
     )
     parser.add_argument("--work", type=Path, help="directory for what is made on the way, to keep")
+    parser.add_argument("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
     common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
     common.fix_threads(args.threads)
     if args.quick:
         args.seeds, args.repeats = 1, min(args.repeats, 2)
+        args.chunk_steps = QUICK_CHUNK_STEPS
     wanted = args.only or (choices[:3] if args.quick else choices)
     figures: Dict[str, Any] = {"precision": headline_precision()}
     # Results of another machine or other settings can share the file and are not used.
@@ -102,7 +104,7 @@ class Bench:
 
         RETURNS (Dict[str, Any]): Speed-ups, and real pieces a second.
         """
-        best, steps = headline_precision(), QUICK_CHUNK_STEPS if self.args.quick else CHUNK_STEPS
+        best, steps = headline_precision(), self.args.chunk_steps
         systems: Dict[str, Any] = {"hf_tuned": self.peer(best, tuned=True, dropout=0.0)}
         # A quick run does without the precision that this machine does not call for.
         for precision in dict.fromkeys([best] if self.args.quick else ["fp32", best]):
@@ -125,7 +127,9 @@ class Bench:
             }
 
         for repeat in range(self.args.repeats):
-            row = self.results.once(lambda r=repeat: one_round(r), part="speed", repeat=repeat)
+            row = self.results.once(
+                lambda r=repeat: one_round(r), part="speed", repeat=repeat, steps=steps
+            )
             pieces.append(row["pieces"])
             for name, seconds in row["seconds"].items():
                 times[name].append(seconds)
