@@ -31,7 +31,8 @@ class TagScheme:
 
         labels (Sequence[str]): The labels of entities. Tags are numbered in their order.
         scheme (str): "bio" or "bilou".
-        shared_positions (bool): Whether a tag is made of its label and its position.
+        shared_positions (bool): Whether a tag is made of its label and its position. A single
+            label has nobody to share with: its tags are parts by themselves.
         RAISES (ValueError): An unknown scheme.
         """
         if scheme not in SCHEMES:
@@ -52,7 +53,7 @@ class TagScheme:
         self.allowed = numpy.where(self.continues[None, :], goes_on[:, None] & same, ~must[:, None])
         # parts[i, j]: how often tag j has part i.
         self.parts = numpy.eye(len(self.names), dtype="f")
-        if shared_positions:
+        if shared_positions and len(labels) > 1:
             of_label = self.label_of == numpy.arange(len(labels))[:, None]
             of_position = kind == numpy.array(list(kinds))[:, None]
             self.parts = numpy.vstack([self.parts[:1], of_label, of_position]).astype("f")

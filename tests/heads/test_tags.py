@@ -91,6 +91,8 @@ def test_a_tag_is_its_label_and_its_position(name):
         expected = {"O"} if tag == "O" else {tag[2:], tag[0]}
         assert {part for part, has in zip(parts, column, strict=True) if has} == expected
     assert (TagScheme(LABELS, name).parts == numpy.eye(len(scheme))).all()
+    alone = TagScheme(LABELS[:1], name, shared_positions=True)
+    assert (alone.parts == numpy.eye(len(alone))).all()
 
 
 @pytest.mark.parametrize("shared", [False, True])
