@@ -51,7 +51,7 @@ class TagScheme:
         must = goes_on if scheme == "bilou" else numpy.zeros_like(goes_on)
         # allowed[i, j]: tag j may come right after tag i.
         self.allowed = numpy.where(self.continues[None, :], goes_on[:, None] & same, ~must[:, None])
-        # parts[i, j]: how often tag j has part i.
+        # parts[i, j]: 1 where tag j has part i.
         self.parts = numpy.eye(len(self.names), dtype="f")
         if shared_positions and len(labels) > 1:
             of_label = self.label_of == numpy.arange(len(labels))[:, None]
