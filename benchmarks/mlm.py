@@ -57,11 +57,11 @@ def main(argv: Optional[List[str]] = None) -> None:
     common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
-    common.fix_threads(args.threads)
     if args.quick:
         args.seeds, args.repeats = 1, min(args.repeats, 2)
         args.chunk_steps = QUICK_CHUNK_STEPS
     wanted = args.only or (choices[:3] if args.quick else choices)
+    common.fix_threads(args.threads, cores="speed" in wanted)
     figures: Dict[str, Any] = {"precision": headline_precision()}
     # Results of another machine or other settings can share the file and are not used.
     results = Finished(

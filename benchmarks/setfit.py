@@ -57,7 +57,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     common.add_results(parser)
     parser.add_argument("--worker", nargs=2, metavar=("SYSTEM", "PER_CLASS"))
     args = parser.parse_args(argv)
-    common.fix_threads(args.threads)
+    common.fix_threads(args.threads, cores="compare" in args.parts)
     if args.worker:
         print(json.dumps(measure_peak(args, args.worker[0], int(args.worker[1]))))
         return
