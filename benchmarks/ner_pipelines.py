@@ -15,7 +15,7 @@ LEARN_RATE = 1e-4
 
 # Where configs/ner_joint.cfg departs from the defaults.
 JOINT: Dict[str, Any] = {"head_init": "probe", "piece_pooling": "first"}
-# What may be compared with that: other settings of the component, and of its model.
+# What may be compared with that: other settings of the component, its model, and its encoder.
 VARIANTS: Dict[str, Dict[str, Any]] = {
     "bio": {"scheme": "bio"},
     "bilou_crf": {"learned_transitions": True},
@@ -25,6 +25,8 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
     "own_positions": {"shared_positions": False},
     "bio_own_positions": {"scheme": "bio", "shared_positions": False},
     "plain": {"shared_positions": False, "head_init": "random", "piece_pooling": "mean"},
+    # As many pieces as the encoder was itself trained with, instead of as many as it takes.
+    "short_windows": {"window": 128},
 }
 
 
@@ -68,27 +70,31 @@ def reprtune_ner(precision: str, **settings: Any) -> "Language":
     """Build this project's pipeline.
 
     precision (str): The encoder's precision.
-    settings: Of the component, and of its model, where they are not those of the joint recipe.
+    settings: Of the component, its model, and its encoder, where they are not those of the joint
+        recipe.
     RETURNS (Language): The pipeline, not yet initialized.
     """
     import spacy
 
     settings = {**JOINT, **settings}
-    of_model = ("learned_transitions", "piece_pooling")
     encoder = {
         "@architectures": "spacy_reprtune.Encoder.v1",
         "name": ENCODER,
         "precision": precision,
+        **_taken(settings, "window"),
     }
     model = {
         "@architectures": "spacy_reprtune.TokenClassifier.v1",
         "encoder": encoder,
-        **{key: value for key, value in settings.items() if key in of_model},
+        **_taken(settings, "learned_transitions", "piece_pooling"),
     }
-    component = {key: value for key, value in settings.items() if key not in of_model}
     nlp = spacy.blank("en")
-    nlp.add_pipe("reprtune_ner", name="ner", config={"model": model, **component})
+    nlp.add_pipe("reprtune_ner", name="ner", config={"model": model, **settings})
     return nlp
+
+
+def _taken(settings: Dict[str, Any], *names: str) -> Dict[str, Any]:
+    return {name: settings.pop(name) for name in names if name in settings}
 
 
 def make_docs(nlp: "Language", items: List[Tagged]) -> "List[Doc]":

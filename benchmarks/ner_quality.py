@@ -92,10 +92,13 @@ def train(name: str, splits: Splits, recipe: str, seed: int, epochs: int) -> Res
     recipe (str): What to train.
     seed (int): Decides the head, the order of the texts and dropout.
     epochs (int): How often each text is seen.
-    RETURNS (Dict[str, Any]): `f1`, and of this project `ece_before` and `ece_after`.
+    RETURNS (Dict[str, Any]): `f1`, and of this project `ece_before` and `ece_after`. Of one that
+        reads whole documents also `f1_by_sentence`: what it finds in their sentences.
     """
     peer = recipe in ("hf", "spacy_transformers")
+    sentences: List[Tagged] = []
     if name == WHOLE_DOCUMENTS and recipe != "sentences" and not peer:
+        sentences = splits["test"]
         splits = {split: documents(items) for split, items in splits.items()}
         size = DOCUMENT_BATCH
     else:
@@ -108,6 +111,8 @@ def train(name: str, splits: Splits, recipe: str, seed: int, epochs: int) -> Res
         seconds += common.seconds(again)
         by_epoch.append(round(f1(system.predict(splits["test"]), splits["test"]), 5))
     result: Result = {"f1": by_epoch[-1], "f1_by_epoch": by_epoch, "seconds": round(seconds, 1)}
+    if sentences:
+        result["f1_by_sentence"] = round(f1(system.predict(sentences), sentences), 5)
     if not peer:
         result["ece_before"], result["ece_after"] = calibration(system, splits)
         result["temperature"] = system.nlp.get_pipe("ner").temperature  # type: ignore[attr-defined]
@@ -193,8 +198,8 @@ def figures_of(rows: Dict[Tuple[str, str], List[Result]]) -> Dict[str, Any]:
         epochs = zip(*(r["f1_by_epoch"] for r in results), strict=True)
         means = [round(sum(values) / len(values), 4) for values in epochs]
         figures[f"{name}_f1{suffix}_by_epoch"] = means
-        if recipe == "ours":
-            for error in ("ece_before", "ece_after"):
-                values = [r[error] for r in results if r[error] is not None]
-                figures.update(mean_std(f"{name}_{error}", values) if values else {})
+        more = ["f1_by_sentence"] + ["ece_before", "ece_after"] * (recipe == "ours")
+        for key in more:
+            values = [r[key] for r in results if r.get(key) is not None]
+            figures.update(mean_std(f"{name}_{key}{suffix}", values) if values else {})
     return figures
