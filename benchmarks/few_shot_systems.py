@@ -15,7 +15,7 @@ from benchmarks.pipelines import best_labels
 if TYPE_CHECKING:
     from spacy.language import Language
 
-STEPS, RATE, BATCH_SIZE = 40, 5e-5, 32
+STEPS, RATE, BATCH_SIZE = 20, 5e-5, 32
 BOOK_ITERATIONS = 20
 # Of the library's default, to extrapolate from.
 TIMED_STEPS = (10, 40)
