@@ -29,6 +29,9 @@ DEFAULT_WINDOW = 512
 # Batches whose activations a training step keeps for the way back. Two of the default size are
 # the 16 texts of 512 pieces that encoders are usually fine-tuned with; more are computed twice.
 KEPT_BATCHES = 2
+# The most padding of a batch on a CPU, in pieces: beyond it, a second batch costs less than the
+# padding does. A GPU computes both for about the price of the larger one.
+CPU_PADDING = 300
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,9 @@ class Encoder(torch.nn.Module):
         windows = self.windows(pieces)
         special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
         lengths = windows.lengths + special
-        for group in batch_by_pieces(lengths, budget=self.settings.batch_pieces):
+        padding = CPU_PADDING if self.device.type == "cpu" else None
+        budget = self.settings.batch_pieces
+        for group in batch_by_pieces(lengths, budget=budget, padding=padding):
             # A tokenizer without special pieces makes an empty window of an empty text.
             if lengths[group[-1]]:
                 yield self._collate(pieces, windows, group[lengths[group] > 0])
@@ -204,7 +209,7 @@ class Encoder(torch.nn.Module):
     ) -> "Iterator[tuple[WindowBatch, torch.Tensor]]":
         """Run the encoder over texts, batch by batch.
 
-        With gradients on, a step of more than `KEPT_BATCHES` batches keeps only the inputs of
+        With gradients on, a step of more than `KEPT_BATCHES` full batches keeps only the inputs of
         each and computes it again on the way back, so memory is bounded, however long the texts
         are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
@@ -217,7 +222,9 @@ class Encoder(torch.nn.Module):
         """
         training = torch.is_grad_enabled() and bool(self.trainable)
         batches = list(self.batches(pieces)) if training else self.batches(pieces)
-        again = training and len(batches) > KEPT_BATCHES
+        # Padded pieces: batches of a CPU may be small.
+        kept = KEPT_BATCHES * self.settings.batch_pieces
+        again = training and sum(batch.ids.numel() for batch in batches) > kept
         for batch in batches:
             if again:
                 yield batch, checkpoint(self._vectors, batch, None, use_reentrant=False)

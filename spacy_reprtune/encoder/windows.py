@@ -1,7 +1,7 @@
 """Long texts in windows of word pieces, and batches of windows by padded pieces."""
 
 from dataclasses import dataclass
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, Optional, Sequence
 
 import numpy
 from numpy.typing import NDArray
@@ -61,20 +61,28 @@ def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Wind
     return Windows(texts, starts, ends, keep_starts, keep_ends)
 
 
-def batch_by_pieces(lengths: NDArray, *, budget: int) -> Iterator[NDArray]:
+def batch_by_pieces(
+    lengths: NDArray, *, budget: int, padding: Optional[int] = None
+) -> Iterator[NDArray]:
     """Group items of like length, so that a group's padded size stays within a budget.
 
     lengths (NDArray): Pieces of each item, shape (n_items,).
     budget (int): Rows times the longest row of a group. An item above it is a group by itself.
+    padding (Optional[int]): The most padding that a group may have, in pieces; None for any.
     YIELDS (NDArray[int64]): Indices of a group's items, the shortest first. Each item is in
         exactly one group.
     """
     order = numpy.argsort(lengths, kind="stable")
     group: List[int] = []
+    pieces = 0
     for i in order:
-        if group and (len(group) + 1) * max(int(lengths[i]), 1) > budget:
+        length = int(lengths[i])
+        padded = (len(group) + 1) * max(length, 1)
+        too_sparse = padding is not None and padded - (pieces + length) > padding
+        if group and (padded > budget or too_sparse):
             yield numpy.asarray(group)
-            group = []
+            group, pieces = [], 0
         group.append(int(i))
+        pieces += length
     if group:
         yield numpy.asarray(group)

@@ -48,11 +48,25 @@ def test_a_piece_is_read_from_the_window_where_it_is_most_central(case):
             assert abs(piece - centres[w]) <= numpy.abs(piece - centres[others]).min() + 1
 
 
-@given(st.lists(st.integers(0, 100), max_size=50), st.integers(1, 200))
-def test_batches_hold_every_item_once_within_the_budget(lengths, budget):
+@given(
+    st.lists(st.integers(0, 100), max_size=50),
+    st.integers(1, 200),
+    st.none() | st.integers(0, 100),
+)
+def test_batches_hold_every_item_once_within_the_budget(lengths, budget, padding):
     lengths = numpy.array(lengths, dtype=int)
-    groups = list(batch_by_pieces(lengths, budget=budget))
+    groups = list(batch_by_pieces(lengths, budget=budget, padding=padding))
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
-        assert len(group) == 1 or len(group) * lengths[group].max() <= budget
+        padded = len(group) * lengths[group].max()
+        assert len(group) == 1 or padded <= budget
+        assert padding is None or padded - lengths[group].sum() <= padding
     assert [lengths[i] for group in groups for i in group] == sorted(lengths)
+
+
+def test_a_batch_of_uneven_texts_is_split_where_padding_would_cost_more():
+    lengths = numpy.array([50, 5, 6, 48, 4])
+    [together] = batch_by_pieces(lengths, budget=1000)
+    assert together.tolist() == [4, 1, 2, 3, 0]
+    apart = batch_by_pieces(lengths, budget=1000, padding=20)
+    assert [group.tolist() for group in apart] == [[4, 1, 2], [3, 0]]
