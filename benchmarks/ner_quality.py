@@ -198,8 +198,7 @@ def figures_of(rows: Dict[Tuple[str, str], List[Result]]) -> Dict[str, Any]:
         epochs = zip(*(r["f1_by_epoch"] for r in results), strict=True)
         means = [round(sum(values) / len(values), 4) for values in epochs]
         figures[f"{name}_f1{suffix}_by_epoch"] = means
-        more = ["f1_by_sentence"] + ["ece_before", "ece_after"] * (recipe == "ours")
-        for key in more:
+        for key in ("f1_by_sentence", "ece_before", "ece_after"):
             values = [r[key] for r in results if r.get(key) is not None]
             figures.update(mean_std(f"{name}_{key}{suffix}", values) if values else {})
     return figures

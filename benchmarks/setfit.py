@@ -35,7 +35,7 @@ from benchmarks.peers.setfit_trainer import SetFitPeer
 if TYPE_CHECKING:
     from spacy.language import Language
 
-STEP_COUNTS = (10, 20, 40)
+STEP_COUNTS = (10, 20, 30, 40)
 PARTS = ("compare", "exact", "memory", "steps")
 SETS = ("rotten_tomatoes", "topics_8", "topics_16", "modules_8")
 MEMORY_CLASSES = 77

@@ -222,9 +222,10 @@ class Encoder(torch.nn.Module):
         """
         training = torch.is_grad_enabled() and bool(self.trainable)
         batches = list(self.batches(pieces)) if training else self.batches(pieces)
-        # Padded pieces: batches of a CPU may be small.
+        # Of a CPU, many batches may be small; and one large window alone gains nothing.
         kept = KEPT_BATCHES * self.settings.batch_pieces
-        again = training and sum(batch.ids.numel() for batch in batches) > kept
+        again = training and len(batches) > KEPT_BATCHES
+        again = again and sum(batch.ids.numel() for batch in batches) > kept
         for batch in batches:
             if again:
                 yield batch, checkpoint(self._vectors, batch, None, use_reentrant=False)

@@ -65,7 +65,7 @@ def smoke_test(
     """
     with tempfile.TemporaryDirectory() as folder:
         python = _environment(Path(folder) / "env")
-        # This environment's pip: unpacking one of its own would take longer than all the rest.
+        # This environment's pip: unpacking another into the fresh one takes seconds.
         install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index"]
         install += ["--no-deps", "--force-reinstall", "--quiet"]
         _run([*install, *[str(w.resolve()) for w in wheels]], folder)

@@ -117,6 +117,19 @@ def test_no_window_is_kept_for_the_way_back_of_a_long_text(make_encoder):
     assert sum(saved) < 30 * len(pieces[0]) * 2
 
 
+def test_small_batches_of_uneven_texts_are_not_computed_twice(make_encoder, monkeypatch):
+    monkeypatch.setattr(module_under_test, "CPU_PADDING", 0)
+    encoder = make_encoder().train()
+    texts = ["dull", "a dull film", "a dull film and " * 3, "a great film and a dull one " * 4]
+    assert len(list(encoder.batches(encoder.tokenize(texts)))) > module_under_test.KEPT_BATCHES
+
+    def recompute(*args, **kwargs):
+        raise AssertionError("The activations of this step are few enough to keep.")
+
+    monkeypatch.setattr(module_under_test, "checkpoint", recompute)
+    assert pool(encoder, texts=texts).shape[0] == len(texts)
+
+
 def test_frozen_blocks_leave_no_graph_and_stay_in_evaluation(make_encoder):
     encoder = make_encoder(unfreeze=1).train()
     blocks = encoder.model.encoder.layer
