@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from .compare import Agreement, compare
+from .compare import Agreement, compare, predictions
 
 # What a score may differ by and the share of texts that have to be annotated alike, by the type of
 # the encoder's weights in the package. What was packaged in fp32 is what was trained, to rounding.
@@ -61,8 +61,12 @@ def smoke_test(
         the same default.
     RETURNS (Dict[str, Any]): "pipeline", "version", "weights", "texts", "equal_predictions" (a
         share) and "largest_difference".
+    RAISES (OSError, ValueError): `model_dir` has no pipeline that loads here.
     RAISES (RuntimeError): Installing, loading or predicting failed, or the predictions differ.
     """
+    import spacy
+
+    trained = predictions(spacy.load(model_dir), texts)
     with tempfile.TemporaryDirectory() as folder:
         python = _environment(Path(folder) / "env")
         # This environment's pip: unpacking another into the fresh one takes seconds.
@@ -70,18 +74,39 @@ def smoke_test(
         install += ["--no-deps", "--force-reinstall", "--quiet"]
         _run([*install, *[str(w.resolve()) for w in wheels]], folder)
         module = _pipeline_module(wheels)
-        packaged = _predict(python, module, texts, folder)
+        found = _run([python, "-c", _PREDICT], folder, stdin=json.dumps([module, list(texts)]))
+        packaged = json.loads(found.splitlines()[-1])
         if not Path(packaged["file"]).resolve().is_relative_to(Path(folder).resolve()):
             raise RuntimeError(
                 f"'{module}' was loaded from {packaged['file']}, not from the fresh environment."
             )
-        trained = _predict(sys.executable, str(model_dir.resolve()), texts, folder)
+    return judge(packaged, trained, texts, tolerance=tolerance, min_equal=min_equal)
+
+
+def judge(
+    packaged: Dict[str, Any],
+    trained: Sequence[Dict[str, Any]],
+    texts: Sequence[str],
+    *,
+    tolerance: Optional[float] = None,
+    min_equal: Optional[float] = None,
+) -> Dict[str, Any]:
+    """Decide whether a packaged pipeline's predictions are the trained one's.
+
+    packaged (Dict[str, Any]): Its "pipeline", "version", "weights" and "docs", as `predictions`
+        gives them.
+    trained (Sequence[Dict[str, Any]]): The `predictions` of the trained one.
+    texts (Sequence[str]): The texts of both.
+    tolerance, min_equal (Optional[float]): As `smoke_test` has them.
+    RETURNS (Dict[str, Any]): What `smoke_test` returns.
+    RAISES (RuntimeError): They differ.
+    """
     # Without an encoder of ours there is nothing that could be in half precision.
     weights = "+".join(packaged["weights"]) or "fp32"
     default = LIMITS.get(weights, LIMITS["bf16"])
     tolerance = default[0] if tolerance is None else tolerance
     min_equal = default[1] if min_equal is None else min_equal
-    alike = _compare(trained["docs"], packaged["docs"], texts, min_equal)
+    alike = _compare(trained, packaged["docs"], texts, min_equal)
     if alike.largest_difference > tolerance:
         raise RuntimeError(
             f"The packaged pipeline's scores differ from the trained one's by "
@@ -123,11 +148,6 @@ def _pipeline_module(wheels: Sequence[Path]) -> str:
     return pipelines[0]
 
 
-def _predict(python: str, name: str, texts: Sequence[str], cwd: Any) -> Dict[str, Any]:
-    output = _run([python, "-c", _PREDICT], cwd, stdin=json.dumps([name, list(texts)]))
-    return json.loads(output.splitlines()[-1])
-
-
 def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
     offline = {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env = {**os.environ, **offline}
@@ -145,7 +165,7 @@ def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
 
 
 def _compare(
-    trained: List[Dict], packaged: List[Dict], texts: Sequence[str], min_equal: float
+    trained: Sequence[Dict], packaged: Sequence[Dict], texts: Sequence[str], min_equal: float
 ) -> Agreement:
     try:
         alike = compare(trained, packaged)

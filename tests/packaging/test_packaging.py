@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import spacy_reprtune
 import spacy_reprtune.cli  # adds its commands to spaCy's
 from spacy_reprtune.data.corpus import read_texts
-from spacy_reprtune.packaging.smoke import smoke_test
+from spacy_reprtune.packaging.compare import predictions
+from spacy_reprtune.packaging.smoke import judge
 from spacy_reprtune.packaging.wheels import package_pipeline
 from spacy_reprtune.reporting.table import markdown_table, read_scores
 
@@ -53,12 +54,28 @@ def test_a_packaged_pipeline_works_in_a_fresh_environment(trained, textcat, tmp_
     assert result["largest_difference"] < 1e-6
     assert (result["weights"], result["equal_predictions"]) == ("fp32", 1.0)
 
-    # Another model than the one that was packaged is found out.
+
+def test_another_model_than_the_one_that_was_packaged_is_found_out(textcat):
+    texts = ["a great film"]
+    packaged = {"pipeline": "tiny", "version": "1.0.0", "weights": ["fp32"]}
+    packaged["docs"] = predictions(textcat, texts)
+    assert judge(packaged, predictions(textcat, texts), texts)["largest_difference"] == 0.0
     for _ in range(10):
         textcat.update(textcat.examples, sgd=textcat.optimizer, losses={})
-    textcat.to_disk(trained)
     with pytest.raises(RuntimeError, match="annotates 'a great film' differently"):
-        smoke_test([packages / name for name in names], trained, ["a great film"])
+        judge(packaged, predictions(textcat, texts), texts)
+
+
+def test_no_trained_pipeline_is_explained(tmp_path):
+    for name in ("en_x-1", f"spacy_reprtune-{spacy_reprtune.__version__}"):
+        (tmp_path / f"{name}-py3-none-any.whl").touch()
+    DocBin().to_disk(tmp_path / "t.spacy")
+    (tmp_path / "none").mkdir()
+    done = run(
+        "smoke", tmp_path, tmp_path / "none", tmp_path / "t.spacy", "--name", "en_x-1", "--output",
+        tmp_path / "o.json",
+    )  # fmt: skip
+    assert done.exit_code == 1 and "Can't load the trained pipeline" in done.output
 
 
 @pytest.mark.parametrize(

@@ -5,31 +5,29 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from runs import assert_same, run_command, start, weights
+from runs import Run, assert_same, module_with, pretrain_with, weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
 
 
-def together(command, world=2):
-    """Run a command in several processes, as `torchrun` and `accelerate launch` start them."""
+def together(target, *arguments, world=2):
+    """Call in several processes, as `torchrun` and `accelerate launch` start them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
-    processes = [start(command, **rank) for rank in ranks]
-    results = [process.communicate(timeout=300) for process in processes]
-    return [p.returncode for p in processes], [errors for _, errors in results]
+    ended = [run.finish() for run in [Run(target, *arguments, **rank) for rank in ranks]]
+    return [code for code, _ in ended], [errors for _, errors in ended]
 
 
 def spread(config, output):
     """Pretrain with two processes."""
-    return together(run_command(config, output))
+    return together(pretrain_with, config, output)
 
 
 def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config):
@@ -46,12 +44,10 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config):
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config):
     config = run_config(training={"keep": "last"})
     pretrain(settings_from(config), tmp_path / "whole")
-    process = start(run_command(config, tmp_path / "moved"))
+    run = Run(pretrain_with, config, tmp_path / "moved")
     checkpoints = tmp_path / "moved" / "checkpoints"
-    while process.poll() is None and not list(checkpoints.glob("step-*8")):
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    run.wait_for(lambda: list(checkpoints.glob("step-*8")))
+    run.kill()
     (tmp_path / "moved" / "report.json").unlink(missing_ok=True)
     for late in sorted(checkpoints.glob("step-*"))[1:]:
         (late / "state.json").unlink()
@@ -117,8 +113,7 @@ def test_what_the_first_process_alone_finds_wrong_ends_the_others_with_a_message
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("not a run", encoding="utf8")
     arguments = [str(tmp_path / "mlm.cfg"), "--output", str(tmp_path / "run"), "--quiet"]
-    command = [sys.executable, "-m", "spacy_reprtune.pretraining", *arguments]
-    codes, errors = together(command)
+    codes, errors = together(module_with, *arguments)
     assert codes == [1, 1]
     assert "holds something else" in errors[0]
     assert "the other processes can't be reached" in errors[1]

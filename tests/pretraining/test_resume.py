@@ -2,12 +2,11 @@
 
 import json
 import logging
-import signal
 import time
 from pathlib import Path
 
 import pytest
-from runs import assert_same, run_command, start, weights
+from runs import Run, assert_same, pretrain_with, weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
@@ -17,27 +16,19 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config)
     config = run_config(training={"max_steps": 40, "eval_every": 3, "keep": "last"})
     config["encoder"]["dropout"] = 0.1
     # In a process like the killed ones: another number of threads rounds sums differently.
-    process = start(run_command(config, tmp_path / "whole"))
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    code, errors = Run(pretrain_with, config, tmp_path / "whole").finish()
+    assert code == 0, errors
+    checkpoints = tmp_path / "killed" / "checkpoints"
     kills = 0
     for seconds in (0.05, 0.4, 0.9):
-        process = start(run_command(config, tmp_path / "killed"))
-        checkpoints = tmp_path / "killed" / "checkpoints"
-        deadline = time.monotonic() + 120
+        run = Run(pretrain_with, config, tmp_path / "killed")
         seen = sorted(checkpoints.glob("step-*"))
-        while process.poll() is None and sorted(checkpoints.glob("step-*")) == seen:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        run.wait_for(lambda seen=seen: sorted(checkpoints.glob("step-*")) != seen)
         time.sleep(seconds)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
+        kills += run.kill()
     assert kills
-    process = start(run_command(config, tmp_path / "killed"))
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    code, errors = Run(pretrain_with, config, tmp_path / "killed").finish()
+    assert code == 0, errors
     assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
     assert not list((tmp_path / "killed").rglob(".*"))
     rows = [json.loads(r) for r in (tmp_path / "killed" / "log.jsonl").open(encoding="utf8")]

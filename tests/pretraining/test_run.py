@@ -8,7 +8,7 @@ import pytest
 import spacy
 import torch
 from conftest import save_encoder, wordpiece_tokenizer
-from runs import WORKER, weights
+from runs import weights
 
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
@@ -260,9 +260,16 @@ def test_a_gradient_that_is_not_finite_touches_no_weight(tmp_path, settings):
 
 
 def test_pretraining_needs_no_spacy(tmp_path, run_config):
-    config = json.dumps(run_config(training={"max_steps": 1, "head_steps": 1}))
-    block = "import sys; sys.modules.update(dict.fromkeys(['spacy', 'thinc']))\n"
-    command = [sys.executable, "-c", block + WORKER, config, str(tmp_path / "run")]
+    config = run_config(training={"max_steps": 1, "head_steps": 1})
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(["spacy", "thinc"]))
+from pathlib import Path
+from spacy_reprtune.pretraining.run import pretrain
+from spacy_reprtune.pretraining.settings import settings_from
+pretrain(settings_from({config!r}), Path({str(tmp_path / "run")!r}))
+"""
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "encoder" / "config.json").is_file()
