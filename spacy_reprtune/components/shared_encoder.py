@@ -24,6 +24,9 @@ def SharedEncoder_v1(encoder: DocsToTokenVectors) -> DocsToTokenVectors:
     their `encoder`. They get a vector for each token, the mean of its pieces; so whatever the
     listener pools with, it pools one row.
 
+    In training, all components have the same say in what the encoder learns, however large their
+    losses are; a listener's `grad_factor` weighs them against each other.
+
     Windows, batches, precision, freezing and the cache are those of the encoder. The `transformer`
     component that gets this model is a `SharedTransformer`.
 

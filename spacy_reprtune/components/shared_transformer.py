@@ -19,6 +19,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
+from .balance import GradientBalance, gradient_norm
 from .encoder_pipe import LISTENING_CHARS, LOOK_AHEAD, EncoderPipe, blocks, log_cache
 
 logger = logging.getLogger("spacy")
@@ -41,7 +42,7 @@ class TokenVectors(list):
 class Pass:
     """One batch on its way: out to the listeners, and their gradients back.
 
-    A component that has nothing to learn from a batch never answers. So gradients are added up
+    A component that has nothing to learn from a batch never answers. So gradients are collected
     here, whoever they come from, and the component decides when to go on with them.
     """
 
@@ -60,12 +61,13 @@ class Pass:
         self.vectors = vectors
         self.backprop = backprop
         self.losses = losses
-        self.gradients: Optional[List[Floats2d]] = None
+        self.gradients: Dict[str, List[Floats2d]] = {}
         self.n_answers = 0
 
-    def answer(self, scale: float, gradients: Sequence[TransformerData]) -> None:
-        """Add the gradient of a listener.
+    def answer(self, name: str, scale: float, gradients: Sequence[TransformerData]) -> None:
+        """Take the gradient of a listener.
 
+        name (str): The component that it belongs to.
         scale (float): What to multiply it with.
         gradients (Sequence[TransformerData]): A matrix for each doc that has tokens.
         """
@@ -80,11 +82,9 @@ class Pass:
             scale * next(rows).model_output.last_hidden_state[0] if len(vectors) else vectors
             for vectors in self.vectors
         ]
-        if self.gradients is None:
-            self.gradients = found
-        else:
-            for total, new in zip(self.gradients, found, strict=True):
-                total += new
+        if name in self.gradients:
+            found = [a + b for a, b in zip(self.gradients[name], found, strict=True)]
+        self.gradients[name] = found
 
 
 class SharedTransformer(Transformer):
@@ -92,8 +92,8 @@ class SharedTransformer(Transformer):
 
     Gradients reach the encoder whichever of the listening components learn from a batch; the stock
     component waits for the last one, and drops what the others gave if that one has nothing to
-    learn. Components that sum their loss over a batch count as if they took the mean, as this
-    package's do, so that no head drowns another. `nlp.update(…, sgd=optimizer)` updates the
+    learn. All components have the same say, times their `grad_factor`: see `GradientBalance`.
+    `nlp.update(…, sgd=optimizer)` updates the
     encoder with the batch in hand. Errors go to the error handler. The encoder is saved as a
     directory that Hugging Face libraries read.
     """
@@ -175,7 +175,7 @@ class SharedTransformer(Transformer):
         for name, listeners in self.listener_map.items():
             scale = _scale(self._components.get(name), len(docs), n_tokens)
             for listener in listeners:
-                answer = functools.partial(self._answer, scale)
+                answer = functools.partial(self._answer, name, scale)
                 answer.needs_no_answer = True  # type: ignore[attr-defined]
                 listener.receive(batch_id, data, answer)
         if sgd is not None:
@@ -235,6 +235,7 @@ class SharedTransformer(Transformer):
         nlp (Optional[Language]): The pipeline.
         """
         self._forget()
+        self._balance = GradientBalance()
         super().initialize(get_examples, nlp=nlp)
         if logger.isEnabledFor(logging.INFO):
             logger.info("What trains in '%s':\n%s", self.name, self._shim.overview())
@@ -286,11 +287,11 @@ class SharedTransformer(Transformer):
         self._catch_up()
         return super().to_bytes(exclude=exclude)
 
-    def _answer(self, scale: float, gradients: Sequence[TransformerData]) -> None:
+    def _answer(self, name: str, scale: float, gradients: Sequence[TransformerData]) -> None:
         """What a listener calls with its gradient."""
         if self._pass is None:
             return
-        self._pass.answer(scale, gradients)
+        self._pass.answer(name, scale, gradients)
         if self._pass.n_answers == len(self.listeners):
             self._finish_pass()
 
@@ -298,14 +299,30 @@ class SharedTransformer(Transformer):
         """Send back what the listeners gave, and update the encoder if that is due."""
         current, due = self._pass, self._due
         self._forget()
-        if current is None or current.gradients is None:
+        if current is None or not current.gradients:
             return
-        squares = sum(float((rows**2).sum()) for rows in current.gradients)
+        gradients = self._balanced(current)
+        squares = sum(float((rows**2).sum()) for rows in gradients)
         current.losses[self.name] = current.losses.get(self.name, 0.0) + squares
-        current.backprop(current.gradients)
+        current.backprop(gradients)
         self._waiting = True
         if due is not None:
             self._step(due)
+
+    def _balanced(self, current: Pass) -> List[Floats2d]:
+        """RETURNS (List[Floats2d]): The sum of all gradients, each with its weight."""
+        given = current.gradients
+        # Without the user's own factor, which thereby stays in what is weighted.
+        norms = {
+            name: gradient_norm(current.vectors, gradients) / _grad_factor(self._components[name])
+            for name, gradients in given.items()
+        }
+        weights = self._balance.weights(norms)
+        total = [numpy.zeros_like(vectors) for vectors in current.vectors]
+        for name, gradients in given.items():
+            for rows, new in zip(total, gradients, strict=True):
+                rows += weights[name] * new
+        return total
 
     def _catch_up(self) -> None:
         """Before anyone looks: make an update that still waits for further listeners."""
@@ -343,9 +360,17 @@ def adopt_shared_encoders() -> None:
         stock(self, vocab, model, *args, **kwargs)
         if type(self) is Transformer and model.name == NAME:
             self.__class__ = SharedTransformer
+            self._balance = GradientBalance()
 
     __init__.adopts_shared_encoders = True  # type: ignore[attr-defined]
     Transformer.__init__ = __init__  # type: ignore[method-assign]
+
+
+def _grad_factor(component: Any) -> float:
+    """RETURNS (float): The size of what a component's gradient has been multiplied with."""
+    nodes = component.model.walk()
+    factors = [abs(n.attrs["grad_factor"]) for n in nodes if "grad_factor" in n.attrs]
+    return max(factors, default=1.0)
 
 
 def _scale(component: Any, n_docs: int, n_tokens: int) -> float:

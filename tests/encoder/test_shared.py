@@ -13,6 +13,8 @@ from spacy.training import Example
 from spacy_transformers import Transformer
 from thinc.api import Adam, Softmax
 
+from spacy_reprtune.components import shared_transformer
+from spacy_reprtune.components.balance import GradientBalance, gradient_norm
 from spacy_reprtune.components.shared_transformer import SharedTransformer
 from spacy_reprtune.packaging.smoke import smoke_test
 from spacy_reprtune.packaging.wheels import package_pipeline
@@ -238,14 +240,30 @@ def test_a_batch_for_one_head_teaches_the_encoder_as_if_it_were_alone(order, kin
     torch.testing.assert_close(gradient(together), expected)
 
 
-def test_gradients_of_several_heads_add_up(shared):
-    nlp = shared("textcat", "tagger", "ner")
+def test_every_head_has_the_same_say(shared, monkeypatch):
+    kinds = ["textcat", "tagger", "ner"]
+    nlp, norms = shared(*kinds), []
+
+    def noted(vectors, gradients):
+        norms.append(gradient_norm(vectors, gradients))
+        return norms[-1]
+
+    monkeypatch.setattr(shared_transformer, "gradient_norm", noted)
     parts = []
-    for kind in ("textcat", "tagger", "ner"):
+    for kind in kinds:
+        # A head that is alone is left as it is.
+        nlp.get_pipe("transformer")._balance = GradientBalance()
         nlp.update(annotate(nlp, REVIEWS, [kind]), sgd=False)
         parts.append(gradient(nlp))
-    nlp.update(annotate(nlp, REVIEWS, ["textcat", "tagger", "ner"]), sgd=False)
-    torch.testing.assert_close(gradient(nlp), sum(parts), atol=1e-6, rtol=1e-4)
+    nlp.get_pipe("transformer")._balance = GradientBalance()
+    nlp.update(annotate(nlp, REVIEWS, kinds), sgd=False)
+    total, parts = gradient(nlp), torch.stack(parts).T
+    shares = torch.linalg.lstsq(parts, total[:, None]).solution[:, 0]
+    torch.testing.assert_close(parts @ shares, total, atol=1e-6, rtol=1e-4)
+    assert norms[3:] == pytest.approx(norms[:3], rel=1e-4) and max(norms) > 2 * min(norms)
+    said = shares * torch.tensor(norms[3:])
+    torch.testing.assert_close(said, said.mean().expand(3), atol=0, rtol=1e-3)
+    assert float(shares.prod()) == pytest.approx(1.0, rel=1e-3)
 
 
 def test_examples_of_different_kinds_in_one_batch(shared):
@@ -278,6 +296,26 @@ def test_grad_factor_weighs_a_head(shared):
             node.attrs["grad_factor"] = 0.25
     nlp.update(examples, sgd=False)
     torch.testing.assert_close(gradient(nlp), full / 4)
+
+
+def test_grad_factor_weighs_heads_against_each_other(shared):
+    nlp = shared("textcat", "tagger")
+    transformer = nlp.get_pipe("transformer")
+
+    def share(kind, factor):
+        """Of a head in what moves the encoder, beside another that is not seen."""
+        transformer._balance = GradientBalance()
+        for node in nlp.get_pipe(kind).model.walk():
+            if node.name == "trfs2arrays":
+                node.attrs["grad_factor"] = factor
+        nlp.update(annotate(nlp, REVIEWS, ["textcat", "tagger"]), sgd=False)
+        gradient(nlp)
+        nlp.update(annotate(nlp, REVIEWS, [kind]), sgd=False)
+        return gradient(nlp)
+
+    full = share("tagger", 1.0)
+    torch.testing.assert_close(share("tagger", 0.25), full / 4, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(share("tagger", -2.0), -2 * full, atol=1e-6, rtol=1e-4)
 
 
 def test_a_batch_that_teaches_nobody_changes_nothing(shared):
