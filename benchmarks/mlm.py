@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 CHUNK_STEPS, QUICK_CHUNK_STEPS = 20, 2
 LOSS_STEPS, QUICK_LOSS_STEPS = 400, 5
+LOSS_SEEDS = 3
 WARM_UP_STEPS, QUICK_WARM_UP_STEPS = 2, 1
 KILLS, QUICK_KILLS = 10, 2
 # Of the encoder whose gain on tasks is measured.
@@ -54,12 +55,13 @@ def main(argv: Optional[List[str]] = None) -> None:
     )
     parser.add_argument("--work", type=Path, help="directory for what is made on the way, to keep")
     parser.add_argument("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
+    parser.add_argument("--loss-steps", type=int, default=LOSS_STEPS, help="of the compared losses")
     common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
     if args.quick:
         args.seeds, args.repeats = 1, min(args.repeats, 2)
-        args.chunk_steps = QUICK_CHUNK_STEPS
+        args.chunk_steps, args.loss_steps = QUICK_CHUNK_STEPS, QUICK_LOSS_STEPS
     wanted = args.only or (choices[:3] if args.quick else choices)
     common.fix_threads(args.threads, cores="speed" in wanted)
     figures: Dict[str, Any] = {"precision": headline_precision()}
@@ -158,9 +160,9 @@ class Bench:
 
         from spacy_reprtune.pretraining.steps import start_head
 
-        best, steps = headline_precision(), QUICK_LOSS_STEPS if self.args.quick else LOSS_STEPS
+        best, steps = headline_precision(), self.args.loss_steps
         part = self.text.chunk(0, steps)
-        figures: Dict[str, Any] = {"loss_pieces": self.text.count(part)}
+        figures: Dict[str, Any] = {"loss_steps": steps, "loss_pieces": self.text.count(part)}
         peers = {"_hf": None} if self.args.quick else {"_hf": None, "_hf_no_dropout": 0.0}
 
         def train_ours(seed: int) -> Dict[str, Any]:
@@ -186,14 +188,12 @@ class Bench:
             return {"after": self.text.heldout(ours.lm), "seconds": seconds}
 
         losses: Dict[str, List[float]] = {suffix: [] for suffix in ("", *peers)}
-        for seed in range(1 if self.args.quick else min(3, self.args.seeds)):
-            rows = {"": self.results.once(lambda s=seed: train_ours(s), part="loss", seed=seed)}
+        for seed in range(1 if self.args.quick else min(LOSS_SEEDS, self.args.seeds)):
+            key = {"part": "loss", "seed": seed, "steps": steps}
+            rows = {"": self.results.once(lambda s=seed: train_ours(s), **key)}
             for suffix, dropout in peers.items():
                 rows[suffix] = self.results.once(
-                    lambda s=seed, d=dropout: train_peer(s, d),
-                    part="loss",
-                    seed=seed,
-                    system=suffix,
+                    lambda s=seed, d=dropout: train_peer(s, d), **key, system=suffix
                 )
             for suffix, row in rows.items():
                 losses[suffix].append(row["after"])
