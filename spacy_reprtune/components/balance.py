@@ -1,13 +1,16 @@
 """How much each of several heads moves the encoder that they share."""
 
 import math
-from typing import Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import numpy
 from thinc.types import Floats2d
 
 # Of the mean of squared norms: some hundred steps count.
 DECAY = 0.99
+# A head whose gradient is smaller than the largest by more than this has learned what it can: what
+# is left is noise, and may fade.
+LIMIT = 100.0
 
 
 class GradientBalance:
@@ -15,7 +18,8 @@ class GradientBalance:
 
     What heads send back differs by factors of ten, with their losses and their labels. Adam divides
     by the size of the sum: the smaller gradient is lost in the noise of the larger, and its head
-    hardly moves the encoder. With these weights each head has as much to say.
+    hardly moves the encoder. With these weights each head has as much to say in a batch that it
+    learns from.
 
     As in GradNorm (Chen et al. 2018, section 3) sizes are compared at the last shared layer, here
     an identity behind the encoder. Weights follow from them instead of being learned.
@@ -23,30 +27,33 @@ class GradientBalance:
 
     def __init__(self) -> None:
         """Begin without any gradient."""
-        self._squares: Dict[str, float] = {}
-        self._steps: Dict[str, int] = {}
+        # Of each head by name: the head, its mean of squared norms, and of how many.
+        self._known: Dict[str, Tuple[Any, float, int]] = {}
 
-    def weights(self, norms: Mapping[str, float]) -> Dict[str, float]:
+    def weights(self, norms: Mapping[str, float], heads: Mapping[str, Any]) -> Dict[str, float]:
         """Take the gradients of a batch into account.
 
         norms (Mapping[str, float]): The norm of each head's gradient, of the heads that have one.
-        RETURNS (Dict[str, float]): The weights of these heads. Their geometric mean over all heads
-            is 1, as is the weight of a head that is alone.
+        heads (Mapping[str, Any]): All heads there are now. What is known of others is forgotten.
+        RETURNS (Dict[str, float]): The weights of the heads in `norms`. Whose gradient is the
+            largest, as a rule, has 1; nobody has more than `LIMIT`.
         """
+        self._known = {
+            name: known for name, known in self._known.items() if heads.get(name) is known[0]
+        }
         for name, norm in norms.items():
             # What is nothing, or no number, tells nothing about the next batch.
-            if not 0.0 < norm < math.inf:
-                continue
-            old = self._squares.get(name, 0.0)
-            self._squares[name] = DECAY * old + (1.0 - DECAY) * norm**2
-            self._steps[name] = self._steps.get(name, 0) + 1
+            if 0.0 < norm < math.inf:
+                _, square, steps = self._known.get(name, (None, 0.0, 0))
+                square = DECAY * square + (1.0 - DECAY) * norm**2
+                self._known[name] = heads[name], square, steps + 1
         usual = {
             # As Adam corrects for the zeros that its means begin with.
-            name: math.log(square / (1.0 - DECAY ** self._steps[name])) / 2.0
-            for name, square in self._squares.items()
+            name: math.sqrt(square / (1.0 - DECAY**steps))
+            for name, (_, square, steps) in self._known.items()
         }
-        centre = sum(usual.values()) / max(len(usual), 1)
-        return {name: math.exp(centre - usual.get(name, centre)) for name in norms}
+        largest = max(usual.values(), default=1.0)
+        return {name: min(largest / usual.get(name, largest), LIMIT) for name in norms}
 
 
 def gradient_norm(vectors: Sequence[Floats2d], gradients: Sequence[Floats2d]) -> float:

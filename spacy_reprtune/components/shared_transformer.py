@@ -103,6 +103,7 @@ class SharedTransformer(Transformer):
     _due: Optional[Optimizer] = None
     # Whether there is a gradient that waits for its update.
     _waiting = False
+    _balance: Optional[GradientBalance] = None
     # The components that listen, by name.
     _components: Dict[str, Any] = SimpleFrozenDict()
 
@@ -235,7 +236,7 @@ class SharedTransformer(Transformer):
         nlp (Optional[Language]): The pipeline.
         """
         self._forget()
-        self._balance = GradientBalance()
+        self._balance = None
         super().initialize(get_examples, nlp=nlp)
         if logger.isEnabledFor(logging.INFO):
             logger.info("What trains in '%s':\n%s", self.name, self._shim.overview())
@@ -312,17 +313,32 @@ class SharedTransformer(Transformer):
     def _balanced(self, current: Pass) -> List[Floats2d]:
         """RETURNS (List[Floats2d]): The sum of all gradients, each with its weight."""
         given = current.gradients
-        # Without the user's own factor, which thereby stays in what is weighted.
-        norms = {
-            name: gradient_norm(current.vectors, gradients) / _grad_factor(self._components[name])
-            for name, gradients in given.items()
-        }
-        weights = self._balance.weights(norms)
+        heads = {name: self._components[name] for name in self.listener_map}
+        weights = dict.fromkeys(given, 1.0)
+        if len(heads) > 1 and any(p.requires_grad for p in self._shim.module.parameters()):
+            # Without the user's own factor, which thereby stays in what is weighted.
+            norms = {
+                name: gradient_norm(current.vectors, gradients) / self._grad_factor(name)
+                for name, gradients in given.items()
+            }
+            self._balance = self._balance or GradientBalance()
+            weights = self._balance.weights(norms, heads)
         total = [numpy.zeros_like(vectors) for vectors in current.vectors]
         for name, gradients in given.items():
             for rows, new in zip(total, gradients, strict=True):
                 rows += weights[name] * new
         return total
+
+    def _grad_factor(self, name: str) -> float:
+        """RETURNS (float): How large that is by which a component multiplies its gradient."""
+        listeners = self.listener_map[name]
+        pairs = [node.layers for node in self._components[name].model.walk()]
+        factors = [
+            abs(pair[1].attrs["grad_factor"])
+            for pair in pairs
+            if [layer.name for layer in pair[1:]] == ["trfs2arrays"] and pair[0] in listeners
+        ]
+        return max(factors, default=1.0) or 1.0
 
     def _catch_up(self) -> None:
         """Before anyone looks: make an update that still waits for further listeners."""
@@ -360,17 +376,9 @@ def adopt_shared_encoders() -> None:
         stock(self, vocab, model, *args, **kwargs)
         if type(self) is Transformer and model.name == NAME:
             self.__class__ = SharedTransformer
-            self._balance = GradientBalance()
 
     __init__.adopts_shared_encoders = True  # type: ignore[attr-defined]
     Transformer.__init__ = __init__  # type: ignore[method-assign]
-
-
-def _grad_factor(component: Any) -> float:
-    """RETURNS (float): The size of what a component's gradient has been multiplied with."""
-    nodes = component.model.walk()
-    factors = [abs(n.attrs["grad_factor"]) for n in nodes if "grad_factor" in n.attrs]
-    return max(factors, default=1.0)
 
 
 def _scale(component: Any, n_docs: int, n_tokens: int) -> float:
