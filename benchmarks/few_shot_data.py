@@ -3,7 +3,7 @@
 import argparse
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Dict, List
 
@@ -39,6 +39,16 @@ class FewShot:
         chosen = [i for _, g in sorted(groups.items()) for i in rng.sample(g, self.per_class)]
         rng.shuffle(chosen)
         return self.train.take(chosen)
+
+    def shortened(self, words: int) -> "FewShot":
+        """RETURNS (FewShot): The same with the first words of each text, named after them."""
+
+        def cut(texts: Texts) -> Texts:
+            return Texts([" ".join(t.split()[:words]) for t in texts.texts], texts.labels)
+
+        return replace(
+            self, name=f"{self.name}_{words}_words", train=cut(self.train), test=cut(self.test)
+        )
 
 
 def rotten_tomatoes_few(args: argparse.Namespace, per_class: int, test: int) -> FewShot:

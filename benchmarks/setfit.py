@@ -47,6 +47,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     # "steps" is how the default number of steps was found; it compares with nobody.
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="what to do")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets")
+    # The library pads to the longest of a batch: on long texts its trainings take hours on a CPU.
+    parser.add_argument("--words", type=int, help="texts of every system: their first words alone")
     parser.add_argument(
         "--cap-minutes",
         type=float,
@@ -92,10 +94,13 @@ def load_sets(args: argparse.Namespace) -> List[FewShot]:
     made = {"rotten_tomatoes": rotten_tomatoes_few(args, few, test)}
     if set(args.sets) - set(made):
         made.update(docstring_sets())
-    for name in args.sets:
-        train, test_set = made[name].train, made[name].test
-        log(f"{name}: {len(set(train.labels))} labels, {len(train)} and {len(test_set)} texts")
-    return [made[name] for name in args.sets]
+    sets = [made[name] for name in args.sets]
+    if args.words:
+        sets = [data.shortened(args.words) for data in sets]
+    for data in sets:
+        n_labels = len(set(data.train.labels))
+        log(f"{data.name}: {n_labels} labels, {len(data.train)} and {len(data.test)} texts")
+    return sets
 
 
 def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
