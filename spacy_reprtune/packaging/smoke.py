@@ -61,12 +61,16 @@ def smoke_test(
         the same default.
     RETURNS (Dict[str, Any]): "pipeline", "version", "weights", "texts", "equal_predictions" (a
         share) and "largest_difference".
-    RAISES (OSError, ValueError): `model_dir` has no pipeline that loads here.
+    RAISES (ValueError): The trained pipeline does not load or predict here.
     RAISES (RuntimeError): Installing, loading or predicting failed, or the predictions differ.
     """
     import spacy
 
-    trained = predictions(spacy.load(model_dir), texts)
+    try:
+        trained = predictions(spacy.load(model_dir), texts)
+    # Whatever a pipeline's components raise.
+    except Exception as error:
+        raise ValueError(f"The trained pipeline in {model_dir} fails here: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         python = _environment(Path(folder) / "env")
         # This environment's pip: unpacking another into the fresh one takes seconds.

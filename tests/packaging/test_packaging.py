@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import spacy_reprtune
 import spacy_reprtune.cli  # adds its commands to spaCy's
 from spacy_reprtune.data.corpus import read_texts
+from spacy_reprtune.packaging import smoke
 from spacy_reprtune.packaging.compare import predictions
-from spacy_reprtune.packaging.smoke import judge
 from spacy_reprtune.packaging.wheels import package_pipeline
 from spacy_reprtune.reporting.table import markdown_table, read_scores
 
@@ -55,15 +55,26 @@ def test_a_packaged_pipeline_works_in_a_fresh_environment(trained, textcat, tmp_
     assert (result["weights"], result["equal_predictions"]) == ("fp32", 1.0)
 
 
-def test_another_model_than_the_one_that_was_packaged_is_found_out(textcat):
+def test_another_model_than_the_one_that_was_packaged_is_found_out(
+    trained, textcat, tmp_path, monkeypatch
+):
     texts = ["a great film"]
-    packaged = {"pipeline": "tiny", "version": "1.0.0", "weights": ["fp32"]}
-    packaged["docs"] = predictions(textcat, texts)
-    assert judge(packaged, predictions(textcat, texts), texts)["largest_difference"] == 0.0
+
+    def installed(command, cwd, stdin=""):
+        """As if the wheel had the pipeline as it is now."""
+        packaged = {"pipeline": "tiny", "version": "1.0.0", "weights": ["fp32"]}
+        return json.dumps(
+            {**packaged, "file": str(cwd), "docs": predictions(textcat, texts) if stdin else []}
+        )
+
+    monkeypatch.setattr(smoke, "_environment", lambda path: "python")
+    monkeypatch.setattr(smoke, "_run", installed)
+    wheels = [tmp_path / "en_tiny-1.0.0-py3-none-any.whl"]
+    assert smoke.smoke_test(wheels, trained, texts)["largest_difference"] < 1e-6
     for _ in range(10):
         textcat.update(textcat.examples, sgd=textcat.optimizer, losses={})
     with pytest.raises(RuntimeError, match="annotates 'a great film' differently"):
-        judge(packaged, predictions(textcat, texts), texts)
+        smoke.smoke_test(wheels, trained, texts)
 
 
 def test_no_trained_pipeline_is_explained(tmp_path):
@@ -75,7 +86,7 @@ def test_no_trained_pipeline_is_explained(tmp_path):
         "smoke", tmp_path, tmp_path / "none", tmp_path / "t.spacy", "--name", "en_x-1", "--output",
         tmp_path / "o.json",
     )  # fmt: skip
-    assert done.exit_code == 1 and "Can't load the trained pipeline" in done.output
+    assert done.exit_code == 1 and "Can't run the trained pipeline" in done.output
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import runpy
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 # Importing takes longer than any run here: one server imports, and each run is a fork of it.
-_FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+_FORKS = sys.platform == "linux"
 _CONTEXT = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
 if _FORKS:
     _CONTEXT.set_forkserver_preload(
@@ -28,34 +29,42 @@ class Run:
     """
 
     def __init__(self, target, *arguments, **environment):
-        handle, self._errors = tempfile.mkstemp()
+        handle, errors = tempfile.mkstemp()
         os.close(handle)
+        self._errors = Path(errors)
+        # Whoever waits for nothing any more must not keep the tests from ending.
         self.process = _CONTEXT.Process(
-            target=_call, args=(self._errors, environment, target, *arguments)
+            target=_call, args=(errors, environment, target, *arguments), daemon=True
         )
         self.process.start()
 
     def finish(self, seconds=300):
-        """Wait for the end; RETURNS (Tuple[int, str]): The exit code and what stderr got."""
+        """Wait for the end.
+
+        RETURNS (Tuple[int, str]): The exit code and what stderr got.
+        """
         self.process.join(seconds)
-        assert self.process.exitcode is not None, "The run did not end in time."
-        with open(self._errors, encoding="utf8") as file:
-            errors = file.read()
-        os.unlink(self._errors)
+        late = self.kill()
+        errors = self._errors.read_text(encoding="utf8")
+        self._errors.unlink()
+        assert not late, f"The run did not end in time. It said: {errors}"
         return self.process.exitcode, errors
 
     def kill(self):
-        """Kill it, at once. RETURNS (bool): Whether it was still running."""
+        """Kill it, at once.
+
+        RETURNS (bool): Whether it was still running.
+        """
+        running = self.process.is_alive()
         self.process.kill()
         self.process.join()
-        os.unlink(self._errors)
-        return self.process.exitcode != 0
+        return running
 
     def wait_for(self, condition, seconds=120):
         """Wait until something is so or the run has ended."""
         deadline = time.monotonic() + seconds
         while self.process.is_alive() and not condition():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, self.finish(0)
             time.sleep(0.01)
 
 

@@ -21,7 +21,8 @@ def together(target, *arguments, world=2):
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
-    ended = [run.finish() for run in [Run(target, *arguments, **rank) for rank in ranks]]
+    runs = [Run(target, *arguments, **rank) for rank in ranks]
+    ended = [run.finish() for run in runs]
     return [code for code, _ in ended], [errors for _, errors in ended]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import time
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(tmp_path, run_config)
         run.wait_for(lambda seen=seen: sorted(checkpoints.glob("step-*")) != seen)
         time.sleep(seconds)
         kills += run.kill()
+        code, errors = run.finish()
+        assert code in (0, -signal.SIGKILL), errors
     assert kills
     code, errors = Run(pretrain_with, config, tmp_path / "killed").finish()
     assert code == 0, errors
