@@ -68,6 +68,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     add("--entities", choices=sorted(ENTITY_HEADS), default="ner", help="the entity recogniser")
     add("--precision", default=headline_precision(), help="of the encoder")
     add("--docs", type=int, default=None, help="of each kind; 2000, quick 120")
+    add("--epochs", type=int, default=EPOCHS, help="of each training")
+    add("--learn-rate", type=float, default=LEARN_RATE, help="of each training")
     common.add_results(parser)
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores="annotation" in args.parts)
@@ -128,7 +130,8 @@ def training(args: argparse.Namespace) -> Dict[str, Any]:
             "training": name,
             "seed": seed,
             "docs": n_train,
-            "epochs": EPOCHS,
+            "epochs": args.epochs,
+            "learn_rate": args.learn_rate,
             "entities": args.entities if "ents" in heads else None,
             "precision": args.precision,
             "quick": args.quick,
@@ -144,7 +147,8 @@ def training(args: argparse.Namespace) -> Dict[str, Any]:
     for result in Finished(args.results).run(run):
         for name, value in result.items():
             scores.setdefault(name, []).append(value)
-    figures: Dict[str, Any] = {"docs_of_each_kind": n_train, "epochs": EPOCHS}
+    figures: Dict[str, Any] = {"docs_of_each_kind": n_train, "epochs": args.epochs}
+    figures["learn_rate"] = args.learn_rate
     for name, values in scores.items():
         figures.update(mean_std(name, values))
     return figures
@@ -163,7 +167,7 @@ def _train_and_score(args: argparse.Namespace, n_train: int, name: str, seed: in
         train += pipelines.make_examples(nlp, cats["train"].take(picked))
     if "ents" in heads:
         train += entity_examples(nlp, ents["train"][:n_train])
-    _train(nlp, train, seed)
+    _train(nlp, train, seed, args)
     scores: Result = {}
     if "cats" in heads:
         test = cats["test"].take(common.order(len(cats["test"]), 0)[:n_test])
@@ -216,20 +220,20 @@ def _initial_examples(args: argparse.Namespace):
     return make
 
 
-def _train(nlp: "Language", examples: List["Example"], seed: int) -> None:
+def _train(nlp: "Language", examples: List["Example"], seed: int, args: argparse.Namespace) -> None:
     from thinc.api import Adam, warmup_linear
 
     nlp.initialize(lambda: examples)
-    n_steps = -(-len(examples) // pipelines.BATCH_SIZE) * EPOCHS
+    n_steps = -(-len(examples) // pipelines.BATCH_SIZE) * args.epochs
     optimizer = Adam(
-        warmup_linear(LEARN_RATE, n_steps // 10, n_steps),  # type: ignore[arg-type]
+        warmup_linear(args.learn_rate, n_steps // 10, n_steps),  # type: ignore[arg-type]
         L2=pipelines.WEIGHT_DECAY,
         grad_clip=pipelines.GRAD_CLIP,
         use_averages=False,
         L2_is_weight_decay=True,
     )
-    for epoch in range(EPOCHS):
-        batches = pipelines.batches_by_length(examples, seed * EPOCHS + epoch)
+    for epoch in range(args.epochs):
+        batches = pipelines.batches_by_length(examples, seed * args.epochs + epoch)
         losses = pipelines.train_steps(nlp, optimizer, batches)
         log(f"epoch {epoch + 1} of {nlp.pipe_names[1:]}: {losses}")
 
