@@ -93,9 +93,8 @@ class SharedTransformer(Transformer):
     Gradients reach the encoder whichever of the listening components learn from a batch; the stock
     component waits for the last one, and drops what the others gave if that one has nothing to
     learn. All components have the same say, times their `grad_factor`: see `GradientBalance`.
-    `nlp.update(…, sgd=optimizer)` updates the
-    encoder with the batch in hand. Errors go to the error handler. The encoder is saved as a
-    directory that Hugging Face libraries read.
+    `nlp.update(…, sgd=optimizer)` updates the encoder with the batch in hand. Errors go to the
+    error handler. The encoder is saved as a directory that Hugging Face libraries read.
     """
 
     _pass: Optional[Pass] = None
