@@ -6,7 +6,8 @@ for both, after the same number of pieces from the same random head, to which th
 frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gives the
 `Trainer` batches grouped by length, the fused AdamW and no dropout.
 
-The gain on a task is the score with the adapted encoder less the score without it, seed by seed.
+The gain on a task is the best score on dev with the adapted encoder less that without it, seed by
+seed: the same config, steps and order.
 
 With `--results FILE` a run that was stopped goes on where it was; with `--work DIR` as well, an
 encoder that has been adapted, or half so, is not adapted again.
@@ -14,36 +15,29 @@ encoder that has been adapted, or half so, is not adapted again.
 
 import argparse
 import contextlib
-import json
 import random
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from benchmarks import common
-from benchmarks.common import ENCODER, encoder_directory, headline_precision, log, mean_std, ratio
+from benchmarks.common import encoder_directory, headline_precision, log, mean_std, ratio
 from benchmarks.data import folder
 from benchmarks.finished import Finished
-from benchmarks.mlm_systems import LEARN_RATE, RATE, WARMUP, WEIGHT_DECAY, HFAdapter, Ours
+from benchmarks.mlm_gains import ADAPT_STEPS, QUICK_ADAPT_STEPS, QUICK_TASK_STEPS, TASK_STEPS, Gains
+from benchmarks.mlm_systems import LEARN_RATE, RATE, WARMUP, WEIGHT_DECAY, HFAdapter, Ours, pretrain
+from benchmarks.mlm_tasks import TASKS
 from benchmarks.mlm_text import Text
 
-if TYPE_CHECKING:
-    from benchmarks.mlm_tasks import Task
-
-ROOT = Path(__file__).resolve().parents[1]
 CHUNK_STEPS, QUICK_CHUNK_STEPS = 20, 2
 LOSS_STEPS, QUICK_LOSS_STEPS = 400, 5
 LOSS_SEEDS = 3
 WARM_UP_STEPS, QUICK_WARM_UP_STEPS = 2, 1
 KILLS, QUICK_KILLS = 10, 2
-# Of the encoder whose gain on tasks is measured.
-ADAPT_EPOCHS, QUICK_ADAPT_STEPS = 2, 4
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -56,12 +50,20 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument("--work", type=Path, help="directory for what is made on the way, to keep")
     parser.add_argument("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
     parser.add_argument("--loss-steps", type=int, default=LOSS_STEPS, help="of the compared losses")
+    parser.add_argument("--tasks", choices=TASKS, nargs="+", default=TASKS, help="whose gain")
+    parser.add_argument(
+        "--adapt-steps", type=int, default=ADAPT_STEPS, help="of the adapted encoder"
+    )
+    parser.add_argument("--adapt-rate", type=float, help="its learning rate, if not the config's")
+    parser.add_argument("--task-steps", type=int, default=TASK_STEPS, help="of a task's training")
+    parser.add_argument("--words", type=int, help="texts of topics: their first words alone")
     common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
     if args.quick:
         args.seeds, args.repeats = 1, min(args.repeats, 2)
         args.chunk_steps, args.loss_steps = QUICK_CHUNK_STEPS, QUICK_LOSS_STEPS
+        args.adapt_steps, args.task_steps = QUICK_ADAPT_STEPS, QUICK_TASK_STEPS
     wanted = args.only or (choices[:3] if args.quick else choices)
     common.fix_threads(args.threads, cores="speed" in wanted)
     figures: Dict[str, Any] = {"precision": headline_precision()}
@@ -80,7 +82,7 @@ def main(argv: Optional[List[str]] = None) -> None:
             "speed": bench.time_chunks,
             "loss": bench.compare_losses,
             "kills": lambda: results.once(bench.kill_and_resume, part="kills"),
-            "tasks": bench.measure_gains,
+            "tasks": lambda: Gains(args, work.resolve(), bench.text.path, results).measure(),
         }
         for name in choices:
             if name in wanted:
@@ -217,19 +219,18 @@ class Bench:
             # Of an earlier attempt that has no result.
             shutil.rmtree(self.work / name, ignore_errors=True)
         rng = random.Random(0)
-        command = [
-            *(sys.executable, "-m", "spacy_reprtune.pretraining", str(ROOT / "configs/mlm.cfg")),
-            *("--paths.text", str(self.text.path), "--quiet", "--training.keep", "last"),
+        arguments = [
+            *("--paths.text", str(self.text.path), "--training.keep", "last"),
             *("--training.max_steps", str(10 * kills), "--training.head_steps", "4"),
             *("--training.step_pieces", "512", "--training.batch_pieces", "512"),
             *("--training.eval_every", "4", "--corpus.eval_pieces", "512"),
             *("--corpus.cache_dir", str(self.work / "kill-cache"), "--encoder.dropout", "0.1"),
         ]
-        run(command, self.work / "whole").wait()
+        pretrain(arguments, self.work / "whole").wait()
         done = 0
         killed = self.work / "killed" / "checkpoints"
         while done < kills:
-            process = run(command, self.work / "killed")
+            process = pretrain(arguments, self.work / "killed")
             seen = max(killed.glob("step-*"), default=None)
             while process.poll() is None and max(killed.glob("step-*"), default=None) == seen:
                 time.sleep(0.01)
@@ -239,70 +240,13 @@ class Bench:
             process.send_signal(signal.SIGKILL)
             process.wait()
             done += 1
-        run(command, self.work / "killed").wait()
+        pretrain(arguments, self.work / "killed").wait()
         names = ("whole", "killed")
         weights = [self.work / name / "encoder" / "model.safetensors" for name in names]
         same = all(path.is_file() for path in weights)
         same = same and weights[0].read_bytes() == weights[1].read_bytes()
         log(f"killed {done} times, weights {'equal' if same else 'DIFFER'}")
         return {"kills": done, "killed_run_has_the_same_weights": same}
-
-    def measure_gains(self) -> Dict[str, Any]:
-        """Adapt the encoder to the text of each task, and train the task with it and without it.
-
-        RETURNS (Dict[str, Any]): The gain on each task, with its spread.
-        """
-        from benchmarks.mlm_tasks import available_tasks
-
-        figures: Dict[str, Any] = {}
-        tasks = available_tasks(self.args, self.work, self.text.path)
-        for task in tasks:
-            adapted = self.work / f"adapted-{task.name}"
-            found = self.results.once(lambda t=task: self.adapt(t), part="adapt", task=task.name)
-            for key in ("before", "after"):
-                figures[f"{task.name}_heldout_loss_{key}"] = found[key]
-            gains, scores = [], []
-            for seed in range(self.args.seeds):
-                pair = []
-                for encoder in ("as it came", "adapted"):
-                    key = {"part": "tasks", "task": task.name, "encoder": encoder, "seed": seed}
-                    name = ENCODER
-                    if encoder == "adapted" and not self.results.has(**key):
-                        # Done already, unless only its results were kept.
-                        self.adapt(task)
-                        name = str(adapted / "encoder")
-                    row = self.results.once(
-                        lambda t=task, n=name, s=seed: {"score": t.score(n, s)}, **key
-                    )
-                    pair.append(row["score"])
-                scores.append([round(score, 4) for score in pair])
-                gains.append(pair[1] - pair[0])
-                log(f"{task.name} seed {seed}: {pair[0]:.4f} without, {pair[1]:.4f} with")
-            figures[f"{task.name}_gain"] = round(statistics.fmean(gains), 4)
-            figures[f"{task.name}_gain_spread"] = [round(min(gains), 4), round(max(gains), 4)]
-            figures[f"{task.name}_scores"] = scores
-        return figures
-
-    def adapt(self, task: "Task") -> Dict[str, float]:
-        """Adapt the encoder to the text of a task, or go on with that.
-
-        task (Task): The task.
-        RETURNS (Dict[str, float]): Held-out loss before and after.
-        """
-        output = self.work / f"adapted-{task.name}"
-        arguments = [
-            *(sys.executable, "-m", "spacy_reprtune.pretraining"),
-            *(str(ROOT / "configs/mlm.cfg"), "--quiet", "--corpus.train", task.text),
-            *("--corpus.exclude", json.dumps(task.exclude)),
-            *("--training.max_epochs", str(ADAPT_EPOCHS)),
-        ]
-        if self.args.quick:
-            arguments += ["--training.max_steps", str(QUICK_ADAPT_STEPS)]
-            arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
-        if run(arguments, output).wait():
-            common.fail(f"pretraining for {task.name} failed")
-        report = json.loads((output / "report.json").read_text(encoding="utf8"))
-        return {key: report[key]["heldout"] for key in ("before", "after")}
 
     def peer(self, precision: str, **settings: Any) -> HFAdapter:
         """RETURNS (HFAdapter): The `Trainer`, on the documents of a chunk."""
@@ -320,11 +264,6 @@ class Bench:
             ),
             self.text.tokenizer,
         )
-
-
-def run(command: List[str], output: Path) -> "subprocess.Popen[bytes]":
-    """RETURNS (Popen): A pretraining process."""
-    return subprocess.Popen([*command, "--output", str(output)], stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

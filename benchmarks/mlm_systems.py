@@ -1,11 +1,15 @@
 """What the pretraining benchmark trains: this project's steps, and the Hugging Face `Trainer`."""
 
+import subprocess
+import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, List
 
 from benchmarks.common import ENCODER
 from benchmarks.mlm_text import STEP_PIECES, Text
 
+CONFIG = Path(__file__).resolve().parents[1] / "configs" / "mlm.cfg"
 RATE = 0.15
 LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
 # Of the steps of a run, those that the new head trains alone.
@@ -84,3 +88,11 @@ class _OneOrder:
 
     def step(self, epoch: int, number: int, rank: int, world: int) -> Any:
         return self.packer.step(0, number, rank, world)
+
+
+def pretrain(arguments: List[str], output: Path) -> "subprocess.Popen[bytes]":
+    """RETURNS (Popen): A pretraining process with this project's config, from the command line."""
+    command = [sys.executable, "-m", "spacy_reprtune.pretraining", str(CONFIG), "--quiet"]
+    return subprocess.Popen(
+        [*command, "--output", str(output), *arguments], stdout=subprocess.DEVNULL
+    )

@@ -1,15 +1,16 @@
-"""Tasks that an adapted encoder may help: topics of harvested passages, diseases in abstracts."""
+"""Tasks that an adapted encoder may help: topics of harvested passages, entities in harvested
+paragraphs, diseases in abstracts."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from benchmarks.data import folder
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS, QUICK_STEPS = 300, 4
-# The config of the named entity recognizer.
+TASKS = ("topics", "entities", "ncbi_disease")
+# Of named entities, harvested ones and diseases.
 NER_CONFIG = "ner_joint.cfg"
 
 
@@ -18,6 +19,7 @@ class Task:
     """A training whose encoder can be exchanged.
 
     name (str): As in the figures.
+    domain (str): What its text is about: tasks of one domain share the adapted encoder.
     text (str): The text of its domain, to pretrain on.
     exclude (List[str]): Files whose texts must not be in that.
     config (Path): The training config.
@@ -25,6 +27,7 @@ class Task:
     """
 
     name: str
+    domain: str
     text: str
     exclude: List[str]
     config: Path
@@ -53,39 +56,80 @@ def available_tasks(args: argparse.Namespace, work: Path, biomed: Path) -> List[
     args (argparse.Namespace): The parsed command line.
     work (Path): Where to write their data.
     biomed (Path): Biomedical text.
-    RETURNS (List[Task]): The tasks.
+    RETURNS (List[Task]): Those of `args.tasks`.
     """
-    steps = QUICK_STEPS if args.quick else STEPS
+    steps = args.task_steps
     shared = {"training.max_steps": steps, "training.eval_frequency": max(1, steps // 4)}
-    ner = ROOT / "configs" / NER_CONFIG
-    return [_topics(args, work, shared), _diseases(args, work, biomed, ner, shared)]
+    makers: Dict[str, Callable[[], Task]] = {
+        "topics": lambda: _topics(args, work, shared),
+        "entities": lambda: _entities(args, work, shared),
+        "ncbi_disease": lambda: _diseases(args, work, biomed, shared),
+    }
+    return [makers[name]() for name in args.tasks]
 
 
 def _topics(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> Task:
+    task = _harvested("topics", args, work, "textcat_joint.cfg", shared)
+    if not args.words:
+        return task
+    cut = work / f"topics-{args.words}"
+    cut.mkdir(exist_ok=True)
+    paths = {}
+    for name in ("train", "dev"):
+        _shorten(Path(task.overrides[f"paths.{name}"]), cut / f"{name}.spacy", args.words)
+        paths[f"paths.{name}"] = str(cut / f"{name}.spacy")
+    return replace(task, name=f"topics_{args.words}_words", overrides={**task.overrides, **paths})
+
+
+def _entities(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> Task:
+    return _harvested("entities", args, work, NER_CONFIG, shared)
+
+
+def _harvested(
+    name: str, args: argparse.Namespace, work: Path, config: str, shared: Dict[str, Any]
+) -> Task:
     from spacy_reprtune.data.harvest import harvest
 
     corpus = work / "harvest"
-    size = 40 if args.quick else 300
     # Written last: with it the corpus is complete.
     if not (corpus / "manifest.json").is_file():
         harvest(
             corpus,
             topics=ROOT / "assets" / "topics.json",
-            topic_size=size,
-            entity_size=100,
+            topic_size=40 if args.quick else 300,
+            entity_size=100 if args.quick else 2000,
             seed=0,
             progress=False,
         )
-    paths = {f"paths.{name}": str(corpus / "topics" / f"{name}.spacy") for name in ("train", "dev")}
-    exclude = [str(corpus / "topics" / f"{name}.spacy") for name in ("dev", "test")]
-    text = str(corpus / "text" / "train.txt")
-    config = ROOT / "configs" / "textcat_joint.cfg"
-    return Task("topics", text, exclude, config, {**shared, **paths})
+    paths = {f"paths.{part}": str(corpus / name / f"{part}.spacy") for part in ("train", "dev")}
+    return Task(
+        name,
+        domain="docstrings",
+        text=str(corpus / "text" / "train.txt"),
+        exclude=[
+            str(corpus / task / f"{part}.spacy")
+            for task in ("topics", "entities")
+            for part in ("dev", "test")
+        ],
+        config=ROOT / "configs" / config,
+        overrides={**shared, **paths},
+    )
 
 
-def _diseases(
-    args: argparse.Namespace, work: Path, biomed: Path, config: Path, shared: Dict[str, Any]
-) -> Task:
+def _shorten(source: Path, output: Path, words: int) -> None:
+    import spacy
+    from spacy.tokens import DocBin
+
+    vocab = spacy.blank("en").vocab
+    docs = DocBin()
+    for doc in DocBin().from_disk(source).get_docs(vocab):
+        short = doc[:words].as_doc()
+        short.cats = doc.cats
+        docs.add(short)
+    docs.to_disk(output)
+
+
+def _diseases(args: argparse.Namespace, work: Path, biomed: Path, shared: Dict[str, Any]) -> Task:
     import spacy
     from spacy.tokens import Doc, DocBin
     from spacy.training import biluo_tags_to_spans, iob_to_biluo
@@ -101,8 +145,14 @@ def _diseases(
             docs.add(doc)
         docs.to_disk(output / f"{name}.spacy")
     paths = {"paths.train": str(output / "train.spacy"), "paths.dev": str(output / "devel.spacy")}
-    exclude = [str(output / f"{name}.spacy") for name in ("devel", "test")]
-    return Task("ncbi_disease", str(biomed), exclude, config, {**shared, **paths})
+    return Task(
+        "ncbi_disease",
+        domain="biomedical",
+        text=str(biomed),
+        exclude=[str(output / f"{name}.spacy") for name in ("devel", "test")],
+        config=ROOT / "configs" / NER_CONFIG,
+        overrides={**shared, **paths},
+    )
 
 
 def _sentences(path: Path) -> List[Tuple[List[str], List[str]]]:

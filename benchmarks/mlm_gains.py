@@ -1,0 +1,101 @@
+"""What an encoder that was adapted to a domain gains on the tasks of that domain."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+from benchmarks import common
+from benchmarks.common import ENCODER, log, mean_std
+from benchmarks.finished import Finished
+from benchmarks.mlm_systems import pretrain
+from benchmarks.mlm_tasks import Task, available_tasks
+
+# Of the encoder, and of each training with it.
+ADAPT_STEPS, QUICK_ADAPT_STEPS = 500, 4
+TASK_STEPS, QUICK_TASK_STEPS = 300, 4
+
+
+class Gains:
+    """Trainings of the same tasks from an encoder as it came and from one that was adapted."""
+
+    def __init__(
+        self, args: argparse.Namespace, work: Path, biomed: Path, results: Finished
+    ) -> None:
+        """Choose what to adapt and how.
+
+        args (argparse.Namespace): The parsed command line.
+        work (Path): Where to write encoders and data.
+        biomed (Path): Biomedical text.
+        results (Finished): What is done already.
+        """
+        self.args, self.work, self.biomed, self.results = args, work, biomed, results
+        self.adapting = {"adapt_steps": args.adapt_steps, "adapt_rate": args.adapt_rate}
+
+    def measure(self) -> Dict[str, Any]:
+        """Adapt the encoder to the domain of each task, and train the task with it and without it.
+
+        RETURNS (Dict[str, Any]): The gain on each task, with its spread.
+        """
+        figures: Dict[str, Any] = {"task_steps": self.args.task_steps, **self.adapting}
+        for task in available_tasks(self.args, self.work, self.biomed):
+            found = self.results.once(
+                lambda t=task: self.adapt(t), part="adapt", domain=task.domain, **self.adapting
+            )
+            for key in ("before", "after"):
+                figures[f"{task.domain}_heldout_loss_{key}"] = round(found[key], 4)
+            pairs = []
+            for seed in common.seed_range(self.args):
+                pairs.append((self.without(task, seed), self.with_adapted(task, seed)))
+                without, adapted = pairs[-1]
+                log(f"{task.name} seed {seed}: {without:.4f} without, {adapted:.4f} with")
+            gains = [after - before for before, after in pairs]
+            figures.update(mean_std(f"{task.name}_gain", gains))
+            figures[f"{task.name}_scores"] = [[round(s, 4) for s in pair] for pair in pairs]
+        return figures
+
+    def without(self, task: Task, seed: int) -> float:
+        """RETURNS (float): The score of a training from the encoder as it came."""
+        return self._score(task, ENCODER, seed, encoder="as it came")
+
+    def with_adapted(self, task: Task, seed: int) -> float:
+        """RETURNS (float): The score of a training from the adapted encoder."""
+        key = {"encoder": "adapted", **self.adapting}
+        done = self.results.has(**self._key(task, seed), **key)
+        if not done and not (self._output(task) / "report.json").is_file():
+            # Its result was kept, its directory was not.
+            self.adapt(task)
+        return self._score(task, str(self._output(task) / "encoder"), seed, **key)
+
+    def adapt(self, task: Task) -> Dict[str, float]:
+        """Adapt the encoder to the domain of a task, or go on with that.
+
+        task (Task): The task.
+        RETURNS (Dict[str, float]): Held-out loss before and after.
+        """
+        output = self._output(task)
+        arguments = [
+            *("--corpus.train", task.text, "--corpus.exclude", json.dumps(task.exclude)),
+            *("--training.max_epochs", "0", "--training.max_steps", str(self.args.adapt_steps)),
+        ]
+        if self.args.adapt_rate:
+            arguments += ["--training.learn_rate", str(self.args.adapt_rate)]
+        if self.args.quick:
+            arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
+        if pretrain(arguments, output).wait():
+            common.fail(f"pretraining on {task.domain} text failed")
+        report = json.loads((output / "report.json").read_text(encoding="utf8"))
+        return {key: report[key]["heldout"] for key in ("before", "after")}
+
+    def _output(self, task: Task) -> Path:
+        name = f"adapted-{task.domain}-{self.args.adapt_steps}"
+        return self.work / (f"{name}-{self.args.adapt_rate:g}" if self.args.adapt_rate else name)
+
+    def _key(self, task: Task, seed: int) -> Dict[str, Any]:
+        return {"part": "tasks", "task": task.name, "steps": self.args.task_steps, "seed": seed}
+
+    def _score(self, task: Task, encoder_name: str, seed: int, **key: Any) -> float:
+        row = self.results.once(
+            lambda: {"score": task.score(encoder_name, seed)}, **self._key(task, seed), **key
+        )
+        return float(row["score"])
