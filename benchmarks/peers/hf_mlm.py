@@ -6,6 +6,7 @@ not passed on to it. bf16 is the `Trainer`'s own setting.
 
 import contextlib
 import io
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -85,6 +86,13 @@ class HFMaskedLM:
             {"input_ids": list(row), "attention_mask": [1] * len(row)} for row in rows
         ]
         clock = Clock()
+        steps = max_steps if max_steps > 0 else -(-len(data) // batch_size)
+        by_length: Dict[str, Any] = {}
+        if self.tuned:
+            # Renamed by transformers 5.
+            old = hasattr(TrainingArguments, "group_by_length")
+            sampling = {"train_sampling_strategy": "group_by_length"}
+            by_length = {"group_by_length": True} if old else sampling
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             arguments = TrainingArguments(
                 output_dir=folder,
@@ -95,15 +103,15 @@ class HFMaskedLM:
                 max_steps=max_steps,
                 learning_rate=self.learn_rate,
                 weight_decay=self.weight_decay,
-                warmup_ratio=self.warmup,
+                warmup_steps=math.ceil(self.warmup * steps),
                 lr_scheduler_type="linear",
-                group_by_length=self.tuned,
                 optim="adamw_torch_fused" if self.tuned else "adamw_torch",
                 save_strategy="no",
                 logging_strategy="no",
                 report_to=[],
                 disable_tqdm=True,
                 seed=seed,
+                **by_length,
             )
             trainer = Trainer(
                 model=self.model,
