@@ -129,4 +129,7 @@ def reinitialize_last(model: "PreTrainedModel", n_blocks: int) -> None:
     if n_blocks > len(blocks):
         raise ValueError(f"reinit_last = {n_blocks}, but there are {len(blocks)} blocks.")
     for block in blocks[len(blocks) - n_blocks :]:
+        for parameter in block.parameters():
+            # transformers 5 marks what it has loaded and would pass over it.
+            vars(parameter).pop("_is_hf_initialized", None)
         block.apply(model._init_weights)

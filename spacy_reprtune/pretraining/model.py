@@ -29,6 +29,8 @@ DEFAULT_LIMIT = 512
 # code, and what describes the source alone.
 _REPLACED = ("config.json", "model.safetensors", "model.safetensors.index.json", "README.md")
 _COPIED = (".json", ".txt", ".model", ".jinja")
+# Of the old pieces; tokenizer.json has them all, and not every version writes these anew.
+_VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
 
 
 class MaskedLM(torch.nn.Module):
@@ -131,10 +133,11 @@ class MaskedLM(torch.nn.Module):
         source (Path): Where the encoder came from.
         new_vocabulary (bool): Whether the tokenizer is no longer the source's.
         """
+        left = (*_REPLACED, *_VOCABULARY) if new_vocabulary else _REPLACED
         with replaced_directory(path) as fresh:
             for file in sorted(source.rglob("*")):
                 name = file.relative_to(source)
-                if file.is_file() and file.suffix in _COPIED and str(name) not in _REPLACED:
+                if file.is_file() and file.suffix in _COPIED and str(name) not in left:
                     (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, fresh / name)
             _copy_modules(source, fresh)
@@ -285,6 +288,7 @@ def _set_dropout(model: torch.nn.Module, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = rate
+    for module in model.modules():
         # Attention's own: as a number, or as a module inside of it.
         if isinstance(getattr(module, "dropout_prob", None), float):
             module.dropout_prob = 0.0

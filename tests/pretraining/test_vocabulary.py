@@ -73,7 +73,9 @@ def test_an_adapted_encoder_has_the_new_pieces(tmp_path, settings):
     path = tmp_path / "run" / "encoder"
     tokenizer = AutoTokenizer.from_pretrained(path)
     assert tokenizer.tokenize("the kinase") == ["the", "kinase"]
-    assert "kinase" in (path / "vocab.txt").read_text(encoding="utf8").split()
+    pieces = path / "vocab.txt"
+    # transformers 5 writes no such file.
+    assert not pieces.exists() or "kinase" in pieces.read_text(encoding="utf8").split()
     assert AutoModel.from_pretrained(path).get_input_embeddings().num_embeddings >= len(tokenizer)
     assert pretrain(run, tmp_path / "run") == report
 
