@@ -16,8 +16,13 @@ LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
 HEAD_SHARE = 0.1
 
 
+# Of a row of the `Trainer`: 64 rows padded to a sentence of 480 pieces are 4 GB of logits, which it
+# holds several times.
+ROW_PIECES = 254
+
+
 class HFAdapter:
-    """Gives the `Trainer` the documents of a chunk as rows."""
+    """Gives the `Trainer` the documents of a chunk as rows, the few long ones in several."""
 
     def __init__(self, peer: Any, tokenizer: Any) -> None:
         self.peer, self.tokenizer, self.model = peer, tokenizer, peer.model
@@ -25,8 +30,11 @@ class HFAdapter:
     def train(self, part: Any, steps: int, seed: int) -> float:
         """RETURNS (float): Seconds of an epoch in so many steps."""
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
-        bounds = zip(part.offsets[:-1], part.offsets[1:], strict=True)
-        rows = [[*prefix, *map(int, part.pieces[a:b][:510]), *suffix] for a, b in bounds]
+        rows = [
+            [*prefix, *map(int, part.pieces[start : min(start + ROW_PIECES, end)]), *suffix]
+            for begin, end in zip(part.offsets[:-1], part.offsets[1:], strict=True)
+            for start in range(int(begin), int(end), ROW_PIECES)
+        ]
         return self.peer.train(rows, -(-len(rows) // steps), seed)
 
 
