@@ -56,6 +56,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     )
     parser.add_argument("--adapt-rate", type=float, help="its learning rate, if not the config's")
     parser.add_argument("--task-steps", type=int, default=TASK_STEPS, help="of a task's training")
+    parser.add_argument("--limit", type=int, help="of the tasks' training texts, the first so many")
     parser.add_argument("--words", type=int, help="texts of topics: their first words alone")
     common.add_results(parser)
     args = parser.parse_args(argv)

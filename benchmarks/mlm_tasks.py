@@ -65,7 +65,14 @@ def available_tasks(args: argparse.Namespace, work: Path, biomed: Path) -> List[
         "entities": lambda: _entities(args, work, shared),
         "ncbi_disease": lambda: _diseases(args, work, biomed, shared),
     }
-    return [makers[name]() for name in args.tasks]
+    tasks = [makers[name]() for name in args.tasks]
+    if not args.limit:
+        return tasks
+    few = {"corpora.train.limit": args.limit}
+    return [
+        replace(task, name=f"{task.name}_{args.limit}_texts", overrides={**task.overrides, **few})
+        for task in tasks
+    ]
 
 
 def _topics(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> Task:
