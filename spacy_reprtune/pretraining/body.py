@@ -89,8 +89,8 @@ def choose_body(model: torch.nn.Module, pad_id: int, vocab_size: int):
     with torch.no_grad(), _full_precision():
         wanted = padded(ids, lengths)
         alone = torch.cat([padded(window, [len(window)]) for window in ids.split(lengths)])
-        # FNet, say: it mixes padding in.
-        if not torch.allclose(alone, wanted, atol=1e-4):
+        # FNet, say, mixes padding in. Other kernels for other shapes do not differ by so much.
+        if (alone - wanted).abs().max() > 1e-3 * wanted.abs().max():
             raise ValueError("padding changes its hidden states")
         for first in (0, pad_id + 1):
             try:

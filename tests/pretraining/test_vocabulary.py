@@ -60,6 +60,7 @@ def test_rare_and_short_words_are_left_as_they_are(tiny_encoder):
 
 
 def test_an_adapted_encoder_has_the_new_pieces(tmp_path, settings):
+    import transformers
     from transformers import AutoModel, AutoTokenizer
 
     (tmp_path / "x.txt").write_text(
@@ -75,7 +76,9 @@ def test_an_adapted_encoder_has_the_new_pieces(tmp_path, settings):
     assert tokenizer.tokenize("the kinase") == ["the", "kinase"]
     pieces = path / "vocab.txt"
     # transformers 5 writes no such file.
-    assert not pieces.exists() or "kinase" in pieces.read_text(encoding="utf8").split()
+    assert pieces.exists() == (int(transformers.__version__.split(".")[0]) < 5)
+    if pieces.exists():
+        assert "kinase" in pieces.read_text(encoding="utf8").split()
     assert AutoModel.from_pretrained(path).get_input_embeddings().num_embeddings >= len(tokenizer)
     assert pretrain(run, tmp_path / "run") == report
 
