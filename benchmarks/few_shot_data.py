@@ -22,12 +22,14 @@ class FewShot:
 
     name (str): Prefix of its figures.
     per_class (int): Texts a label of a sample.
-    train, test (Texts): What samples are drawn from, and what is scored.
+    train, dev, test (Texts): What samples are drawn from, what settings are chosen on, and what
+        is scored.
     """
 
     name: str
     per_class: int
     train: Texts
+    dev: Texts
     test: Texts
 
     def sample(self, seed: int) -> Texts:
@@ -47,7 +49,11 @@ class FewShot:
             return Texts([" ".join(t.split()[:words]) for t in texts.texts], texts.labels)
 
         return replace(
-            self, name=f"{self.name}_{words}_words", train=cut(self.train), test=cut(self.test)
+            self,
+            name=f"{self.name}_{words}_words",
+            train=cut(self.train),
+            dev=cut(self.dev),
+            test=cut(self.test),
         )
 
 
@@ -57,7 +63,11 @@ def rotten_tomatoes_few(args: argparse.Namespace, per_class: int, test: int) -> 
     picked = list(range(len(splits["test"])))
     random.Random(0).shuffle(picked)
     return FewShot(
-        "rotten_tomatoes", per_class, splits["train"], splits["test"].take(picked[:test])
+        "rotten_tomatoes",
+        per_class,
+        splits["train"],
+        splits["dev"],
+        splits["test"].take(picked[:test]),
     )
 
 
@@ -79,16 +89,16 @@ def docstring_sets() -> Dict[str, FewShot]:
 
     table = load_topics(Path(__file__).resolve().parents[1] / "assets" / "topics.json")
     passages = select_passages(paragraphs(table.topic_of), labels=table.labels, size=300, seed=0)
-    train, test = (
+    train, dev, test = (
         Texts([p.text for p in passages[split]], [p.topic for p in passages[split]])
-        for split in ("train", "test")
+        for split in ("train", "dev", "test")
     )
     modules = [
         p for p in paragraphs(_second_level) if p.topic and len(p.text.split()) >= MANY_WORDS
     ]
     return {
-        "topics_8": FewShot("topics_8", 8, train, test),
-        "topics_16": FewShot("topics_16", 16, train, test),
+        "topics_8": FewShot("topics_8", 8, train, dev, test),
+        "topics_16": FewShot("topics_16", 16, train, dev, test),
         "modules_8": _many(modules),
     }
 
@@ -105,15 +115,15 @@ def _many(paragraphs: List) -> FewShot:
         if n >= MANY_TRAIN and counts["test"][label] >= MANY_TEST // 2
     ][:MANY_CLASSES]
     kept: Dict[str, Texts] = {}
-    for split in ("train", "test"):
+    for split in ("train", "dev", "test"):
         rng = random.Random(0)
         texts: List[str] = []
         golds: List[str] = []
         for label in labels:
             own = [p.text for p in paragraphs if p.split == split and p.topic == label]
-            if split == "test":
+            if split != "train":
                 own = rng.sample(own, min(len(own), MANY_TEST))
             texts += own
             golds += [label] * len(own)
         kept[split] = Texts(texts, golds)
-    return FewShot("modules_8", 8, kept["train"], kept["test"])
+    return FewShot("modules_8", 8, kept["train"], kept["dev"], kept["test"])

@@ -58,7 +58,12 @@ def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict
 
 
 def ours(
-    sample: Texts, seed: int, *, steps: int = STEPS, precision: Optional[str] = None
+    sample: Texts,
+    seed: int,
+    *,
+    steps: int = STEPS,
+    rate: float = RATE,
+    precision: Optional[str] = None,
 ) -> "Language":
     """Train this project's component from loading the encoder to a solved head.
 
@@ -85,7 +90,7 @@ def ours(
     ]
     nlp.initialize(lambda: examples)
     optimizer = Adam(
-        warmup_linear(RATE, max(1, steps // 10), steps) if steps else RATE,  # type: ignore[arg-type]
+        warmup_linear(rate, max(1, steps // 10), steps) if steps else rate,  # type: ignore[arg-type]
         L2=0.01,
         grad_clip=1.0,
         use_averages=False,

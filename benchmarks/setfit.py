@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 STEP_COUNTS = (10, 20, 30, 40)
-PARTS = ("compare", "exact", "memory", "steps")
+RATES = (5e-5, 7.5e-5, 1e-4)
+PARTS = ("compare", "exact", "memory", "steps", "rates")
 SETS = ("rotten_tomatoes", "topics_8", "topics_16", "modules_8")
 MEMORY_CLASSES = 77
 
@@ -44,7 +45,7 @@ MEMORY_CLASSES = 77
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=5, repeats=1)
-    # "steps" is how the default number of steps was found; it compares with nobody.
+    # "steps" and "rates" are how defaults were found; they compare with nobody.
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="what to do")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets")
     # The library pads to the longest of a batch: on long texts its trainings take hours on a CPU.
@@ -85,6 +86,8 @@ def main(argv: Optional[List[str]] = None) -> None:
         figures.update(compare_memory(args, results))
     if "steps" in args.parts:
         figures.update(find_steps(sets, args, results))
+    if "rates" in args.parts:
+        figures.update(find_rate(sets, args, results))
     common.emit("setfit", args, figures)
 
 
@@ -251,6 +254,34 @@ def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Finished)
             ]
             figures.update(mean_std(f"{data.name}_accuracy_{steps}_steps", scores))
             log(f"{data.name}  {steps} steps: {statistics.fmean(scores):.4f}")
+    return figures
+
+
+def find_rate(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Accuracy on dev after trainings with several learning rates, and
+    their differences from the default rate with the same samples."""
+    figures: Dict[str, Any] = {}
+    for data in sets:
+        found: Dict[float, List[float]] = {rate: [] for rate in RATES}
+        for seed in common.seed_range(args):
+            for rate, scores in found.items():
+                row = results.once(
+                    lambda d=data, s=seed, r=rate: {
+                        "accuracy": accuracy(ours(d.sample(s), s, rate=r), d.dev)
+                    },
+                    part="rates",
+                    set=data.name,
+                    rate=rate,
+                    seed=seed,
+                )
+                scores.append(row["accuracy"])
+                log(f"{data.name} seed {seed}  rate {rate:g}: dev {row['accuracy']:.4f}")
+        for rate, scores in found.items():
+            name = f"{data.name}_dev_accuracy_rate_{rate:g}"
+            figures.update(mean_std(name, scores))
+            if rate != RATE:
+                gains = [own - base for own, base in zip(scores, found[RATE], strict=True)]
+                figures.update(mean_std(f"{name}_gain", gains))
     return figures
 
 
