@@ -24,6 +24,7 @@ SYSTEMS = {
     "probe": "_probe",
     "ours": "",
     "ours_fp32": "_fp32",
+    "ours_supcon": "_supcon",
     "book": "_setfit",
     "default": "_setfit_default",
 }
@@ -46,8 +47,9 @@ def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict
         return run_peer(data.test, sample, seed, None, cap_seconds=60.0 * args.cap_minutes)
     steps = 0 if name == "probe" else STEPS
     precision = "fp32" if name == "ours_fp32" else headline_precision()
+    loss = "supcon" if name == "ours_supcon" else "cosine"
     start = time.perf_counter()
-    nlp = ours(sample, seed, steps=steps, precision=precision)
+    nlp = ours(sample, seed, steps=steps, contrastive=loss, precision=precision)
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
@@ -63,6 +65,7 @@ def ours(
     *,
     steps: int = STEPS,
     rate: float = RATE,
+    contrastive: str = "cosine",
     precision: Optional[str] = None,
 ) -> "Language":
     """Train this project's component from loading the encoder to a solved head.
@@ -82,7 +85,8 @@ def ours(
         "precision": precision or headline_precision(),
     }
     model = {"@architectures": "spacy_reprtune.SentenceClassifier.v1", "encoder": encoder}
-    pipe: Any = nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": model})
+    settings = {"model": model, "contrastive": contrastive}
+    pipe: Any = nlp.add_pipe("reprtune_setfit", name="textcat", config=settings)
     labels = sorted(set(sample.labels))
     examples = [
         Example.from_dict(nlp.make_doc(text), {"cats": {k: float(k == gold) for k in labels}})

@@ -13,7 +13,7 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from benchmarks import common
 from benchmarks.common import headline_precision, log, mean_std, ratio
@@ -36,8 +36,14 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 STEP_COUNTS = (10, 20, 30, 40)
-RATES = (5e-5, 7.5e-5, 1e-4)
-PARTS = ("compare", "exact", "memory", "steps", "rates")
+VARIANTS: Dict[str, Dict[str, Any]] = {
+    "default": {},
+    "supcon": {"contrastive": "supcon"},
+    "steps_30": {"steps": 30},
+    "rate_7.5e-5": {"rate": 7.5e-5},
+    "rate_1e-4": {"rate": 1e-4},
+}
+PARTS = ("compare", "exact", "memory", "steps", "variants")
 SETS = ("rotten_tomatoes", "topics_8", "topics_16", "modules_8")
 MEMORY_CLASSES = 77
 
@@ -45,7 +51,7 @@ MEMORY_CLASSES = 77
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=5, repeats=1)
-    # "steps" and "rates" are how defaults were found; they compare with nobody.
+    # "steps" and "variants" are how defaults were found; they compare with nobody.
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="what to do")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets")
     # The library pads to the longest of a batch: on long texts its trainings take hours on a CPU.
@@ -56,6 +62,12 @@ def main(argv: Optional[List[str]] = None) -> None:
         default=20.0,
         help="the longest training with the library's default that runs; longer ones are "
         "extrapolated from some steps",
+    )
+    parser.add_argument(
+        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to compare"
+    )
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="on dev"
     )
     common.add_results(parser)
     parser.add_argument("--worker", nargs=2, metavar=("SYSTEM", "PER_CLASS"))
@@ -86,8 +98,8 @@ def main(argv: Optional[List[str]] = None) -> None:
         figures.update(compare_memory(args, results))
     if "steps" in args.parts:
         figures.update(find_steps(sets, args, results))
-    if "rates" in args.parts:
-        figures.update(find_rate(sets, args, results))
+    if "variants" in args.parts:
+        figures.update(compare_variants(sets, args, results))
     common.emit("setfit", args, figures)
 
 
@@ -111,34 +123,42 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
     figures: Dict[str, Any] = {}
     book_over_ours: List[float] = []
     default_over_ours: List[float] = []
-    means: Dict[str, List[float]] = {"": [], "_setfit": [], "_probe": []}
+    means: Dict[str, List[float]] = {}
     warm = False
     for data in sets:
-        rows: Dict[str, List[Dict[str, Any]]] = {}
+        rows: Dict[str, Dict[int, Dict[str, Any]]] = {name: {} for name in SYSTEMS}
         for seed in common.seed_range(args):
             for name in SYSTEMS:
                 key = {"part": "compare", "set": data.name, "system": name, "seed": seed}
-                if not warm and not results.has(**key):
+                known = results.has(**key)
+                if name not in args.systems and not known:
+                    continue
+                if not warm and not known:
                     # Imports and first calls are no part of any training.
                     few = sets[0].sample(99)
                     ours(few, 99, steps=2)
                     run_peer(few, few, 99, None, cap_seconds=0.0)
                     warm = True
                 row = results.once(lambda n=name, d=data, s=seed: train(n, d, s, args), **key)
-                rows.setdefault(name, []).append(row)
-                log(f"{data.name} seed {seed}  {name:<10} {_shown(row)}")
-        times = {name: [row["seconds"] for row in found] for name, found in rows.items()}
+                rows[name][seed] = row
+                log(f"{data.name} seed {seed}  {name:<11} {_shown(row)}")
         for name, suffix in SYSTEMS.items():
-            scores = [row["accuracy"] for row in rows[name] if row["accuracy"] is not None]
-            if scores:
-                figures.update(mean_std(f"{data.name}_accuracy{suffix}", scores))
-        for suffix, values in means.items():
-            values.append(figures[f"{data.name}_accuracy{suffix}"])
+            found = [row["accuracy"] for row in rows[name].values() if row["accuracy"] is not None]
+            if found:
+                figures.update(mean_std(f"{data.name}_accuracy{suffix}", found))
+                means.setdefault(suffix, []).append(figures[f"{data.name}_accuracy{suffix}"])
         prefix = f"{data.name}_speedup_vs_setfit"
-        figures.update(ratio(f"{prefix}_book", times["book"], times["ours"]))
-        figures.update(ratio(f"{prefix}_book_fp32", times["book"], times["ours_fp32"]))
-        figures.update(ratio(f"{prefix}_default", times["default"], times["ours"]))
-        extrapolated = [row for row in rows["default"] if row["measured_steps"] < row["steps"]]
+        for peer, own, name in (
+            ("book", "ours", f"{prefix}_book"),
+            ("book", "ours_fp32", f"{prefix}_book_fp32"),
+            ("default", "ours", f"{prefix}_default"),
+        ):
+            times = _paired(rows[peer], rows[own])
+            if times[0]:
+                figures.update(ratio(name, *times))
+        extrapolated = [
+            row for row in rows["default"].values() if row["measured_steps"] < row["steps"]
+        ]
         if extrapolated:
             # Whoever reads the speed-up has to see that those seconds did not pass.
             figures[f"{prefix}_default_is_extrapolated"] = {
@@ -147,20 +167,30 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
                 "to_steps": extrapolated[0]["steps"],
             }
         figures[f"{data.name}_seconds"] = {
-            name: round(statistics.median(values), 1) for name, values in times.items()
+            name: round(statistics.median(row["seconds"] for row in found.values()), 1)
+            for name, found in rows.items()
+            if found
         }
-        pairs = zip(times["book"], times["ours"], strict=True)
+        pairs = zip(*_paired(rows["book"], rows["ours"]), strict=True)
         book_over_ours += [peer / own for peer, own in pairs]
         if len(set(data.train.labels)) >= 16:
-            pairs = zip(times["default"], times["ours"], strict=True)
+            pairs = zip(*_paired(rows["default"], rows["ours"]), strict=True)
             default_over_ours += [peer / own for peer, own in pairs]
-    figures.update(ratio("speedup_vs_setfit_book", book_over_ours, [1.0] * len(book_over_ours)))
-    if default_over_ours:
-        ones = [1.0] * len(default_over_ours)
-        figures.update(ratio("speedup_vs_setfit_default", default_over_ours, ones))
+    for name, ratios in (("book", book_over_ours), ("default", default_over_ours)):
+        if ratios:
+            figures.update(ratio(f"speedup_vs_setfit_{name}", ratios, [1.0] * len(ratios)))
     for suffix, values in means.items():
-        figures[f"mean_accuracy{suffix}"] = round(statistics.fmean(values), 4)
+        if len(values) == len(sets):
+            figures[f"mean_accuracy{suffix}"] = round(statistics.fmean(values), 4)
     return figures
+
+
+def _paired(
+    peer: Dict[int, Dict[str, Any]], own: Dict[int, Dict[str, Any]]
+) -> Tuple[List[float], List[float]]:
+    """RETURNS (Tuple[List[float], List[float]]): Seconds of both with the seeds that both ran."""
+    seeds = [seed for seed in peer if seed in own]
+    return [peer[seed]["seconds"] for seed in seeds], [own[seed]["seconds"] for seed in seeds]
 
 
 def check_exactness(data: FewShot) -> Dict[str, Any]:
@@ -257,31 +287,32 @@ def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Finished)
     return figures
 
 
-def find_rate(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Accuracy on dev after trainings with several learning rates, and
-    their differences from the default rate with the same samples."""
+def compare_variants(
+    sets: List[FewShot], args: argparse.Namespace, results: Finished
+) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Accuracy on dev with other settings, and their differences from
+    the defaults with the same samples."""
     figures: Dict[str, Any] = {}
     for data in sets:
-        found: Dict[float, List[float]] = {rate: [] for rate in RATES}
+        found: Dict[str, List[float]] = {name: [] for name in args.variants}
         for seed in common.seed_range(args):
-            for rate, scores in found.items():
+            for name, scores in found.items():
                 row = results.once(
-                    lambda d=data, s=seed, r=rate: {
-                        "accuracy": accuracy(ours(d.sample(s), s, rate=r), d.dev)
+                    lambda d=data, s=seed, n=name: {
+                        "accuracy": accuracy(ours(d.sample(s), s, **VARIANTS[n]), d.dev)
                     },
-                    part="rates",
+                    part="variants",
                     set=data.name,
-                    rate=rate,
+                    variant=name,
                     seed=seed,
                 )
                 scores.append(row["accuracy"])
-                log(f"{data.name} seed {seed}  rate {rate:g}: dev {row['accuracy']:.4f}")
-        for rate, scores in found.items():
-            name = f"{data.name}_dev_accuracy_rate_{rate:g}"
-            figures.update(mean_std(name, scores))
-            if rate != RATE:
-                gains = [own - base for own, base in zip(scores, found[RATE], strict=True)]
-                figures.update(mean_std(f"{name}_gain", gains))
+                log(f"{data.name} seed {seed}  {name}: dev {row['accuracy']:.4f}")
+        for name, scores in found.items():
+            figures.update(mean_std(f"{data.name}_dev_accuracy_{name}", scores))
+            if name != "default" and "default" in found:
+                gains = [own - base for own, base in zip(scores, found["default"], strict=True)]
+                figures.update(mean_std(f"{data.name}_dev_gain_{name}", gains))
     return figures
 
 
