@@ -3,7 +3,8 @@
 all-MiniLM-L6-v2. Ours: all pairs of batches of 32, the steps and rate of textcat_setfit.cfg.
 The library: its default (all pairs), and the book's setting of 20 iterations. Time is from loading
 the encoder to a model that can predict. The library computes in fp32; ours in the precision that
-the machine calls for, `_fp32` compares like with like. Where the library's default would take
+the machine calls for, `_fp32` compares like with like; `_supcon` has the supervised contrastive
+loss, an option, instead of SetFit's. Where the library's default would take
 more than `--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so.
 With `--results FILE` a run that was stopped goes on where it was.
 """
