@@ -4,9 +4,9 @@ all-MiniLM-L6-v2. Ours: all pairs of batches of 32, the steps and rate of textca
 The library: its default (all pairs), and the book's setting of 20 iterations. Time is from loading
 the encoder to a model that can predict. The library computes in fp32; ours in the precision that
 the machine calls for, `_fp32` compares like with like; `_supcon` has the supervised contrastive
-loss, an option, instead of SetFit's. Where the library's default would take
-more than `--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so.
-With `--results FILE` a run that was stopped goes on where it was.
+loss, an option, instead of SetFit's. Where the library's default would take more than
+`--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so. With
+`--results FILE` a run that was stopped goes on where it was.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from benchmarks import common
 from benchmarks.common import headline_precision, log, mean_std, ratio
@@ -149,14 +149,15 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
                 figures.update(mean_std(f"{data.name}_accuracy{suffix}", found))
                 means.setdefault(suffix, []).append(figures[f"{data.name}_accuracy{suffix}"])
         prefix = f"{data.name}_speedup_vs_setfit"
-        for peer, own, name in (
-            ("book", "ours", f"{prefix}_book"),
-            ("book", "ours_fp32", f"{prefix}_book_fp32"),
-            ("default", "ours", f"{prefix}_default"),
-        ):
-            times = _paired(rows[peer], rows[own])
-            if times[0]:
-                figures.update(ratio(name, *times))
+        book = _times_faster(rows["ours"], rows["book"])
+        book_fp32 = _times_faster(rows["ours_fp32"], rows["book"])
+        default = _times_faster(rows["ours"], rows["default"])
+        figures.update(_speedup(f"{prefix}_book", book))
+        figures.update(_speedup(f"{prefix}_book_fp32", book_fp32))
+        figures.update(_speedup(f"{prefix}_default", default))
+        book_over_ours += book
+        if len(set(data.train.labels)) >= 16:
+            default_over_ours += default
         extrapolated = [
             row for row in rows["default"].values() if row["measured_steps"] < row["steps"]
         ]
@@ -172,26 +173,22 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
             for name, found in rows.items()
             if found
         }
-        pairs = zip(*_paired(rows["book"], rows["ours"]), strict=True)
-        book_over_ours += [peer / own for peer, own in pairs]
-        if len(set(data.train.labels)) >= 16:
-            pairs = zip(*_paired(rows["default"], rows["ours"]), strict=True)
-            default_over_ours += [peer / own for peer, own in pairs]
-    for name, ratios in (("book", book_over_ours), ("default", default_over_ours)):
-        if ratios:
-            figures.update(ratio(f"speedup_vs_setfit_{name}", ratios, [1.0] * len(ratios)))
+    figures.update(_speedup("speedup_vs_setfit_book", book_over_ours))
+    figures.update(_speedup("speedup_vs_setfit_default", default_over_ours))
     for suffix, values in means.items():
         if len(values) == len(sets):
             figures[f"mean_accuracy{suffix}"] = round(statistics.fmean(values), 4)
     return figures
 
 
-def _paired(
-    peer: Dict[int, Dict[str, Any]], own: Dict[int, Dict[str, Any]]
-) -> Tuple[List[float], List[float]]:
-    """RETURNS (Tuple[List[float], List[float]]): Seconds of both with the seeds that both ran."""
-    seeds = [seed for seed in peer if seed in own]
-    return [peer[seed]["seconds"] for seed in seeds], [own[seed]["seconds"] for seed in seeds]
+def _times_faster(own: Dict[int, Dict[str, Any]], peer: Dict[int, Dict[str, Any]]) -> List[float]:
+    """RETURNS (List[float]): Seconds of the peer over ours, with each seed that both ran."""
+    return [peer[seed]["seconds"] / own[seed]["seconds"] for seed in peer if seed in own]
+
+
+def _speedup(name: str, ratios: List[float]) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): As `common.ratio`, and nothing if both never ran."""
+    return ratio(name, ratios, [1.0] * len(ratios)) if ratios else {}
 
 
 def check_exactness(data: FewShot) -> Dict[str, Any]:
