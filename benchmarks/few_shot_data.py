@@ -78,9 +78,9 @@ def docstring_sets() -> Dict[str, FewShot]:
 
     RETURNS (Dict[str, FewShot]): `topics_8`, `topics_16` and `modules_8`.
     """
-    from spacy_reprtune.data.docstrings import PACKAGES, find_packages, read_docstrings
-    from spacy_reprtune.data.paragraphs import Paragraph, collect_paragraphs
-    from spacy_reprtune.data.topics import load_topics, select_passages
+    from scripts.harvest.docstrings import PACKAGES, find_packages, read_docstrings
+    from scripts.harvest.paragraphs import Paragraph, collect_paragraphs
+    from scripts.harvest.topics import load_topics, select_passages
 
     found, _ = find_packages(PACKAGES)
 

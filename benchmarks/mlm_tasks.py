@@ -95,7 +95,7 @@ def _entities(args: argparse.Namespace, work: Path, shared: Dict[str, Any]) -> T
 def _harvested(
     name: str, args: argparse.Namespace, work: Path, config: str, shared: Dict[str, Any]
 ) -> Task:
-    from spacy_reprtune.data.harvest import harvest
+    from scripts.harvest.corpora import harvest
 
     corpus = work / "harvest"
     # Written last: with it the corpus is complete.

@@ -197,7 +197,7 @@ def check_exactness(data: FewShot) -> Dict[str, Any]:
     import numpy
     from setfit import SetFitModel
 
-    from spacy_reprtune.components.setfit_exchange import export_setfit, import_setfit
+    from spacy_reprtune.exchange.setfit import export_setfit, import_setfit
 
     sample, texts = data.sample(0), data.test.texts[:200]
     # Bytes at once: every text that a pipeline reads adds to its vocabulary.

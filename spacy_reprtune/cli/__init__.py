@@ -8,10 +8,8 @@ from spacy.cli._util import app
 
 from .card import card_cli
 from .check import check_cli
-from .compare import compare_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
-from .harvest import harvest_cli
 from .init_config import init_config_cli
 from .learning_curve import learning_curve_cli
 from .mlm import mlm_cli
@@ -31,10 +29,8 @@ reprtune_cli = typer.Typer(
 )
 reprtune_cli.command("card")(card_cli)
 reprtune_cli.command("check")(check_cli)
-reprtune_cli.command("compare")(compare_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("evaluate")(evaluate_cli)
-reprtune_cli.command("harvest")(harvest_cli)
 reprtune_cli.command("init-config")(init_config_cli)
 # What is no option of its own overrides the config.
 reprtune_cli.command(

@@ -55,7 +55,7 @@ def card_cli(
     `reprtune package` put it into the package, `reprtune push` onto the hub. meta.json gets the
     test scores as its performance.
     """
-    from ..encoder.atomic import replaced_directory
+    from ..files import replaced_directory
     from ..packaging.wheels import check_name
     from ..reporting.card import write_card
     from ..reporting.card_facts import add_manifest, add_scores, read_pipeline

@@ -24,7 +24,7 @@ def import_setfit_cli(
 
     Vectors and probabilities stay the same; the pipeline has no pickle.
     """
-    from ..components.setfit_exchange import import_setfit
+    from ..exchange.setfit import import_setfit
 
     try:
         nlp = import_setfit(model_dir, trust_pickle=trust_pickle, name=name, lang=lang)
@@ -47,7 +47,7 @@ def export_setfit_cli(
     """
     from spacy.util import load_model
 
-    from ..components.setfit_exchange import export_setfit
+    from ..exchange.setfit import export_setfit
 
     nlp = load_model(model)
     if name not in nlp.pipe_names:

@@ -15,7 +15,7 @@ from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from ..encoder.listening import pass_nothing_back, token_rows
+from ..bridge.listening import pass_nothing_back, token_rows
 from ..progress import bar
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class EncoderPipe(TrainablePipe):
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         """
-        from ..encoder.atomic import replaced_directory
+        from ..files import replaced_directory
 
         with replaced_directory(Path(path)) as folder:
             if "cfg" not in exclude:

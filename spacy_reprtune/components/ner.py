@@ -15,9 +15,9 @@ from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from ..bridge.token_classifier import TagScores
 from ..heads.losses import cross_entropy
 from ..heads.tags import TagScheme
-from ..heads.token_classifier import TagScores
 from .calibrated_pipe import LossOfTemperature
 from .default_encoder import DEFAULT_ENCODER
 from .encoder_pipe import settle_optimizer

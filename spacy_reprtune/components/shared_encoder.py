@@ -34,7 +34,7 @@ def SharedEncoder_v1(encoder: DocsToTokenVectors) -> DocsToTokenVectors:
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
     RAISES (ValueError): The encoder is of another kind.
     """
-    from ..encoder.architecture import encoder_settings
+    from ..bridge.encoder import encoder_settings
     from .shared_transformer import NAME, adopt_shared_encoders
 
     # Says what is wrong with an encoder of another kind.

@@ -248,7 +248,7 @@ class SharedTransformer(Transformer):
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         """
-        from ..encoder.atomic import replaced_directory
+        from ..files import replaced_directory
 
         self._catch_up()
         with replaced_directory(Path(path)) as folder:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Iterable
 import numpy
 from spacy.training import Example
 
-from ..encoder.architecture import token_spans
+from ..bridge.encoder import token_spans
 from ..heads.probe import Probe, fit_classes
 from ..heads.tags import TagScheme
 from .tag_rows import gold_tags
 
 if TYPE_CHECKING:
-    from ..heads.token_classifier_module import TokenClassifier
+    from ..heads.token_classifier import TokenClassifier
 
 # Docs are encoded up to so many tokens, and of those at most the second number outside and as
 # many inside of entities are used: enough for a start, and little enough for seconds.

@@ -1,61 +1,46 @@
-"""`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a solved head."""
+"""The torch module behind `spacy_reprtune.SentenceClassifier.v1`."""
 
-from functools import partial
-from typing import TYPE_CHECKING, List
+from typing import Sequence
 
-from spacy.tokens import Doc
-from spacy.util import registry
-from thinc.api import Model
-from thinc.types import Floats2d
+import torch
 
-from .text_classifier import forward, init
-
-if TYPE_CHECKING:
-    from ..encoder.module import Encoder
+from ..encoder.module import Encoder
+from .text_classifier import TextClassifier
 
 
-@registry.architectures("spacy_reprtune.SentenceClassifier.v1")
-def SentenceClassifier_v1(
-    encoder: Model[List[Doc], List[Floats2d]],
-    *,
-    pooling: str = "mean",
-    normalize: bool = True,
-) -> Model[List[Doc], Floats2d]:
-    """Pool an encoder's vectors and classify the result with a linear head.
+class SentenceClassifier(TextClassifier):
+    """A text classifier with a linear head that also gives the vectors it classifies."""
 
-    Predictions are logits of the shape (n_docs, n_labels). In a training step the vector of each
-    doc stands in front of its logits, (n_docs, width + n_labels): the contrastive loss is a loss
-    of the vectors.
+    def __init__(self, encoder: Encoder, n_labels: int, *, pooling: str, normalize: bool) -> None:
+        """Build a new head on an encoder.
 
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
-    pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
-        of a text, however many windows it takes.
-    normalize (bool): Whether vectors are brought to length 1, as most sentence encoders were
-        trained and as the cosine sees them.
-    RETURNS (Model[List[Doc], Floats2d]): The model.
-    RAISES (ValueError): An unknown pooling, or an encoder of another kind.
-    """
-    from ..encoder.architecture import encoder_settings
-    from ..encoder.shim import TorchShim
-    from .pooling import POOLINGS
+        encoder (Encoder): The encoder.
+        n_labels (int): Columns of the logits.
+        pooling (str): See `Pooling`.
+        normalize (bool): Whether vectors are brought to length 1.
+        """
+        super().__init__(encoder, n_labels, pooling=pooling, hidden_width=None)
+        self.normalize = normalize
 
-    settings = encoder_settings(encoder)
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
+    def forward(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute logits, and in training vectors as well.
 
-    build = partial(_build, pooling=pooling, normalize=normalize)
-    return Model(
-        "reprtune_sentence_classifier",
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(settings, build)],
-        # spaCy sets the rate before each update, but only where the attribute is there.
-        attrs={"dropout_rate": 0.0},
-    )
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels); in training the vectors in front
+            of them, shape (n_texts, width + n_labels).
+        """
+        if not self.training:
+            return super().forward(texts)
+        unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        vectors = self.pool(list(unique))
+        rows = torch.cat([vectors, self.classify(vectors)], dim=1)
+        return rows[torch.tensor([unique[text] for text in texts], device=rows.device)]
 
+    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+        """Compute one vector a text, what the losses and the head get.
 
-def _build(encoder: "Encoder", n_labels: int, *, pooling: str, normalize: bool):
-    from .sentence_classifier_module import SentenceClassifier
-
-    return SentenceClassifier(encoder, n_labels, pooling=pooling, normalize=normalize)
+        texts (Sequence[str]): The texts.
+        RETURNS (Tensor): fp32, shape (n_texts, width).
+        """
+        vectors = super().pool(texts)
+        return torch.nn.functional.normalize(vectors, dim=1) if self.normalize else vectors

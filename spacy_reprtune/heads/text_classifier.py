@@ -1,132 +1,104 @@
-"""`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
+"""The torch module behind `spacy_reprtune.TextClassifier.v1`."""
 
-from functools import partial
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import Optional, Sequence, Union
 
-from spacy.tokens import Doc
-from spacy.util import registry
-from thinc.api import Model
-from thinc.types import Floats2d
+import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ..encoder.module import Encoder
-
-DocsToLogits = Model[List[Doc], Floats2d]
+from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
+from ..encoder.windows import Windows
+from .pooling import Pooling
 
 
-@registry.architectures("spacy_reprtune.TextClassifier.v1")
-def TextClassifier_v1(
-    encoder: Model[List[Doc], List[Floats2d]],
-    *,
-    pooling: str = "mean",
-    hidden_width: Optional[int] = None,
-    dropout: Optional[float] = None,
-    head_lr: float = 1.0,
-) -> DocsToLogits:
-    """Pool an encoder's vectors and classify the result.
+class TextClassifier(torch.nn.Module):
+    """Encoder, pooling, and a linear head or one with a hidden layer."""
 
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
-        shared one, whose vectors of tokens are pooled instead of pieces.
-    pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
-        of a text, however many windows it takes.
-    hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
-    dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
-        rate that training is run with (`[training] dropout`).
-    head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
-        A head starts at random, the encoder does not: 10 to 100 are usual.
-    RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
-    RAISES (ValueError): An unknown pooling, or an encoder of another kind.
-    """
-    from ..encoder.architecture import encoder_settings
-    from ..encoder.listening import is_encoder, listening_head
-    from ..encoder.shim import TorchShim
+    def __init__(
+        self, encoder: Encoder, n_labels: int, *, pooling: str, hidden_width: Optional[int]
+    ) -> None:
+        """Build a new head on an encoder.
 
-    _check_head(pooling, hidden_width, dropout, head_lr)
-    # spaCy sets the rate before each update, but only where the attribute is there.
-    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
+        encoder (Encoder): The encoder.
+        n_labels (int): Columns of the logits.
+        pooling (str): See `Pooling`.
+        hidden_width (Optional[int]): Units of the hidden layer, or None for none.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = Pooling(pooling, encoder.width)
+        width = hidden_width or encoder.width
+        self.hidden = torch.nn.Linear(encoder.width, width) if hidden_width else None
+        self.output = torch.nn.Linear(width, n_labels)
+        self.dropout_rate = 0.0
+        self.to(encoder.device)
+        self.eval()
 
-    build = partial(_build, pooling=pooling, hidden_width=hidden_width)
-    name = "reprtune_text_classifier"
-    if not is_encoder(encoder):
-        if pooling == "cls":
+    def forward(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
+        """Compute logits.
+
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens where
+            the encoder is not the module's own.
+        RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
+        """
+        if isinstance(texts, TokenRows):
+            return self.classify(self.pool(texts))
+        unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        logits = self.classify(self.pool(list(unique)))
+        if len(unique) == len(texts):
+            return logits
+        return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
+
+    def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
+        """Compute one vector a text, what the head gets.
+
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
+        RETURNS (Tensor): fp32, shape (n_texts, width).
+        """
+        if isinstance(texts, TokenRows):
+            return self.pooling(texts.encoded(), len(texts))
+        pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
+        fixed = self.pooling if self.pooling.fixed else None
+        return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
+
+    def cached_rows(self, windows: Windows) -> int:
+        """RETURNS (int): Rows that the cache will hold of these windows."""
+        if self.encoder.trainable or not self.pooling.fixed:
+            special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
+            return int(windows.lengths.sum()) + special * len(windows)
+        return len(windows)
+
+    def vectors(self, texts: Union[Sequence[str], TokenRows]) -> NDArray:
+        """RETURNS (ndarray): What `pool` gives, without gradient; fp32, shape (n_texts, width)."""
+        self.eval()
+        with torch.no_grad():
+            return self.pool(texts).cpu().numpy()
+
+    def set_output(self, weight: NDArray, bias: NDArray) -> None:
+        """Replace the weights of the head.
+
+        weight, bias (ndarray): Of the shapes (n_labels, width) and (n_labels,).
+        RAISES (ValueError): The head has a hidden layer, so it is not linear.
+        """
+        if self.hidden is not None:
             raise ValueError(
-                "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
-                "components does not hand on: it gives vectors of tokens. Use mean, max or "
-                "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
+                "head_init = 'probe' solves a linear head, but this one has a hidden layer: set "
+                "hidden_width to null, or head_init to 'random'."
             )
-        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs)
-    return Model(
-        name,
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
-        attrs=attrs,
-    )
+        with torch.no_grad():
+            self.output.weight.copy_(torch.from_numpy(weight))
+            self.output.bias.copy_(torch.from_numpy(bias))
 
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Apply the head alone.
 
-def forward(
-    model: DocsToLogits, docs: List[Doc], is_train: bool
-) -> Tuple[Floats2d, Callable[[Floats2d], List[Doc]]]:
-    """Compute the logits of docs; identical texts are computed once.
+        pooled (Tensor): Pooled vectors, shape (n_texts, width).
+        RETURNS (Tensor): Logits, shape (n_texts, n_labels).
+        """
+        pooled = self._drop(pooled.to(self.output.weight.device))
+        if self.hidden is not None:
+            pooled = self._drop(torch.nn.functional.gelu(self.hidden(pooled)))
+        return self.output(pooled)
 
-    model (Model[List[Doc], Floats2d]): The model.
-    docs (List[Doc]): The docs.
-    is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[Floats2d, Callable]): The logits, and backprop from their gradient.
-    """
-    rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-    logits, backward = model.shims[0](([doc.text for doc in docs], rate), is_train)
-
-    def backprop(d_logits: Floats2d) -> List[Doc]:
-        backward(d_logits)
-        return docs
-
-    return model.ops.asarray2f(logits), backprop
-
-
-def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None) -> None:
-    """Load the pretrained weights and make a new head.
-
-    model (Model[List[Doc], Floats2d]): The model.
-    X (Optional[List[Doc]]): Not used.
-    Y (Optional[Floats2d]): A sample of the gold values, one column a label.
-    """
-    if Y is not None:
-        model.set_dim("nO", Y.shape[1], force=True)
-    model.shims[0].initialize(model.get_dim("nO"))
-
-
-# At the top level, so that workers that are not forked can be given it.
-def _build(encoder: "Encoder", n_labels: int, *, pooling: str, hidden_width: Optional[int]):
-    from .text_classifier_module import TextClassifier
-
-    return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
-
-
-def _check_head(
-    pooling: str, hidden_width: Optional[int], dropout: Optional[float], head_lr: float
-) -> None:
-    from .pooling import POOLINGS
-
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
-    if hidden_width is not None and hidden_width < 1:
-        raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
-    check_rates(dropout, head_lr)
-
-
-def check_rates(dropout: Optional[float], head_lr: float) -> None:
-    """Check what all heads have.
-
-    dropout (Optional[float]): The dropout rate of the head.
-    head_lr (float): Its learning rate as a multiple of the optimizer's.
-    RAISES (ValueError): One of them is out of range.
-    """
-    if dropout is not None and not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout = {dropout}. Use a rate from 0 up to, not including, 1.")
-    if head_lr < 0.1:
-        raise ValueError(
-            f"head_lr = {head_lr}. It multiplies the learning rate of [training.optimizer], so it "
-            "is no rate itself: use 1.0 or more."
-        )
+    def _drop(self, vectors: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(vectors, self.dropout_rate, self.training)

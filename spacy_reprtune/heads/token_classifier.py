@@ -1,145 +1,98 @@
-"""`spacy_reprtune.TokenClassifier.v1`: from docs to a row of logits for each token."""
+"""The torch module behind `spacy_reprtune.TokenClassifier.v1`."""
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import Optional, Sequence, Union
 
-from spacy.tokens import Doc
-from spacy.util import registry
-from thinc.api import Model
-from thinc.types import Floats2d
+import numpy
+import torch
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ..encoder.module import Encoder
-
-PIECE_POOLINGS = ("mean", "first")
+from ..encoder.align import Alignment, align
+from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
+from ..encoder.token_vectors import TokenSpans, pool_tokens
+from ..encoder.windows import Windows
 
 
-@dataclass
-class TagScores:
-    """What the model gives for docs, and the form of its gradient.
+class TokenClassifier(torch.nn.Module):
+    """Encoder, a linear layer, and the mean or the first of each token's pieces.
 
-    Of tags, or of the parts that tags are made of: what they are is up to the component.
-
-    logits (Floats2d): A row a token, of all docs in order, shape (n_tokens, n_tags): zeros alone
-        for a token without a piece.
-    lengths (List[int]): Tokens of each doc.
-    transitions (Optional[Floats2d]): Learned scores of a tag (column) after another (row), shape
-        (n_tags, n_tags), or None where there are none.
+    Both the layer and the mean are linear, so pieces are projected first and averaged then: for a
+    long document only rows of logits are kept, not of vectors.
     """
 
-    logits: Floats2d
-    lengths: List[int]
-    transitions: Optional[Floats2d] = None
+    def __init__(
+        self, encoder: Encoder, n_tags: int, *, piece_pooling: str, learned_transitions: bool
+    ) -> None:
+        """Build a new head on an encoder.
+
+        encoder (Encoder): The encoder.
+        n_tags (int): Columns of the logits.
+        piece_pooling (str): "mean" or "first".
+        learned_transitions (bool): Whether there are scores of a tag after another.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.piece_pooling = piece_pooling
+        self.output = torch.nn.Linear(encoder.width, n_tags)
+        self.transitions: Optional[torch.nn.Parameter] = None
+        if learned_transitions:
+            self.transitions = torch.nn.Parameter(torch.zeros(n_tags, n_tags))
+        self.dropout_rate = 0.0
+        self.to(encoder.device)
+        self.eval()
+
+    def forward(self, texts: Union[Sequence[TokenSpans], TokenRows]) -> torch.Tensor:
+        """Compute logits.
+
+        texts (Union[Sequence[TokenSpans], TokenRows]): The texts with their tokens, or the vectors
+            of their tokens where the encoder is not the module's own.
+        RETURNS (Tensor): fp32 logits of all tokens of all texts in order, shape (n_tokens,
+            n_tags): zeros alone for a token without a piece, of which nothing is known. With
+            learned transitions, n_tags rows more: the score of each tag after the row's.
+        """
+        if isinstance(texts, TokenRows):
+            logits = self._project(texts.vectors) * texts.vectors.any(1, keepdim=True)
+        else:
+            logits = self._pool(texts, self._project, self.output.out_features)
+        return logits if self.transitions is None else torch.cat([logits, self.transitions])
+
+    def cached_rows(self, windows: Windows) -> int:
+        """RETURNS (int): Rows that the cache will hold of these windows."""
+        special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
+        return int(windows.lengths.sum()) + special * len(windows)
+
+    def vectors(self, texts: Sequence[TokenSpans]) -> NDArray:
+        """RETURNS (ndarray): What the head sees of each token, without gradient; fp32, shape
+        (n_tokens, width)."""
+        self.eval()
+        with torch.no_grad():
+            return self._pool(texts, None, self.encoder.width).cpu().numpy()
+
+    def set_output(self, weight: NDArray, bias: NDArray) -> None:
+        """Replace the weights of the head.
+
+        weight, bias (ndarray): Of the shapes (n_tags, width) and (n_tags,).
+        """
+        with torch.no_grad():
+            self.output.weight.copy_(torch.from_numpy(weight))
+            self.output.bias.copy_(torch.from_numpy(bias))
+
+    def _project(self, vectors: torch.Tensor) -> torch.Tensor:
+        vectors = torch.nn.functional.dropout(vectors, self.dropout_rate, self.training)
+        return self.output(vectors)
+
+    def _pool(self, texts: Sequence[TokenSpans], project, n_columns: int) -> torch.Tensor:
+        cached = self.training or self.encoder.caching
+        pieces = self.encoder.tokenize([t.text for t in texts], offsets=True, cached=cached)
+        alignments = [
+            align(text.starts, text.ends, piece.offsets, text.text)
+            for text, piece in zip(texts, pieces, strict=True)
+        ]
+        if self.piece_pooling == "first":
+            alignments = [_first_pieces(alignment) for alignment in alignments]
+        return pool_tokens(self.encoder, pieces, alignments, project=project, n_columns=n_columns)
 
 
-DocsToTagScores = Model[List[Doc], TagScores]
-
-
-@registry.architectures("spacy_reprtune.TokenClassifier.v1")
-def TokenClassifier_v1(
-    encoder: Model[List[Doc], List[Floats2d]],
-    *,
-    piece_pooling: str = "mean",
-    learned_transitions: bool = False,
-    dropout: Optional[float] = None,
-    head_lr: float = 1.0,
-) -> DocsToTagScores:
-    """Classify tokens by an encoder's vectors of their pieces.
-
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
-        shared one.
-    piece_pooling (str): What stands for a token: the "mean" of its pieces, or the "first". Each
-        piece is read in the window where it is most central.
-    learned_transitions (bool): Whether to learn a score for each tag after another, which makes
-        the head a linear-chain conditional random field.
-    dropout (Optional[float]): Dropout rate in front of the head, or null for the rate that
-        training is run with (`[training] dropout`).
-    head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
-    RETURNS (Model[List[Doc], TagScores]): Docs to logits.
-    RAISES (ValueError): A setting is out of range, or an encoder of another kind.
-    """
-    from ..encoder.architecture import encoder_settings
-    from ..encoder.listening import is_encoder, listening_head
-    from ..encoder.shim import TorchShim
-    from .text_classifier import check_rates
-
-    if piece_pooling not in PIECE_POOLINGS:
-        raise ValueError(f"piece_pooling = {piece_pooling!r}. Use one of mean, first.")
-    check_rates(dropout, head_lr)
-
-    build = partial(_build, piece_pooling=piece_pooling, learned_transitions=learned_transitions)
-    # spaCy sets the rate before each update, but only where the attribute is there.
-    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
-    name = "reprtune_token_classifier"
-    if not is_encoder(encoder):
-        if piece_pooling == "first":
-            raise ValueError(
-                "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
-                "gives one vector a token, their mean. Use 'mean'."
-            )
-        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs, forward=forward)
-    return Model(
-        name,
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
-        attrs=attrs,
-    )
-
-
-def forward(
-    model: DocsToTagScores, docs: List[Doc], is_train: bool
-) -> Tuple[TagScores, Callable[[TagScores], List[Doc]]]:
-    """Compute the logits of the tokens of docs.
-
-    model (Model[List[Doc], TagScores]): The model.
-    docs (List[Doc]): The docs.
-    is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[TagScores, Callable]): The logits, and backprop from their gradient.
-    """
-    from ..encoder.architecture import token_spans
-    from ..encoder.listening import run_head
-
-    if model.layers:
-        rows, backward = run_head(model, docs, is_train)
-    else:
-        rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-        rows, backward = model.shims[0](([token_spans(doc) for doc in docs], rate), is_train)
-    lengths = [len(doc) for doc in docs]
-    n_tokens = sum(lengths)
-    learned = len(rows) > n_tokens
-    transitions = model.ops.asarray2f(rows[n_tokens:]) if learned else None
-    scores = TagScores(model.ops.asarray2f(rows[:n_tokens]), lengths, transitions)
-
-    def backprop(d_scores: TagScores) -> List[Doc]:
-        gradient = d_scores.logits
-        if learned:
-            gradient = model.ops.xp.concatenate([gradient, d_scores.transitions])
-        backward(gradient)
-        return docs
-
-    return scores, backprop
-
-
-def init(
-    model: DocsToTagScores, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None
-) -> None:
-    """Load the pretrained weights and make a new head.
-
-    model (Model[List[Doc], TagScores]): The model.
-    X (Optional[List[Doc]]): Not used.
-    Y (Optional[Floats2d]): A sample of the gold values, one column a tag.
-    """
-    if Y is not None:
-        model.set_dim("nO", Y.shape[1], force=True)
-    model.shims[0].initialize(model.get_dim("nO"))
-
-
-def _build(encoder: "Encoder", n_tags: int, *, piece_pooling: str, learned_transitions: bool):
-    from .token_classifier_module import TokenClassifier
-
-    return TokenClassifier(
-        encoder, n_tags, piece_pooling=piece_pooling, learned_transitions=learned_transitions
-    )
+def _first_pieces(alignment: Alignment) -> Alignment:
+    tokens, first = numpy.unique(alignment.tokens, return_index=True)
+    return Alignment(tokens, alignment.pieces[first], alignment.n_tokens)

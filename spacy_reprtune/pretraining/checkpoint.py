@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..encoder.atomic import replaced_directory
+from ..files import replaced_directory
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 import numpy
 from numpy.typing import NDArray
 
-from ..encoder.atomic import replaced_directory
 from ..encoder.pieces import PieceTokenizer, split_long
+from ..files import replaced_directory
 from ..progress import bar, on_terminal
 from .settings import CorpusPart, paths_of
 from .text import find_files, normalise, read_documents

@@ -9,12 +9,12 @@ from typing import Callable, List, Optional, Tuple
 
 import torch
 
-from ..encoder.atomic import replaced_directory
 from ..encoder.dropout import use_cheap_dropout
 from ..encoder.freezing import find_blocks, freeze
 from ..encoder.load import load_config, resolve_encoder
 from ..encoder.pieces import PieceTokenizer
 from ..encoder.precision import resolve_device, resolve_precision
+from ..files import replaced_directory
 from .body import PackedBody, choose_body
 from .head import MaskedHead
 from .masking import Masked, seed_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from ..encoder.atomic import replaced_file
+from ..files import replaced_file
 from .model import MaskedLM
 
 if TYPE_CHECKING:

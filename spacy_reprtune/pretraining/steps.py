@@ -6,8 +6,8 @@ from typing import Dict, List
 import numpy
 import torch
 
+from ..bridge.optimizer import parameter_groups
 from ..encoder.freezing import rate_factors
-from ..training.optimizer import parameter_groups
 from .corpus import Part
 from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
 from .model import MaskedLM

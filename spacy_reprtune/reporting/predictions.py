@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..encoder.atomic import replaced_file
+from ..files import replaced_file
 
 SUFFIX = ".predictions.jsonl.gz"
 VERSION = 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 import srsly
 from thinc.api import Config
 
-from ..encoder.atomic import replaced_file
+from ..files import replaced_file
 from ..progress import bar
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import srsly
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ..encoder.shim import TorchShim
+    from ..bridge.shim import TorchShim
 
 HEAD_FILE = "model_head.pkl"
 CONFIG_FILE = "config_setfit.json"

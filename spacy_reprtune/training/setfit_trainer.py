@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spacy.util import registry
 
 if TYPE_CHECKING:
-    from ..encoder.shim import TorchShim
+    from ..bridge.shim import TorchShim
 
 
 @registry.misc("spacy_reprtune.SetFitTrainer.v1")

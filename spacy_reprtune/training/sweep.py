@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 import srsly
 from thinc.api import Config, fix_random_seed
 
-from ..encoder.atomic import replaced_file
+from ..files import replaced_file
 from ..progress import bar
 
 if TYPE_CHECKING:

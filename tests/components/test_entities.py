@@ -109,8 +109,8 @@ def test_new_entities_never_touch_what_is_there(doc, seed):
 
 def seen_tokens(docs, tokenizer):
     """Which tokens have a piece, in the shape of what an encoder gives: (n_tokens, 1)."""
+    from spacy_reprtune.bridge.encoder import token_spans
     from spacy_reprtune.encoder.align import align
-    from spacy_reprtune.encoder.architecture import token_spans
 
     spans = [token_spans(doc) for doc in docs]
     pieces = tokenizer([own.text for own in spans], offsets=True)

@@ -12,10 +12,10 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_reprtune.bridge.token_classifier import TagScores
 from spacy_reprtune.components.tag_rows import decode, gold_tags
 from spacy_reprtune.heads.lattice import Lattice
 from spacy_reprtune.heads.tags import SCHEMES, TagScheme
-from spacy_reprtune.heads.token_classifier import TagScores
 
 TEXTS = [text for text, _ in ENTITIES]
 

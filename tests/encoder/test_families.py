@@ -7,7 +7,7 @@ import torch
 from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
 from thinc.api import Adam
 
-from spacy_reprtune.encoder.architecture import Encoder_v1
+from spacy_reprtune.bridge.encoder import Encoder_v1
 from spacy_reprtune.encoder.freezing import find_blocks
 from spacy_reprtune.encoder.parts import Part, can_be_cut, output_tail
 

@@ -164,5 +164,5 @@ def test_no_results_is_an_error(tmp_path):
 
 def test_help_names_every_command():
     output = run("--help").output
-    for command in ("card", "harvest", "package", "push", "results", "smoke"):
+    for command in ("card", "package", "push", "results", "smoke"):
         assert command in output

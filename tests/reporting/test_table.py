@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from scripts.compare_with_book import Table, as_markdown
 from spacy_reprtune.reporting.blocks import Section
 from spacy_reprtune.reporting.blocks import Table as PageTable
 from spacy_reprtune.reporting.card import _labels, _per_label
 from spacy_reprtune.reporting.card_facts import CardFacts
-from spacy_reprtune.reporting.compare import Table, as_markdown
 from spacy_reprtune.reporting.page import to_markdown
 from spacy_reprtune.reporting.table import code, code_cell, markdown_table
 

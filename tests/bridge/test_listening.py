@@ -11,7 +11,7 @@ from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Adam
 
-from spacy_reprtune.encoder.listening import is_encoder, listening_head, run_head
+from spacy_reprtune.bridge.listening import is_encoder, listening_head, run_head
 from spacy_reprtune.encoder.token_rows import TokenRows
 from spacy_reprtune.heads.pooling import Pooling
 

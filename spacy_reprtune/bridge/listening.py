@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 if TYPE_CHECKING:
     import torch
 
-    from .token_rows import ListenedEncoder, TokenRows
+    from ..encoder.token_rows import ListenedEncoder, TokenRows
 
 TokenVectorModel = Model[List[Doc], List[Floats2d]]
 
@@ -67,7 +67,7 @@ def listening_head(
         the module's output as it is.
     RETURNS (Model[List[Doc], Any]): Docs to what `forward` gives.
     """
-    from .token_rows import ListeningShim
+    from .listening_shim import ListeningShim
 
     return Model(
         name,

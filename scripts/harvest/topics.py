@@ -7,8 +7,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
+from spacy_reprtune.data.splits import SPLITS, stable_hash
+
 from .paragraphs import Paragraph
-from .splits import SPLITS, stable_hash
 
 # A single paragraph is often clean and yet names no subject ("Return a copy of this object."): a
 # bag of words gets 57 % of those right, and 78 % of passages this long. Fewer words make the labels

@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune harvest`: the default corpus."""
+"""`python -m scripts.harvest`: the default corpus."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import typer
 from wasabi import msg
 
 
-def harvest_cli(
+def main(
     output_dir: Path = typer.Argument(
         ..., help="Where to write text/, topics/, entities/ and manifest.json", file_okay=False
     ),
@@ -41,7 +41,7 @@ def harvest_cli(
     set and an NER set, all three split by module, with a manifest of versions, counts and
     checksums. The same versions and seed give the same bytes.
     """
-    from ..data.harvest import harvest
+    from .corpora import harvest
 
     try:
         manifest = harvest(
@@ -75,3 +75,7 @@ def _print_summary(manifest: dict, output_dir: Path) -> None:
     if manifest["missing"]:
         msg.warn(f"Not installed, so not read: {', '.join(manifest['missing'])}")
     msg.good(f"Wrote {len(manifest['files'])} files and manifest.json to {output_dir}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

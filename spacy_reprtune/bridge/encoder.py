@@ -8,7 +8,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 if TYPE_CHECKING:
-    from .token_vectors import TokenSpans
+    from ..encoder.token_vectors import TokenSpans
 
 DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 
@@ -63,7 +63,7 @@ def Encoder_v1(
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
     """
-    from .module import EncoderSettings
+    from ..encoder.module import EncoderSettings
     from .shim import TorchShim
 
     settings = EncoderSettings(
@@ -143,14 +143,14 @@ def init(
 
 
 def _build(encoder, _: int):
-    from .token_vectors import TokenVectors
+    from ..encoder.token_vectors import TokenVectors
 
     return TokenVectors(encoder)
 
 
 def token_spans(doc: Doc) -> "TokenSpans":
     """RETURNS (TokenSpans): The text of a doc and where its tokens are."""
-    from .token_vectors import TokenSpans
+    from ..encoder.token_vectors import TokenSpans
 
     spans = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape(-1, 2)
     return TokenSpans(doc.text, spans[:, 0], spans.sum(1))

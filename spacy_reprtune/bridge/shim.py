@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as save_tensors
 from thinc.api import Shim
 
-from ..training.optimizer import TorchOptimizer
-from ..training.overview import training_overview
-from .freezing import reinitialize_last
-from .load import build_empty, check_directory, load_pretrained, resolve_encoder
-from .module import Encoder, EncoderSettings
-from .pieces import PieceTokenizer
+from ..encoder.freezing import reinitialize_last
+from ..encoder.load import build_empty, check_directory, load_pretrained, resolve_encoder
+from ..encoder.module import Encoder, EncoderSettings
+from ..encoder.pieces import PieceTokenizer
+from .optimizer import TorchOptimizer
+from .overview import training_overview
 
 if TYPE_CHECKING:
     from thinc.api import Optimizer

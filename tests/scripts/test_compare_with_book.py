@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 import srsly
-from typer.testing import CliRunner
 
-from spacy_reprtune.cli import reprtune_cli
-from spacy_reprtune.reporting.compare import as_markdown, compare
+from scripts.compare_with_book import as_markdown, compare, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,13 +51,11 @@ def test_the_page_names_the_source(measured):
     assert page.endswith("Published: a book\n")
 
 
-def test_the_command_prints_the_tables_and_says_what_is_missing(measured):
-    arguments = ["compare", str(ROOT / "assets" / "book.json")]
-    arguments += ["--folder", str(measured), "--output", str(measured / "book.md")]
-    done = CliRunner().invoke(reprtune_cli, arguments)
-    assert done.exit_code == 0, done.output
-    assert "0.831" in done.output
-    assert "metrics/book/setfit.json" in done.output
+def test_the_command_prints_the_tables_and_says_what_is_missing(measured, capsys):
+    main(ROOT / "assets" / "book.json", output=measured / "book.md", folder=measured)
+    printed = capsys.readouterr().out
+    assert "0.831" in printed
+    assert "metrics/book/setfit.json" in printed
     assert "Hands-On Large Language Models" in (measured / "book.md").read_text("utf8")
 
 

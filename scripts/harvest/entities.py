@@ -6,10 +6,11 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_reprtune.data.splits import SPLITS, stable_hash
+
 from .markup import LITERAL_LABEL
 from .paragraphs import Paragraph
 from .prose import has_unmarked_code
-from .splits import SPLITS, stable_hash
 
 # Of the training size, how many dev and test paragraphs there are, each.
 HELD_OUT = 1 / 8

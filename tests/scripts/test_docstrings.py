@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from spacy_reprtune.data.docstrings import find_packages, read_docstrings
+from scripts.harvest.docstrings import find_packages, read_docstrings
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from thinc.api import SGD, Adam, RAdam
 
-from spacy_reprtune.training.optimizer import TorchOptimizer, parameter_groups
+from spacy_reprtune.bridge.optimizer import TorchOptimizer, parameter_groups
 
 
 def make_module():

@@ -1,6 +1,6 @@
 import pytest
 
-from spacy_reprtune.encoder.atomic import replaced_file
+from spacy_reprtune.files import replaced_file
 
 
 def test_a_file_is_replaced_at_the_end_or_left_as_it_was(tmp_path):

@@ -8,7 +8,7 @@ import spacy
 from spacy.language import Language
 
 if TYPE_CHECKING:
-    from .few_shot import FewShotTextClassifier
+    from ..components.few_shot import FewShotTextClassifier
 
 
 def import_setfit(
@@ -71,9 +71,9 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
     RAISES (ValueError): It is no `reprtune_setfit`, has fewer than two labels, or pools in a way
         that the library does not know; or something else is at `path`.
     """
-    from ..encoder.atomic import replaced_directory
+    from ..components.few_shot import FewShotTextClassifier
+    from ..files import replaced_directory
     from ..training.setfit_files import CONFIG_FILE, Head, write_body, write_head
-    from .few_shot import FewShotTextClassifier
 
     if not isinstance(pipe, FewShotTextClassifier):
         raise ValueError(

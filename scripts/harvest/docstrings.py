@@ -8,7 +8,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..progress import bar
+from spacy_reprtune.progress import bar
 
 # Top-level module -> distribution. What the dependencies of this project install on any machine,
 # plus the `project` extra. A name that is missing is skipped by the reader and reported.

@@ -8,11 +8,12 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from ..encoder.atomic import replaced_file
+from spacy_reprtune.data.splits import SPLITS, stable_hash
+from spacy_reprtune.files import replaced_file
+
 from .docstrings import PACKAGES, find_packages, read_docstrings
 from .entities import count_entities, select_entity_examples, size_of
 from .paragraphs import Paragraph, collect_paragraphs
-from .splits import SPLITS, stable_hash
 from .topics import check_topic_counts, load_topics, select_passages
 
 TOPIC_SIZE = 300
@@ -81,7 +82,7 @@ def harvest(
         files[f"entities/{split}.spacy"] = _doc_bytes([doc for _, doc in entity_sets[split]])
     files["modules.json"] = _json_bytes(_module_lists(paragraphs))
     manifest = {
-        "about": "Written by `spacy reprtune harvest` from the docstrings of installed packages.",
+        "about": "Docstrings of installed packages, written by `python -m scripts.harvest`.",
         "seed": seed,
         "options": {"topic_size": topic_size, "entity_size": entity_size},
         "packages": {package.name: package.version for package in found},

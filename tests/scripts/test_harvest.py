@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin
 
-from spacy_reprtune.cli.harvest import harvest_cli
-from spacy_reprtune.data.harvest import harvest
+from scripts.harvest.__main__ import main as harvest_cli
+from scripts.harvest.corpora import harvest
+from scripts.harvest.topics import load_topics
 from spacy_reprtune.data.splits import SPLITS, drop_near_duplicates, split_modules
-from spacy_reprtune.data.topics import load_topics
 
 PACKAGES = {"rt_fake_sea": "rt-fake-sea", "rt_fake_land": "rt-fake-land"}
 OPTIONS = {"topic_size": 12, "entity_size": 40, "packages": PACKAGES}

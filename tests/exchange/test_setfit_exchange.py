@@ -13,7 +13,7 @@ import torch
 from conftest import BAD, GOOD, make_examples
 from spacy.training import Example
 
-from spacy_reprtune.components.setfit_exchange import export_setfit, import_setfit
+from spacy_reprtune.exchange.setfit import export_setfit, import_setfit
 from spacy_reprtune.training.setfit_files import Head, read_head, write_head
 
 TEXTS = [*GOOD, *BAD, "the music is fine", "not a film"]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_reprtune.data.markup import LABELS, strip_markup
-from spacy_reprtune.data.prose import has_unmarked_code, why_not_prose
-from spacy_reprtune.data.rst import read_paragraphs
+from scripts.harvest.markup import LABELS, strip_markup
+from scripts.harvest.prose import has_unmarked_code, why_not_prose
+from scripts.harvest.rst import read_paragraphs
 
 
 def named(paragraph):

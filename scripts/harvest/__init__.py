@@ -1,0 +1,1 @@
+"""The default corpus, from docstrings of installed packages: `python -m scripts.harvest`."""

@@ -1,0 +1,1 @@
+"""Pipelines from and to the formats of other libraries."""
