@@ -1,5 +1,6 @@
-"""Directories and files that are written whole or not at all."""
+"""Directories and files that are written whole or not at all, and digests of files."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -51,6 +52,21 @@ def replaced_file(path: Path) -> Iterator[Path]:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def digest_of(*paths: Path, algorithm: str = "sha256") -> str:
+    """Compute the digest of a file, or of several as if they were one, in blocks.
+
+    paths (Path): The files, in order.
+    algorithm (str): Name that hashlib knows, such as "sha256" or "md5".
+    RETURNS (str): The digest in hexadecimal digits.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _umask() -> int:
