@@ -8,7 +8,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from spacy_reprtune.data.splits import SPLITS, stable_hash
+from spacy_reprtune.copies import stable_hash
+from spacy_reprtune.data.corpus import SPLITS
 from spacy_reprtune.files import replaced_file
 
 from .docstrings import PACKAGES, find_packages, read_docstrings

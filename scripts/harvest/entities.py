@@ -6,7 +6,8 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_reprtune.data.splits import SPLITS, stable_hash
+from spacy_reprtune.copies import stable_hash
+from spacy_reprtune.data.corpus import SPLITS
 
 from .markup import LITERAL_LABEL
 from .paragraphs import Paragraph

@@ -4,10 +4,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from spacy_reprtune.data.splits import drop_near_duplicates, split_modules
-
 from .docstrings import Docstring
 from .markup import FATAL_ISSUES, strip_markup
+from .modules import drop_near_duplicates, split_modules
 from .prose import why_not_prose
 from .rst import read_paragraphs
 

@@ -7,7 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from spacy_reprtune.data.splits import SPLITS, stable_hash
+from spacy_reprtune.copies import stable_hash
+from spacy_reprtune.data.corpus import SPLITS
 
 from .paragraphs import Paragraph
 

@@ -14,11 +14,10 @@ import srsly
 from .. import __version__
 from ..progress import bar
 from .align import MODES, Account, make_doc
-from .corpus import SplitWriter
+from .corpus import SPLITS, SplitWriter
 from .formats import READERS, detect_format, read_records
 from .formats.columns import describe_columns
 from .record import Columns, Record
-from .splits import SPLITS
 from .stratify import Layout, parse_split
 
 if TYPE_CHECKING:

@@ -5,12 +5,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence
 
-from .splits import SPLITS
-
 if TYPE_CHECKING:
     from spacy.tokens import Doc, DocBin
     from spacy.vocab import Vocab
 
+SPLITS = ("train", "dev", "test")
 # A part is built in memory, at some 100 bytes a token.
 PART_TOKENS = 1_000_000
 # What a doc costs besides its tokens, in tokens.

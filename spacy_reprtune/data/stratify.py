@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy
 from numpy.typing import NDArray
 
-from .near import bands, normalise, sign
-from .splits import SPLITS, stable_hash
+from ..copies import bands, normalize, sign, stable_hash
+from .corpus import SPLITS
 
 # Texts that share a band of eight minima are kept together. That finds nearly all pairs from an
 # overlap of 0.9 on, and hardly any below 0.5: a pair that is found wrongly only moves a text.
@@ -59,7 +59,7 @@ class Layout:
         labels (Sequence[str]): Its labels and entity types, sorted.
         group (Optional[str]): What it has to stay together with.
         """
-        self._texts.append(normalise(text))
+        self._texts.append(normalize(text))
         if len(self._texts) >= self.chunk:
             self._flush()
         # 0 is no group.

@@ -11,8 +11,8 @@ from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
+from spacy_reprtune.copies import Signer, near_pairs
 from spacy_reprtune.data.check import check
-from spacy_reprtune.data.near import Signer, near_pairs
 
 NLP = spacy.blank("en")
 SIZES = {"train": 160, "dev": 60, "test": 60}

@@ -14,8 +14,9 @@ from spacy.tokens import DocBin
 
 from scripts.harvest.__main__ import main as harvest_cli
 from scripts.harvest.corpora import harvest
+from scripts.harvest.modules import drop_near_duplicates, split_modules
 from scripts.harvest.topics import load_topics
-from spacy_reprtune.data.splits import SPLITS, drop_near_duplicates, split_modules
+from spacy_reprtune.data.corpus import SPLITS
 
 PACKAGES = {"rt_fake_sea": "rt-fake-sea", "rt_fake_land": "rt-fake-land"}
 OPTIONS = {"topic_size": 12, "entity_size": 40, "packages": PACKAGES}

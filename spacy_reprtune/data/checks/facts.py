@@ -4,12 +4,11 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy
 
-from ..near import Signatures, Signer, normalise
-from ..splits import stable_hash
+from ...copies import Signatures, Signer, runs_of, words_of
 from .finding import Cases
 
 if TYPE_CHECKING:
@@ -101,20 +100,9 @@ def gather(
         _gather_cats(facts, doc, case)
         _gather_ents(facts, doc, nlp, where, case)
         if with_grams:
-            facts.grams[number - 1] = set(grams(normalise(text)))
+            facts.grams[number - 1] = _grams(text)
     facts.signatures = signer.finish()
     return facts
-
-
-def grams(text: str) -> Iterator[int]:
-    """Runs of words of a normalised text.
-
-    text (str): The text.
-    YIELDS (int): A hash a run; a shorter text is one run.
-    """
-    words = text.split(" ")
-    for k in range(max(1, len(words) - GRAM + 1)):
-        yield stable_hash(" ".join(words[k : k + GRAM]), 0)
 
 
 def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
@@ -129,16 +117,20 @@ def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
     seen: Set[int] = set()
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
-            text = normalise(line)
-            if text:
-                seen.update(gram for gram in grams(text) if gram in wanted)
+            seen.update(_grams(line) & wanted)
     found: Dict[str, Cases] = {}
     for part in facts:
         cases = found.setdefault(part.split, Cases())
         for index, runs in part.grams.items():
-            if part.snippets[index] and 2 * len(runs & seen) >= len(runs):
+            if runs and 2 * len(runs & seen) >= len(runs):
                 cases.add(f"{part.split} {index + 1}: {part.snippets[index]}")
     return found
+
+
+def _grams(text: str) -> Set[int]:
+    """Hashes of the runs of words of a text, which take less memory than the words."""
+    words = words_of(text)
+    return {hash(run) for run in runs_of(words, GRAM)} if words else set()
 
 
 def _gather_cats(facts: Facts, doc: "Doc", case: str) -> None:

@@ -6,7 +6,7 @@ from typing import Dict, Iterator, List, Tuple
 
 import numpy
 
-from ..near import Signatures, near_pairs
+from ...copies import Signatures, near_pairs
 from .facts import Facts, label_array
 from .finding import Cases, Finding, join_cases, plural
 

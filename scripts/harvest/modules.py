@@ -1,10 +1,9 @@
-"""Which paragraphs to keep and where they go: near duplicates once, whole modules to a split."""
+"""Which paragraphs the harvest keeps and where they go: copies once, whole modules to one split."""
 
-import hashlib
 import re
 from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
-SPLITS = ("train", "dev", "test")
+from spacy_reprtune.copies import runs_of, stable_hash
 
 # Paragraphs that share this much of their wording with what is already kept are copies of it.
 # Lower values start to remove different sentences on one subject.
@@ -16,27 +15,26 @@ def drop_near_duplicates(texts: Sequence[str], *, max_overlap: float = MAX_OVERL
     """Keep one of each group of texts that were copied from each other.
 
     A text is a copy if more than `max_overlap` of its runs of four words occur in the texts kept
-    so far, taken together: this finds copies, copies with another name in them, and texts that are
-    patched together from boilerplate. Longer texts come first, so a sentence that
-    stands in a longer paragraph elsewhere is found as well. Exact, hence the same on every run:
-    no sampled hashes.
+    so far, taken together: this finds copies, copies in which a name was changed, and texts that
+    are patched together from boilerplate. Longer texts come first, so a sentence that stands in a
+    longer paragraph elsewhere is found as well. The comparison is exact, without sampled hashes,
+    and hence the same on every run.
 
-    texts (Sequence[str]): The texts.
-    max_overlap (float): The share of known runs above which a text is dropped.
+    texts (Sequence[str]): Texts, in any order.
+    max_overlap (float): Share of known runs above which a text is dropped.
     RETURNS (List[int]): Indices of the texts to keep, ascending.
     """
     ids: Dict[str, int] = {}
-    words = [[ids.setdefault(word, len(ids)) for word in _normalise(text)] for text in texts]
+    words = [[ids.setdefault(word, len(ids)) for word in _words(text)] for text in texts]
     # Sorting by the text next makes the choice independent of the order of the input.
     order = sorted(range(len(texts)), key=lambda i: (-len(words[i]), texts[i], i))
     seen: Set[Tuple[int, ...]] = set()
     kept = []
     for i in order:
-        shingles = _shingles(words[i])
-        known = sum(shingle in seen for shingle in shingles)
-        if known <= max_overlap * len(shingles):
+        runs = runs_of(words[i], SHINGLE)
+        if sum(run in seen for run in runs) <= max_overlap * len(runs):
             kept.append(i)
-            seen.update(shingles)
+            seen.update(runs)
     return sorted(kept)
 
 
@@ -47,8 +45,8 @@ def split_modules(
 
     sizes (Mapping[str, Mapping[str, int]]): Group (such as a topic) to module to its number of
         paragraphs. A module belongs to one group.
-    seed (int): Another seed gives another split.
-    share (float): Of the paragraphs of a group, how many test and dev get, each.
+    seed (int): Seed of the split.
+    share (float): Share of a group's paragraphs that test and dev get, each.
     RETURNS (Dict[str, str]): Module to "train", "dev" or "test".
     """
     split_of: Dict[str, str] = {}
@@ -59,7 +57,7 @@ def split_modules(
         for module in sorted(modules, key=lambda name: stable_hash(name, seed)):
             split_of[module] = "train"
             for split in have:
-                # A module that would overshoot by half goes to train, another will fit.
+                # A module that would overshoot by half goes to train; another one will fit.
                 if have[split] < wanted and have[split] + modules[module] <= 1.5 * wanted:
                     have[split] += modules[module]
                     split_of[module] = split
@@ -67,23 +65,6 @@ def split_modules(
     return split_of
 
 
-def stable_hash(text: str, seed: int) -> int:
-    """A hash that is the same in every process, unlike `hash`.
-
-    text (str): What to hash.
-    seed (int): Mixed in, for another order.
-    RETURNS (int): 64 bits.
-    """
-    digest = hashlib.blake2b(f"{seed}\n{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
-
-
-def _normalise(text: str) -> List[str]:
+def _words(text: str) -> List[str]:
     # Numbers are one word: "added 3 rows" is a copy of "added 4 rows".
     return re.findall(r"[a-z]+|0", re.sub(r"\d+", "0", text.lower()))
-
-
-def _shingles(words: List[int]) -> List[Tuple[int, ...]]:
-    if len(words) < SHINGLE:
-        return [tuple(words)]
-    return list(zip(*(words[k:] for k in range(SHINGLE)), strict=False))
