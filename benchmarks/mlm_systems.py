@@ -100,7 +100,7 @@ class _OneOrder:
 
 def pretrain(arguments: List[str], output: Path) -> "subprocess.Popen[bytes]":
     """RETURNS (Popen): A pretraining process with this project's config, from the command line."""
-    command = [sys.executable, "-m", "spacy_reprtune.pretraining", str(CONFIG), "--quiet"]
+    command = [sys.executable, "-m", "spacy", "reprtune", "mlm", str(CONFIG), "--quiet"]
     return subprocess.Popen(
         [*command, "--output", str(output), *arguments], stdout=subprocess.DEVNULL
     )

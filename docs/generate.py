@@ -220,13 +220,14 @@ def _pretraining() -> Iterator[str]:
         "setting that the config leaves out; [`configs/mlm.cfg`](../configs/mlm.cfg) has them all."
     )
     for name, part in settings.PARTS.items():
-        documented = read_docstring(part)
+        documented, hints = read_docstring(part), typing.get_type_hints(part)
         rows = []
         for field in fields(part):
             default = field.default if field.default_factory is MISSING else field.default_factory()
             if default is MISSING:
                 default = inspect.Parameter.empty
-            rows.append(_setting(field.name, field.type, default, documented.arguments[field.name]))
+            text = documented.arguments[field.name]
+            rows.append(_setting(field.name, hints[field.name], default, text))
         yield f"### `[{name}]`"
         yield documented.text[0].replace(f": `[{name}]`", "")
         yield _table(HEADER, _merged(rows))
@@ -251,6 +252,8 @@ def _merged(rows: List[Row]) -> Iterator[Row]:
 def _kind(hint: Any, plural: str = "") -> str:
     """What may be written in a config for a type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "text"
     if origin is Union:
         return " or ".join(dict.fromkeys(_kind(h, plural) for h in inner))
     if origin is dict:

@@ -10,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 import pytest
 import spacy
@@ -243,7 +243,13 @@ def text_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run_config(tiny_encoder, text_file) -> Callable[..., Dict]:
+def run_config(make_run_config) -> Callable[..., Dict]:
+    """See `make_run_config`."""
+    return make_run_config
+
+
+@pytest.fixture(scope="session")
+def make_run_config(tiny_encoder, text_file) -> Callable[..., Dict]:
     """Makes the sections of a run; keyword arguments are sections to change."""
 
     def config(**sections: Dict) -> Dict:
@@ -267,6 +273,18 @@ def run_config(tiny_encoder, text_file) -> Callable[..., Dict]:
         return base
 
     return config
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, make_run_config) -> Tuple:
+    """Settings of a short pretraining run in this process, and the directory that it wrote."""
+    from spacy_reprtune.pretraining.run import pretrain
+    from spacy_reprtune.pretraining.settings import settings_from
+
+    settings = settings_from(make_run_config(training={"keep": "last"}))
+    output = tmp_path_factory.mktemp("finished") / "run"
+    pretrain(settings, output)
+    return settings, output
 
 
 @pytest.fixture

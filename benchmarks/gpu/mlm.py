@@ -116,7 +116,7 @@ def warm_up(system: Any, steps: int, cuda: bool) -> float:
 
 def mfu(lm: Any, speed: float, length: int, suffix: str, measured: float) -> Dict[str, float]:
     """RETURNS (Dict[str, float]): Utilisation against both peaks."""
-    from spacy_reprtune.pretraining.speed import flops_per_piece, utilisation
+    from spacy_reprtune.pretraining.speed import flops_per_piece, utilization
 
     plain = flops_per_piece(lm, RATE)
     scores = 12.0 * lm.model.config.num_hidden_layers * length * lm.model.config.hidden_size
@@ -126,7 +126,7 @@ def mfu(lm: Any, speed: float, length: int, suffix: str, measured: float) -> Dic
             speed * (plain + scores) / (measured * 1e12), 4
         ),
     }
-    sheet = utilisation(lm, RATE, speed)
+    sheet = utilization(lm, RATE, speed)
     if sheet is not None:
         found[f"mfu_data_sheet_{suffix}"] = round(sheet, 4)
     return found

@@ -1,10 +1,13 @@
 """`python -m spacy reprtune mlm`: domain-adaptive pretraining."""
 
+import os
 from pathlib import Path
 from typing import Optional
 
 import typer
 from wasabi import msg
+
+from .overrides import config_overrides
 
 
 def mlm_cli(
@@ -26,31 +29,33 @@ def mlm_cli(
     """
     Pretrain an encoder further, on your own text.
 
-    Masked-language-model pretraining. Writes an encoder directory that any recipe takes by its
-    name. The same command goes on where it was stopped, and ends with the same weights. Settings of
-    the config can be overridden as with `spacy train`, for example --corpus.train FILE.
+    Masked-language-model pretraining. Writes an encoder directory that every recipe takes by its
+    name. After an interruption, the same command goes on from the last checkpoint and ends with
+    the same weights. Settings of the config can be overridden as with `spacy train`, for example
+    --corpus.train FILE. For several processes, start it with `torchrun -m spacy reprtune mlm`.
     """
     from ..pretraining.report import perplexity
     from ..pretraining.run import pretrain
-    from ..pretraining.settings import parse_overrides, read_settings
+    from ..pretraining.settings import read_settings
 
+    overrides = config_overrides(ctx)
+    if texts is not None:
+        overrides["corpus.train"] = str(texts)
     try:
-        overrides = parse_overrides(ctx.args)
-        if texts is not None:
-            overrides["corpus.train"] = str(texts)
         settings = read_settings(config_path, overrides)
         report = pretrain(settings, output, fresh=fresh, progress=not quiet)
     except ValueError as error:
         msg.fail("Cannot pretrain", str(error), exits=1)
-    rows = [
-        (label, f"{before:.4f}", f"{after:.4f}", f"{perplexity(before):.2f}",
-         f"{perplexity(after):.2f}")
-        for label, before, after in (
-            (label, report["before"].get(name), report["after"].get(name))
-            for name, label in (("heldout", "held-out text"), ("general", "general sample"))
-        )
-        if before is not None
-    ]  # fmt: skip
+    # torchrun and accelerate set it; the other processes have the same report.
+    if os.environ.get("RANK", "0") != "0":
+        return
+    rows = []
+    for name, label in (("heldout", "held-out text"), ("general", "general sample")):
+        losses = [report[moment].get(name) for moment in ("before", "after")]
+        if None not in losses:
+            numbers = [f"{loss:.4f}" for loss in losses]
+            numbers += [f"{perplexity(loss):.2f}" for loss in losses]
+            rows.append((label, *numbers))
     header = ("", "loss before", "after", "perplexity before", "after")
     msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
     for row in report["fill_mask"]:

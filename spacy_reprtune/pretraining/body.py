@@ -1,4 +1,4 @@
-"""Hidden states of a batch of windows: packed in one row, or in padded rows where that can't be."""
+"""Hidden states of a batch of windows: in one packed row, or in padded rows as a fallback."""
 
 import inspect
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from .attention import Layout, NotPackable, PackedAttention
 
 
 class PackedBody:
-    """Runs an encoder over windows that stand one after the other in a single row."""
+    """Runs an encoder over windows that are packed into a single row."""
 
     def __init__(self, model: torch.nn.Module, first_position: int) -> None:
         """Prepare to run an encoder.
 
         model (PreTrainedModel): The bare encoder.
-        first_position (int): The position of a window's first piece; RoBERTa and its kin
+        first_position (int): Position of a window's first piece. RoBERTa and related families
             begin above 0.
         """
         self.model, self.first_position = model, first_position
@@ -30,7 +30,7 @@ class PackedBody:
         ids (Tensor): Piece ids of all windows, shape (n,).
         lengths (Sequence[int]): Pieces of each window.
         RETURNS (Tensor): Hidden states, shape (n, width).
-        RAISES (NotPackable): Its attention is not torch's own over the pieces alone.
+        RAISES (NotPackable): Its attention is not plain torch attention over the pieces.
         """
         layout = Layout.of(lengths, ids.device)
         inputs: Dict[str, Any] = {
@@ -38,7 +38,7 @@ class PackedBody:
             "position_ids": (layout.positions + self.first_position)[None],
         }
         if "token_type_ids" in self._takes and _has_types(self.model):
-            # Made here, because encoders cut theirs from a table as long as their positions.
+            # Made here: encoders slice theirs from a table that is as long as their positions.
             inputs["token_type_ids"] = torch.zeros_like(ids)[None]
         with PackedAttention(layout) as attention:
             hidden = self.model(**inputs)[0][0]
@@ -48,13 +48,13 @@ class PackedBody:
 
 
 class PaddedBody:
-    """Runs an encoder over windows in padded rows, a few lengths at a time."""
+    """Runs an encoder over windows in padded rows of similar length."""
 
     def __init__(self, model: torch.nn.Module, pad_id: int) -> None:
         """Prepare to run an encoder.
 
         model (PreTrainedModel): The bare encoder.
-        pad_id (int): What to pad with.
+        pad_id (int): Id of the padding piece.
         """
         self.model, self.pad_id = model, pad_id
 
@@ -70,27 +70,29 @@ class PaddedBody:
 
 
 def choose_body(model: torch.nn.Module, pad_id: int, vocab_size: int):
-    """Pack if the encoder gives the same packed as padded, tried on a few windows.
+    """Choose packing if the encoder computes the same hidden states packed and padded.
+
+    That is tried on a few windows.
 
     model (PreTrainedModel): The bare encoder, in evaluation mode.
-    pad_id (int): What to pad with.
+    pad_id (int): Id of the padding piece.
     vocab_size (int): Ids below this are pieces.
-    RETURNS (Union[PackedBody, PaddedBody]): What to run it with.
-    RAISES (ValueError): What a window gives depends on how far it is padded.
+    RETURNS (Union[PackedBody, PaddedBody]): The body to run it with.
+    RAISES (ValueError): The hidden states of a window depend on its padding.
     """
     padded = PaddedBody(model, pad_id)
     device = next(model.parameters()).device
-    # The last three in one batch, two of them padded.
+    # The last three make one batch, and two of them are padded.
     lengths = [4, 8, 8, 9]
     generator = torch.Generator().manual_seed(0)
-    # No padding piece among them, wherever in the vocabulary it is.
+    # Shifted so that none of them is the padding piece, wherever that is in the vocabulary.
     ids = torch.randint(1, vocab_size, (sum(lengths),), generator=generator)
     ids = ((ids + pad_id) % vocab_size).to(device)
     with torch.no_grad(), _full_precision():
         wanted = padded(ids, lengths)
-        alone = torch.cat([padded(window, [len(window)]) for window in ids.split(lengths)])
-        # FNet, say, mixes padding in. Other kernels for other shapes do not differ by so much.
-        if (alone - wanted).abs().max() > 1e-3 * wanted.abs().max():
+        single = torch.cat([padded(window, [len(window)]) for window in ids.split(lengths)])
+        # FNet, for example, mixes padding in. Kernels for other shapes differ by far less.
+        if (single - wanted).abs().max() > 1e-3 * wanted.abs().max():
             raise ValueError("padding changes its hidden states")
         for first in (0, pad_id + 1):
             try:
@@ -105,7 +107,7 @@ def choose_body(model: torch.nn.Module, pad_id: int, vocab_size: int):
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    # Rounded to TF32, the same products differ by more than what is looked for.
+    # Rounding to TF32 would make larger differences than those that are looked for.
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -115,7 +117,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _split_rows(rows: List[torch.Tensor]) -> List[List[torch.Tensor]]:
-    # Windows come sorted: a new group where padding would be more than an eighth.
+    # Windows are sorted; a new group starts where padding would exceed an eighth.
     groups: List[List[torch.Tensor]] = []
     for row in rows:
         if groups and len(row) <= len(groups[-1][0]) * 9 // 8:

@@ -1,63 +1,89 @@
-"""Checkpoints: written whole, checked when read, the one before used where the last is damaged."""
+"""Checkpoints: written whole, verified when read, an earlier one used where the last is damaged."""
 
-import hashlib
 import json
 import logging
 import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..files import replaced_directory
+from ..files import digest_of, replaced_directory
 
 logger = logging.getLogger(__name__)
 
-# Of the latest; the best one by held-out loss is kept besides.
+# How many of the latest checkpoints are kept, besides the best one by held-out loss.
 KEPT = 2
 _TENSORS = ("model.safetensors", "optimizer.safetensors")
+Tensors = Dict[str, torch.Tensor]
+
+
+@dataclass
+class RunState:
+    """How far a run has come, besides its weights and moments.
+
+    step (int): Steps taken, those of a new head included.
+    epoch, number (int): The epoch, and steps taken in it.
+    pieces (int): Pieces seen so far.
+    seconds (float): Time spent so far.
+    before (Dict[str, float]): Losses before training, by name of the evaluated text.
+    fill_before (List[List[str]]): Fillings of the report's sentences before training.
+    best_step (int): The step with the best held-out loss, -1 before the first evaluation.
+    best, last (Dict[str, float]): Losses at that step and at the last evaluation.
+    worse (int): Evaluations since the best one.
+    done (bool): Whether training has ended.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    number: int = 0
+    pieces: int = 0
+    seconds: float = 0.0
+    before: Dict[str, float] = field(default_factory=dict)
+    fill_before: List[List[str]] = field(default_factory=list)
+    best_step: int = -1
+    best: Dict[str, float] = field(default_factory=dict)
+    last: Dict[str, float] = field(default_factory=dict)
+    worse: int = 0
+    done: bool = False
 
 
 class Checkpoints:
-    """The checkpoints of a run, in a directory of its own."""
+    """The checkpoints of a run, in a directory of their own."""
 
     def __init__(self, path: Path) -> None:
-        """path (Path): The directory; it need not be there."""
+        """path (Path): The directory. It need not exist."""
         self.path = path
 
     def steps(self) -> List[int]:
-        """RETURNS (List[int]): The steps that there are checkpoints of, ascending."""
+        """RETURNS (List[int]): The steps that have a checkpoint, ascending."""
         found = self.path.glob("step-*") if self.path.is_dir() else []
         return sorted(int(p.name[5:]) for p in found if p.name[5:].isdigit())
 
-    def save(
-        self,
-        state: Dict[str, Any],
-        model: Dict[str, torch.Tensor],
-        optimizer: Dict[str, torch.Tensor],
-    ) -> None:
-        """Write a checkpoint, and drop those that are no longer needed.
+    def save(self, state: RunState, model: Tensors, optimizer: Tensors) -> None:
+        """Write a checkpoint, and delete those that are no longer needed.
 
-        state (Dict[str, Any]): Its "step", the "best_step", and whatever else can be JSON.
+        state (RunState): How far the run has come.
         model, optimizer (Dict[str, Tensor]): Weights and moments.
         """
-        with replaced_directory(self._folder(state["step"])) as fresh:
+        with replaced_directory(self._folder(state.step)) as fresh:
             for name, tensors in zip(_TENSORS, (model, optimizer), strict=True):
                 save_file({k: v.detach().contiguous() for k, v in tensors.items()}, fresh / name)
-            digests = {name: _digest(fresh / name) for name in _TENSORS}
-            content = json.dumps({**state, "sha256": digests}, indent=1)
+            digests = {name: digest_of(fresh / name) for name in _TENSORS}
+            content = json.dumps({**asdict(state), "sha256": digests}, indent=1)
             (fresh / "state.json").write_text(content, encoding="utf8")
-        wanted = {*self.steps()[-KEPT:], state["best_step"]}
+        wanted = {*self.steps()[-KEPT:], state.best_step}
         for step in self.steps():
             if step not in wanted:
                 shutil.rmtree(self._folder(step), ignore_errors=True)
 
-    def load(self, step: int) -> Tuple[Dict[str, Any], Dict[str, torch.Tensor], Dict]:
+    def load(self, step: int) -> Tuple[RunState, Tensors, Tensors]:
         """Read a checkpoint.
 
-        step (int): Whose.
-        RETURNS (Tuple[Dict, Dict, Dict]): State, weights and moments, as they were saved.
+        step (int): The step that it was written after.
+        RETURNS (Tuple[RunState, Dict, Dict]): State, weights and moments, as they were saved.
         RAISES (ValueError): It is damaged.
         """
         folder = self._folder(step)
@@ -65,19 +91,19 @@ class Checkpoints:
             state = json.loads((folder / "state.json").read_text(encoding="utf8"))
             digests = state.pop("sha256")
             for name in _TENSORS:
-                if _digest(folder / name) != digests[name]:
-                    raise ValueError(f"{name} is not what was written")
+                if digest_of(folder / name) != digests[name]:
+                    raise ValueError(f"the digest of {name} is wrong")
             model, optimizer = (load_file(folder / name) for name in _TENSORS)
+            return RunState(**state), model, optimizer
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"The checkpoint {folder} is damaged: {error}.") from error
-        return state, model, optimizer
 
-    def load_latest(self) -> Optional[Tuple[Dict[str, Any], Dict[str, torch.Tensor], Dict]]:
+    def load_latest(self) -> Optional[Tuple[RunState, Tensors, Tensors]]:
         """Read the latest checkpoint that is whole.
 
-        RETURNS (Optional[Tuple[Dict, Dict, Dict]]): State, weights and moments, or None where
+        RETURNS (Optional[Tuple[RunState, Dict, Dict]]): State, weights and moments, or None where
             there is no checkpoint.
-        RAISES (ValueError): There are some, and all are damaged.
+        RAISES (ValueError): There are checkpoints, and all of them are damaged.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -94,11 +120,3 @@ class Checkpoints:
 
     def _folder(self, step: int) -> Path:
         return self.path / f"step-{step:08d}"
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

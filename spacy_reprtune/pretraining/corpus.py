@@ -1,4 +1,4 @@
-"""Tokenized text in memory-mapped files, made once for a text and a tokenizer."""
+"""Tokenized text in memory-mapped files, made once for each text and tokenizer."""
 
 import hashlib
 import json
@@ -10,32 +10,33 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 import numpy
 from numpy.typing import NDArray
 
+from ..copies import runs_of, words_of
 from ..encoder.pieces import PieceTokenizer, split_long
 from ..files import replaced_directory
 from ..progress import bar, on_terminal
 from .settings import CorpusPart, paths_of
-from .text import find_files, normalise, read_documents
+from .text import find_files, read_documents
 
 logger = logging.getLogger(__name__)
 
-# Goes into the key: a change of the files' layout makes old ones invisible.
+# Part of the key, so that files with another layout are not found.
 LAYOUT = 1
-# Texts that share so many words in a row are taken to be the same text, as Brown et al. 2020
-# (GPT-3, appendix C) do.
+# Texts that share this many words in a row count as the same text, as in Brown et al. 2020 (GPT-3,
+# appendix C).
 SHINGLE = 13
 # Characters that are tokenized at once.
 SLICE_CHARS = 2_000_000
-# Overlaps with excluded texts that are written down, for a look.
+# How many overlaps with excluded texts are written down for the user to look at.
 SHOWN_OVERLAPS = 200
 PARTS = ("train", "heldout", "general")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tokenized documents, one after the other, without special pieces.
+    """Tokenized documents in a row, without special pieces.
 
     pieces (NDArray): Vocabulary ids of all documents, shape (n_pieces,), mapped from a file.
-    starts (NDArray[uint8]): 1 where a piece is the first of a word, shape (n_pieces,).
+    starts (NDArray[uint8]): 1 for the first piece of a word, else 0; shape (n_pieces,).
     offsets (NDArray[int64]): Where each document starts, and the end; shape (n_documents + 1,).
     """
 
@@ -49,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is trained on, what is held out of it, and a general sample if there is one.
+    """The training text, the held-out text, and the general sample if there is one.
 
     meta: Counts of documents read, dropped and kept, and of pieces, by name.
     """
@@ -66,12 +67,12 @@ def build_corpus(
 ) -> Corpus:
     """Tokenize the text, unless that has been done before.
 
-    settings (CorpusPart): Which text.
+    settings (CorpusPart): The `[corpus]` settings.
     tokenizer (PieceTokenizer): The encoder's tokenizer.
-    cache_dir (Path): Holds a directory for each text and tokenizer.
+    cache_dir (Path): The directory that has one directory per text and tokenizer.
     progress (bool): Whether to show a progress bar.
     RETURNS (Corpus): The corpus.
-    RAISES (ValueError): A file can't be read as text, there is no text, or none is held out.
+    RAISES (ValueError): A file can't be read as text, there is no text, or no text is held out.
     """
     files = find_files(paths_of(settings.train))
     excluded = find_files(paths_of(settings.exclude))
@@ -97,16 +98,16 @@ def read_texts(settings: CorpusPart, paths: Iterable[Path]) -> Iterator[str]:
 
 
 def word_starts(text: str, encoding: Any) -> List[bool]:
-    """Say which pieces begin a word.
+    """Find the pieces that begin a word.
 
     text (str): The text.
-    encoding (tokenizers.Encoding): Its pieces. Where its tokenizer cuts text into words first, a
-        word is one of those; otherwise it is what stands between white space.
-    RETURNS (List[bool]): One for each piece.
+    encoding (tokenizers.Encoding): Its pieces. If the tokenizer cuts text into words first, these
+        are the words; otherwise words are separated by white space.
+    RETURNS (List[bool]): For each piece, whether it begins a word.
     """
     words = encoding.word_ids
     if len(set(words)) > 1 or len(words) < 2:
-        # An added piece in the text (None) is a word by itself.
+        # An added piece in the text (None) is a word of its own.
         return [i == 0 or w is None or w != words[i - 1] for i, w in enumerate(words)]
     starts, end = [], 0
     for first, last in encoding.offsets:
@@ -135,7 +136,7 @@ class _Writer:
             self._flush()
 
     def close(self) -> Tuple[int, int]:
-        """RETURNS (Tuple[int, int]): Documents and pieces."""
+        """RETURNS (Tuple[int, int]): Number of documents and of pieces."""
         self._flush()
         self._pieces.close()
         self._starts.close()
@@ -145,7 +146,7 @@ class _Writer:
 
     def _flush(self) -> None:
         parts = [(i, part) for i, text in enumerate(self._texts) for part in split_long(text)]
-        # The tokenizers library spreads a batch over the processor's cores.
+        # The tokenizers library spreads a batch over all cores.
         encodings = self._encode([part for _, part in parts], add_special_tokens=False)
         lengths = [0] * len(self._texts)
         for (i, part), encoding in zip(parts, encodings, strict=True):
@@ -157,31 +158,26 @@ class _Writer:
 
 
 class _Excluded:
-    """Finds out whether a text is, holds or is held by one that must not be trained on."""
+    """Finds texts that equal, contain or are part of one that must not be trained on."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._whole: Set[str] = set()
-        self._shingles: Set[str] = set()
+        self._runs: Set[Tuple[str, ...]] = set()
         for text in texts:
-            words = normalise(text)
+            words = words_of(text)
             self._whole.add(" ".join(words))
-            self._shingles.update(_shingles(words))
+            self._runs.update(runs_of(words, SHINGLE))
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def why(self, words: List[str]) -> Optional[str]:
-        """RETURNS (Optional[str]): What a text with these words has in common, if anything."""
+        """RETURNS (Optional[str]): What these words share with an excluded text, if any."""
         if " ".join(words) in self._whole:
             return "the same text"
-        if any(shingle in self._shingles for shingle in _shingles(words)):
+        if any(run in self._runs for run in runs_of(words, SHINGLE)):
             return f"{SHINGLE} words in a row"
         return None
-
-
-def _shingles(words: List[str]) -> Iterator[str]:
-    for i in range(len(words) - SHINGLE + 1):
-        yield " ".join(words[i : i + SHINGLE])
 
 
 def _write(
@@ -208,13 +204,13 @@ def _write(
             meta["duplicates"] += 1
             continue
         seen.add(digest)
-        why = excluded.why(normalise(text)) if excluded else None
+        why = excluded.why(words_of(text)) if excluded else None
         if why is not None:
             meta["excluded"] += 1
             if len(overlaps) < SHOWN_OVERLAPS:
                 overlaps.append({"why": why, "text": text})
             continue
-        # The text alone decides, so it stays where it is when others come or go.
+        # Only the text decides, so it stays in its part when others are added or removed.
         share = int.from_bytes(digest[:8], "big") / 2**64
         writers["heldout" if share < settings.heldout else "train"].add(text)
     if general_files:
@@ -231,7 +227,7 @@ def _write(
 
 
 def _count_lines(settings: CorpusPart, files: List[Path]) -> Optional[int]:
-    """How many documents there are, where that is quickly known: lines, not packed."""
+    """Count the documents, or return None where that takes long: not plain lines."""
     suffixes = {path.suffix.lower() for path in files}
     if settings.unit != "line" or suffixes & {".gz", ".spacy"}:
         return None
@@ -255,8 +251,8 @@ def _check(meta: Dict[str, Any], settings: CorpusPart) -> None:
     if not meta["pieces"]["heldout"]:
         raise ValueError(
             f"Nothing is held out: [corpus] heldout = {settings.heldout} of "
-            f"{meta['documents']['train']} documents in {names} is none. Raise heldout, or set "
-            "unit to 'line' or 'paragraph' so that there are more documents."
+            f"{meta['documents']['train']} documents in {names} comes to none. Raise heldout, or "
+            "set unit to 'line' or 'paragraph' so that there are more documents."
         )
     if "general" in meta["pieces"] and not meta["pieces"]["general"]:
         raise ValueError(f"There is no text in the general sample {settings.general}.")
@@ -281,7 +277,7 @@ def _key(settings: CorpusPart, tokenizer: PieceTokenizer, *groups: List[Path]) -
     for files in groups:
         digest.update(b"\0group")
         for path in files:
-            # The suffix decides how a file is read; where it lies does not.
+            # The suffix decides how a file is read; its place does not matter.
             digest.update(f"\0file{''.join(path.suffixes)}".encode())
             with path.open("rb") as file:
                 while chunk := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The masked-language-model head, over masked pieces alone."""
+"""The masked-language-model head, computed only for masked pieces."""
 
 import copy
 from typing import Any, Optional
@@ -34,12 +34,12 @@ class MaskedHead:
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """Transform hidden states.
 
-        hidden (Tensor): Of some pieces, shape (n, width).
-        RETURNS (Tensor): What the projection gets, shape (n, embedding width).
+        hidden (Tensor): Hidden states of some pieces, shape (n, width).
+        RETURNS (Tensor): The input of the projection, shape (n, embedding width).
         """
         self._given.__dict__["hidden"] = hidden[None]
         try:
-            # Shells look at the shape of what they believe to be piece ids.
+            # The shell looks at the shape of what it takes for piece ids.
             ids = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
             return self._shell(input_ids=ids, return_dict=True).logits[0]
         finally:
@@ -59,19 +59,19 @@ class MaskedHead:
         """Sum the cross entropy over pieces.
 
         hidden (Tensor): Hidden states of masked pieces, shape (n, width).
-        labels (Tensor): The pieces that stood there, shape (n,).
+        labels (Tensor): The original pieces, shape (n,).
         dtype (Optional[dtype]): Type of the matrix products; None for the weights' own.
         RETURNS (Tensor): The sum, a scalar.
         """
         weight, bias = self.projection.weight, self.projection.bias
-        # Asked here: within the function torch never records, and the flags of its inputs stay on.
+        # Asked here: within the function torch never records, and its inputs keep their flags.
         with_gradients = torch.is_grad_enabled()
         dtype = dtype or weight.dtype
         return _Projection.apply(self(hidden), weight, bias, labels, dtype, with_gradients)
 
 
 class _Given(torch.nn.Module):
-    """In the place of the encoder."""
+    """Takes the place of the encoder and returns given hidden states."""
 
     hidden: Optional[torch.Tensor] = None
 
@@ -82,8 +82,8 @@ class _Given(torch.nn.Module):
 class _Projection(torch.autograd.Function):
     """Vocabulary projection and cross entropy in one, a slice of rows at a time.
 
-    Gradients are made while a slice's logits are there (Wijmans et al. 2024, Cut Your Losses, for
-    the idea), so that they are neither kept nor computed twice.
+    Gradients are computed while a slice's logits are in memory (the idea is from Wijmans et al.
+    2024, Cut Your Losses), so that logits are neither kept nor computed twice.
     """
 
     @staticmethod
@@ -123,7 +123,7 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, grad):
         saved = list(ctx.saved_tensors)
         d_hidden = saved.pop(0).to(ctx.hidden_type) * grad.to(ctx.hidden_type)
-        # The factor goes into the tables in place: they are as large as the vocabulary.
+        # Multiplied in place, because these tables are as large as the vocabulary.
         d_weight = saved.pop(0).mul_(grad) if ctx.has[0] else None
         d_bias = saved.pop(0).mul_(grad) if ctx.has[1] else None
         return d_hidden, d_weight, d_bias, None, None, None

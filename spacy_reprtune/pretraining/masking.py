@@ -1,7 +1,7 @@
 """Which pieces are masked: a pure function of seed, epoch and place in the corpus.
 
-No random state is kept and none is drawn: a piece's place is hashed, on the device. So the masks
-of a step are the same in any batch, on any number of processes, and after a restart.
+There is no random state: a piece's place is hashed, on the device. So the masks of a step are the
+same in any batch, on any number of processes, and after a restart.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from typing import Sequence
 
 import torch
 
-# Of masked pieces: 80 % become the mask, 10 % a random piece, 10 % stay (Devlin et al. 2019, BERT).
+# 80 % of the chosen pieces become the mask, 10 % a random piece, 10 % stay (Devlin et al. 2019,
+# BERT).
 MASKED, REPLACED = 0.8, 0.1
 EVAL_RATE = 0.15
 EVAL_SEED = 0x5EED
-# Bits that a decision is made from; rates are multiples of 2**-24.
+# Bits that each decision uses, so rates are multiples of 2**-24.
 _BITS = 24
 _LOW64 = (1 << 64) - 1
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -49,12 +50,12 @@ class Masker:
     ) -> None:
         """Prepare to mask.
 
-        mask_id (int): The mask.
-        special_ids (Sequence[int]): Pieces that are neither masked nor put in another's place.
+        mask_id (int): Id of the mask piece.
+        special_ids (Sequence[int]): Pieces that are never masked and never replace another piece.
         vocab_size (int): Ids below this are pieces.
         rate (float): Share of the pieces to mask.
         whole_words (bool): Whether the pieces of a word are masked together.
-        device (torch.device): Where the batches are.
+        device (torch.device): Device of the batches.
         """
         self.mask_id, self.whole_words = mask_id, whole_words
         self.rate = rate
@@ -68,7 +69,7 @@ class Masker:
         """Mask a batch.
 
         ids, index, words (Tensor): As in `Batch`.
-        *key (int): What other masks are drawn by, such as seed and epoch.
+        *key (int): Numbers that select the masks, such as seed and epoch.
         RETURNS (Masked): The masked batch.
         """
         unit = words if self.whole_words else index
@@ -85,11 +86,11 @@ class Masker:
 
 def hashed(values: torch.Tensor, *key: int) -> torch.Tensor:
     """Hash integers (Steele et al. 2014, Fast splittable pseudorandom number generators: the
-    finaliser of SplitMix64).
+    finalizer of SplitMix64).
 
     values (Tensor): int64, any shape.
-    *key (int): Another key gives other numbers.
-    RETURNS (Tensor): int64 of the same shape, all bits of use.
+    *key (int): Numbers that select the hash function.
+    RETURNS (Tensor): int64 of the same shape; all bits can be used.
     """
     state = 0
     for part in key:
@@ -116,7 +117,7 @@ def _mix(x: int) -> int:
 
 
 def _shift(x: torch.Tensor, n: int) -> torch.Tensor:
-    # torch shifts the sign in from the left.
+    # torch fills in the sign from the left.
     return (x >> n) & ((1 << (64 - n)) - 1)
 
 

@@ -23,13 +23,14 @@ from .settings import EncoderPart
 
 logger = logging.getLogger(__name__)
 
-# Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
+# BERT's limit, used where neither the encoder nor its tokenizer has one (relative positions).
 DEFAULT_LIMIT = 512
-# Not copied from the source: weights and configuration, which are written anew, what could run
-# code, and what describes the source alone.
+# Not copied from the source: weights and configuration, which are written again, files that could
+# run code, and the description of the source.
 _REPLACED = ("config.json", "model.safetensors", "model.safetensors.index.json", "README.md")
 _COPIED = (".json", ".txt", ".model", ".jinja")
-# Of the old pieces; tokenizer.json has them all, and not every version writes these anew.
+# Files with the old pieces. tokenizer.json has all pieces, and not every version of transformers
+# writes these files again.
 _VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
 
 
@@ -48,7 +49,7 @@ class MaskedLM(torch.nn.Module):
         model (PreTrainedModel): The encoder with its head.
         tokenizer (PieceTokenizer): Its tokenizer.
         settings (EncoderPart): How to run it.
-        device (device): Where.
+        device (device): Device to run it on.
         """
         super().__init__()
         self.model, self.tokenizer, self.settings, self.device = model, tokenizer, settings, device
@@ -66,14 +67,14 @@ class MaskedLM(torch.nn.Module):
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(_unfit(model, f"{type(error).__name__}: {error}")) from error
         if not fits:
-            raise ValueError(_unfit(model, "its head gives other scores by itself"))
+            raise ValueError(_unfit(model, "its head computes other scores outside of the model"))
         self.freeze_encoder(False)
         if settings.compile:
             for block in find_blocks(model.base_model):
                 block.compile()
 
     def _computes_what_the_model_does(self) -> bool:
-        # Heads that need more than hidden states, or encoders more than pieces, show here.
+        # Finds heads that need more than hidden states, and encoders that need more than pieces.
         table = self.model.get_input_embeddings().weight
         ids = torch.arange(9, device=self.device) % len(table)
         ids[ids == self.tokenizer.pad_id] = self.tokenizer.tokenizer.mask_token_id
@@ -81,7 +82,7 @@ class MaskedLM(torch.nn.Module):
             wanted = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None])
             found = self.head.logits(self.body(ids, [len(ids)]))
         wanted = wanted.logits[0].float()
-        # As far as rounding to TF32 may take them apart.
+        # The tolerance allows for rounding to TF32.
         return found.shape == wanted.shape and bool(
             (found - wanted).abs().max() <= 0.02 * wanted.abs().max()
         )
@@ -92,7 +93,7 @@ class MaskedLM(torch.nn.Module):
         return isinstance(self.body, PackedBody)
 
     def freeze_encoder(self, frozen: bool) -> None:
-        """Let the head alone train, or what the settings say.
+        """Let only the head train, or what the settings say.
 
         frozen (bool): Whether the encoder stays as it is.
         """
@@ -118,20 +119,19 @@ class MaskedLM(torch.nn.Module):
         """Compute the loss of a batch.
 
         batch (Batch): The batch.
-        masked (Masked): What of it is masked.
-        RETURNS (Tensor): Summed over the masked pieces, a scalar.
+        masked (Masked): Its masked pieces.
+        RETURNS (Tensor): The loss, summed over the masked pieces; a scalar.
         """
         hidden = self.hidden(masked.ids, batch.lengths)
         with self._precision():
             return self.head.loss(hidden[masked.positions], masked.labels, self.dtype)
 
     def save_encoder(self, path: Path, source: Path, *, new_vocabulary: bool = False) -> None:
-        """Write an encoder directory: weights with head, tokenizer, and what the source had for
-        pooling.
+        """Write an encoder directory: weights with head, tokenizer, and the source's pooling.
 
-        path (Path): The directory. It is written beside and put in place at the end.
-        source (Path): Where the encoder came from.
-        new_vocabulary (bool): Whether the tokenizer is no longer the source's.
+        path (Path): The directory, replaced as a whole.
+        source (Path): The directory that the encoder came from.
+        new_vocabulary (bool): Whether the tokenizer differs from the source's.
         """
         left = (*_REPLACED, *_VOCABULARY) if new_vocabulary else _REPLACED
         with replaced_directory(path) as fresh:
@@ -164,21 +164,21 @@ def load(
 ) -> Tuple[MaskedLM, Path, bool]:
     """Load the encoder of a run.
 
-    settings (EncoderPart): Which, and how to run it.
-    seed (int): Of a head that is built.
-    local_rank (int): Which CUDA device of this machine, where device is "auto" or "cuda".
-    change (Optional[Change]): Gets model and tokenizer before anything is made of them, and
-        returns the tokenizer to use.
+    settings (EncoderPart): The `[encoder]` settings.
+    seed (int): Seed of a new head.
+    local_rank (int): Index of the CUDA device to use where device is "auto" or "cuda".
+    change (Optional[Change]): Called with model and tokenizer before they are used; returns the
+        tokenizer to use.
     RETURNS (Tuple[MaskedLM, Path, bool]): The model, the directory that it came from, and
         whether its head is new.
-    RAISES (ValueError): It can't be loaded, or can't be pretrained so.
+    RAISES (ValueError): The encoder can't be loaded or can't be pretrained by masking.
     """
     path = resolve_encoder(settings.name, sha256=settings.sha256)
     tokenizer = PieceTokenizer.from_directory(path)
     if tokenizer.tokenizer.mask_token_id is None:
         raise ValueError(
             f"The tokenizer of '{settings.name}' has no mask token, so the encoder was not "
-            "pretrained by masking and can't be adapted that way. Use one of the kind of BERT, "
+            "pretrained by masking and can't be adapted that way. Use an encoder such as BERT, "
             "RoBERTa or MPNet."
         )
     model, new_head = load_with_head(path, seed)
@@ -195,7 +195,7 @@ def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
     """Load an encoder with its head, or with a new one where it has none.
 
     path (Path): A directory that passed `check_directory`.
-    seed (int): Of a new head.
+    seed (int): Seed of a new head.
     RETURNS (Tuple[PreTrainedModel, bool]): The model in fp32, and whether its head is new.
     RAISES (ValueError): The family has no such head, or weights of the encoder are missing.
     """
@@ -237,18 +237,18 @@ def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
 def _unfit(model: torch.nn.Module, why: str) -> str:
     return (
         f"An encoder of the type {model.config.model_type!r} can't be pretrained here ({why}). Use "
-        "one of the kind of BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, DeBERTa or ModernBERT."
+        "one such as BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, DeBERTa or ModernBERT."
     )
 
 
 def _copy_modules(source: Path, target: Path) -> None:
-    """Copy what sentence-transformers computes after the encoder, such as a dense layer."""
+    """Copy the modules that sentence-transformers runs after the encoder, such as a dense layer."""
     modules = source / "modules.json"
     if not modules.is_file():
         return
     for module in json.loads(modules.read_text(encoding="utf8")):
         folder = target / module["path"]
-        # It looks for a folder for each module, also where it has no file.
+        # sentence-transformers expects a folder for each module, even if it has no files.
         folder.mkdir(exist_ok=True)
         if not module["path"]:
             continue
@@ -277,7 +277,7 @@ def _limit(model: torch.nn.Module, tokenizer: PieceTokenizer) -> int:
     positions = getattr(model.config, "max_position_embeddings", None)
     if not positions or positions < 0:
         return tokenizer.max_pieces or DEFAULT_LIMIT
-    # RoBERTa and its kin number positions from the padding piece on.
+    # RoBERTa and related families number positions from the padding piece on.
     for module in model.modules():
         if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
             return int(positions) - int(module.padding_idx) - 1
@@ -289,7 +289,7 @@ def _set_dropout(model: torch.nn.Module, rate: float) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = rate
     for module in model.modules():
-        # Attention's own: as a number, or as a module inside of it.
+        # Dropout of attention is a number or a module inside of it.
         if isinstance(getattr(module, "dropout_prob", None), float):
             module.dropout_prob = 0.0
         if hasattr(module, "query") or hasattr(module, "q_lin"):

@@ -1,4 +1,4 @@
-"""Whole documents in batches of a fixed number of pieces, in an order that is a pure function."""
+"""Batches of whole documents with a fixed number of pieces, as a pure function of the seed."""
 
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from .corpus import Part
 
-# Documents further on that are tried for the last gap of a batch.
+# How many of the next documents are tried for the last gap of a batch.
 LOOK_AHEAD = 256
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows one after the other, without padding, shortest first.
+    """Windows in one row, without padding, shortest first.
 
     ids (Tensor): Piece ids with special pieces, int64 of shape (n,).
     index (Tensor): Index of each piece in its part of the corpus, -1 for special pieces and
-        for filling; int64 of shape (n,).
-    words (Tensor): The index of the first piece of the word that a piece belongs to; int64 of
+        filling; int64 of shape (n,).
+    words (Tensor): Index of the first piece of the word that a piece belongs to; int64 of
         shape (n,).
-    lengths (List[int]): Pieces of each window, ascending but for filling, which comes last.
-    n_real (int): Pieces without the filling.
+    lengths (List[int]): Pieces of each window, ascending, then those of the filling.
+    n_real (int): Number of pieces without the filling.
     """
 
     ids: torch.Tensor
@@ -33,18 +33,18 @@ class Batch:
     n_real: int
 
     def to(self, device: torch.device) -> "Batch":
-        """RETURNS (Batch): The same on a device."""
+        """RETURNS (Batch): The batch on a device."""
         moved = [_move(tensor, device) for tensor in (self.ids, self.index, self.words)]
         return Batch(*moved, self.lengths, self.n_real)
 
 
 def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
-    """Cut documents that are longer than the encoder; no piece is lost, none comes twice.
+    """Cut documents that are longer than the encoder. Every piece is in exactly one window.
 
     part (Part): The documents.
     limit (int): The most pieces of a window, special pieces not counted.
     RETURNS (NDArray[int64]): First piece and length of each window, shape (n_windows, 2). Windows
-        begin at a word where one begins in the second half of what fits.
+        begin at a word if one begins in the second half of what fits.
     """
     first, length = part.offsets[:-1], numpy.diff(part.offsets)
     long = length > limit
@@ -63,18 +63,18 @@ def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> NDArray[numpy.int64]:
-    """RETURNS (NDArray[int64]): The numbers below n in the order of an epoch."""
+    """RETURNS (NDArray[int64]): The numbers below n, in the order of an epoch."""
     return numpy.random.Generator(numpy.random.Philox(key=[seed, epoch])).permutation(n)
 
 
 def pack(lengths: NDArray[numpy.int64], order: Sequence[int], budget: int) -> List[List[int]]:
-    """Put windows into batches, each in one.
+    """Put each window into a batch.
 
     lengths (NDArray[int64]): Pieces of each window, special pieces included.
     order (Sequence[int]): The windows in order.
     budget (int): The most pieces of a batch. No window may be longer.
-    RETURNS (List[List[int]]): The windows of each batch. It is filled in order until one does
-        not fit, then with the longest that do from those that come next.
+    RETURNS (List[List[int]]): The windows of each batch. A batch is filled in order until a
+        window does not fit, then with the longest ones that fit among the next.
     """
     order = numpy.asarray(order)
     size = lengths[order]
@@ -121,11 +121,10 @@ class Packer:
         limit (int): The most pieces that the encoder takes, special pieces included.
         prefix, suffix (List[int]): The special pieces around a window.
         batch_pieces (int): The most pieces of a batch.
-        step_batches (int): Batches a step, over all processes.
-        seed (int): Of the order.
-        max_pieces (Optional[int]): Take every so many windows, for this many pieces at most,
-            give or take those of uneven windows.
-        fill (int): With what piece to fill batches up to one static shape; -1 for no filling.
+        step_batches (int): Batches per step, over all processes.
+        seed (int): Seed of the order.
+        max_pieces (Optional[int]): Take windows at equal distances, with about this many pieces.
+        fill (int): Piece that fills batches up to one static shape; -1 for no filling.
         RAISES (ValueError): A batch can't hold a window.
         """
         special = len(prefix) + len(suffix)
@@ -156,16 +155,16 @@ class Packer:
         return -(-len(self.epoch(epoch)) // self.step_batches)
 
     def efficiency(self, epoch: int) -> float:
-        """RETURNS (float): Share of the pieces that batches could hold that they hold."""
+        """RETURNS (float): Pieces in the batches, as a share of what they could hold."""
         return float(self.lengths.sum()) / (len(self.epoch(epoch)) * self.batch_pieces)
 
     def step(
         self, epoch: int, step: int, rank: int = 0, world: int = 1
     ) -> Iterator[Tuple[int, Batch]]:
-        """Make what a process computes in a step.
+        """Make the batches that a process computes in a step.
 
         epoch, step (int): The epoch, and the step in it.
-        rank, world (int): The process, and how many there are.
+        rank, world (int): Rank of the process, and number of processes.
         YIELDS (Tuple[int, Batch]): Number of the batch in the epoch, and the batch.
         """
         first = step * self.step_batches
@@ -193,7 +192,7 @@ class Packer:
         source = numpy.repeat(first, size) + place
         target = numpy.repeat(begins + len(self.prefix), size) + place
         ids[target], index[target] = self.part.pieces[source], source
-        # The last start so far; of a word that began in the window before, this one's first.
+        # The last start so far. A word that began in the previous window starts with this window.
         starts = self.part.starts[source].astype(bool) | (place == 0)
         begun = numpy.maximum.accumulate(numpy.where(starts, numpy.arange(len(place)), 0))
         words[target] = source[begun]

@@ -1,4 +1,4 @@
-"""One process or many: what `torchrun` and `accelerate launch` set up, and sums over all."""
+"""The processes that `torchrun` or `accelerate launch` started, and sums over all of them."""
 
 import datetime
 import os
@@ -8,10 +8,10 @@ from typing import Iterator, List, Sequence
 
 import torch
 
-# Gradients are summed in pieces of this many numbers: 100 MB of fp32.
+# Gradients are summed in buckets of this many numbers: 100 MB of fp32.
 BUCKET = 25_000_000
-# How long processes wait for each other: all of them for the first one, which tokenizes the text.
-# NCCL's own ten minutes are too few for gigabytes of it.
+# How long processes wait for each other. They all wait for the first one to tokenize the text, and
+# for gigabytes of text NCCL's default of ten minutes is too short.
 PATIENCE = datetime.timedelta(hours=12)
 
 
@@ -19,9 +19,9 @@ PATIENCE = datetime.timedelta(hours=12)
 class World:
     """The processes of a run.
 
-    rank (int): Of this process.
-    size (int): How many there are.
-    local_rank (int): Of this process on its machine.
+    rank (int): Rank of this process.
+    size (int): Number of processes.
+    local_rank (int): Rank of this process on its machine.
     """
 
     rank: int = 0
@@ -30,13 +30,13 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """RETURNS (bool): Whether this process is the one that writes and prints."""
+        """RETURNS (bool): Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def wait(self) -> None:
         """Wait for all processes.
 
-        RAISES (ValueError): If one of them has ended.
+        RAISES (ValueError): One of them has ended.
         """
         if self.size > 1:
             with _others():
@@ -45,7 +45,7 @@ class World:
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Sum tensors over all processes, in place.
 
-        tensors (Sequence[Tensor]): Of one type, in all processes alike.
+        tensors (Sequence[Tensor]): Tensors of one type, with the same shapes in all processes.
         """
         if self.size == 1:
             return
@@ -69,7 +69,7 @@ class World:
 def join(device: str) -> World:
     """Join the processes that the launcher started, if it did.
 
-    device (str): The `device` setting. "cpu" goes over gloo; a CUDA device over NCCL.
+    device (str): The `device` setting. "cpu" uses gloo; a CUDA device uses NCCL.
     RETURNS (World): The processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -85,14 +85,14 @@ def join(device: str) -> World:
 
 
 def leave(world: World) -> None:
-    """Leave the processes again."""
+    """Leave the group of processes."""
     if world.size > 1 and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def _others() -> Iterator[None]:
-    """Say what it means when an exchange fails: most often, that another process has ended."""
+    """Explain a failed exchange: usually another process has ended."""
     try:
         yield
     except RuntimeError as error:

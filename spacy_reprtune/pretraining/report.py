@@ -1,4 +1,4 @@
-"""What a run shows for itself: its log, a picture, a table of filled masks, a page."""
+"""The report of a run: its log, a plot of the losses, filled masks, a page."""
 
 import json
 import math
@@ -13,15 +13,15 @@ from .model import MaskedLM
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Fillings that the table shows.
+# How many fillings the table shows.
 SHOWN = 5
 
 
 class Log:
-    """A JSONL file with a row a step or evaluation."""
+    """A JSONL file with a row per step or evaluation."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Open the log, without what an earlier attempt wrote after the step it goes on from.
+        """Open the log, and drop what an earlier attempt wrote after the step that it goes on from.
 
         path (Path): The file.
         step (int): Steps taken so far.
@@ -42,7 +42,7 @@ class Log:
 
 
 def read_log(path: Path) -> List[Dict[str, Any]]:
-    """RETURNS (List[Dict[str, Any]]): The rows of a log; a last one that is cut off is left out."""
+    """RETURNS (List[Dict[str, Any]]): The rows of a log, without a last one that is cut off."""
     rows = []
     if path.is_file():
         for line in path.read_text(encoding="utf8").splitlines():
@@ -57,9 +57,9 @@ def fill_masks(lm: MaskedLM, sentences: Sequence[str]) -> List[List[str]]:
     """Fill masks.
 
     lm (MaskedLM): The model.
-    sentences (Sequence[str]): Each with one `[MASK]`, whatever the tokenizer calls it. Of one
-        that is longer than the encoder, what stands around the mask counts.
-    RETURNS (List[List[str]]): The best pieces for each, best first.
+    sentences (Sequence[str]): Sentences with one `[MASK]` each, whatever the tokenizer calls it.
+        Of a sentence that is longer than the encoder, the part around the mask is used.
+    RETURNS (List[List[str]]): The best pieces for each sentence, best first.
     """
     tokenizer = lm.tokenizer.tokenizer
     found = []
@@ -82,7 +82,7 @@ def fill_masks(lm: MaskedLM, sentences: Sequence[str]) -> List[List[str]]:
 
 
 def perplexity(loss: float) -> float:
-    """RETURNS (float): Of a mean cross entropy."""
+    """RETURNS (float): Perplexity for a mean cross entropy."""
     return math.exp(min(loss, 100.0))
 
 
@@ -117,7 +117,7 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
                 f"| {label} | {before:.4f} | {after[name]:.4f} | {perplexity(before):.2f} | "
                 f"{perplexity(after[name]):.2f} |"
             )
-    lines += ["", _said_of_before(report)]
+    lines += ["", _about_losses_before(report)]
     if report["fill_mask"]:
         lines += ["", "| sentence | before | after |", "| --- | --- | --- |"]
         for row in report["fill_mask"]:
@@ -128,14 +128,14 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
         lines += [
             "",
             f"{words['added']} pieces were added to the vocabulary: "
-            f"{words['pieces_per_word_before']:.3f} pieces a word before, "
+            f"{words['pieces_per_word_before']:.3f} pieces per word before, "
             f"{words['pieces_per_word_after']:.3f} after.",
         ]
     path.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
 def write_json(content: Dict[str, Any], path: Path) -> None:
-    """Write a file in one go: a run that is killed here is neither complete nor in the way.
+    """Write a file whole: if the run is killed here, it is neither complete nor in the way.
 
     content (Dict[str, Any]): What to write.
     path (Path): The file, replaced.
@@ -147,8 +147,8 @@ def write_json(content: Dict[str, Any], path: Path) -> None:
 def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
     """Draw losses and learning rate against steps.
 
-    rows (Sequence[Dict[str, Any]]): Of the log.
-    path (Path): PNG, SVG or PDF, by its suffix.
+    rows (Sequence[Dict[str, Any]]): The rows of the log.
+    path (Path): The picture: PNG, SVG or PDF, by its suffix.
     RETURNS (Optional[Path]): The file, or None where matplotlib is not installed.
     """
     try:
@@ -162,7 +162,7 @@ def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
 def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5, 4.2)) -> "Figure":
     """Draw a log; see `plot_log`.
 
-    rows (Sequence[Dict[str, Any]]): Of the log.
+    rows (Sequence[Dict[str, Any]]): The rows of the log.
     size (Tuple[float, float]): Width and height in inches.
     RETURNS (Figure): The picture, without a title.
     RAISES (ImportError): matplotlib is not installed.
@@ -188,7 +188,7 @@ def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5
     axes.set_ylabel("loss")
     axes.grid(axis="y", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        # Below the axes: inside it would cover the learning rate, which it does not look at.
+        # Below the axes: inside, the automatic place would cover the learning rate.
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -198,16 +198,16 @@ def _steps_before(report: Dict[str, Any]) -> str:
     return f", {steps:,} more for a new head before them" if steps else ""
 
 
-def _said_of_before(report: Dict[str, Any]) -> str:
-    """What the losses before are losses of."""
+def _about_losses_before(report: Dict[str, Any]) -> str:
+    """Explain what the losses before training were measured on."""
     came = "the encoder as it came"
     if report.get("vocabulary"):
-        came += ", but for the pieces that were added"
+        came += ", except for the added pieces"
     if report["head"] == "own":
         return f"Before: {came}, under the head that it came with."
     return (
-        f"Before: {came}, not one of its weights changed. It had no head for masked pieces, so "
-        f"one was made, tied to its embeddings, and trained alone for {report['head_steps']:,} "
+        f"Before: {came}, with all its weights unchanged. It had no head for masked pieces, so "
+        f"one was made, tied to its embeddings, and trained by itself for {report['head_steps']:,} "
         "steps on the domain's text. The general sample is scored with the same head, which knows "
         "the domain: compare its two losses with each other."
     )

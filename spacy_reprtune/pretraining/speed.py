@@ -1,4 +1,4 @@
-"""How much of a GPU's arithmetic a run makes use of."""
+"""Model FLOPs utilization: the share of a GPU's arithmetic that a run uses."""
 
 from typing import Optional
 
@@ -7,29 +7,29 @@ import torch
 from ..encoder.freezing import find_blocks
 from .model import MaskedLM
 
-# Dense bf16 products a second, from the makers' data sheets.
+# Dense bf16 operations per second, from the vendors' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12}
 
 
 def flops_per_piece(lm: MaskedLM, rate: float) -> float:
-    """Count the arithmetic that training needs, with what is frozen now.
+    """Count the arithmetic of training, given what is frozen now.
 
     lm (MaskedLM): The model.
     rate (float): Share of the pieces that are projected to the vocabulary.
-    RETURNS (float): Operations a piece: two for each weight of a product forward, twice that on
-        the way back where it trains. Scores of attention are left out: they depend on the windows.
+    RETURNS (float): Operations per piece: two for each weight of a matrix forward, and four more
+        backward where it trains. Attention scores are left out: they depend on the windows.
     """
     blocks = find_blocks(lm.model.base_model) or [lm.model.base_model]
     weights = [p for block in blocks for p in block.parameters() if p.ndim > 1]
     needed = sum(p.numel() * (6.0 if p.requires_grad else 2.0) for p in weights)
-    # Through the projection the gradient goes on in any case.
+    # The gradient passes through the projection even if that is frozen.
     table = lm.head.projection.weight
     return needed + rate * table.numel() * (6.0 if table.requires_grad else 4.0)
 
 
-def utilisation(lm: MaskedLM, rate: float, pieces_per_second: float) -> Optional[float]:
-    """RETURNS (Optional[float]): Share of the device's peak (model FLOPs utilisation, Chowdhery et
-    al. 2022, PaLM, appendix B), or None where the device is unknown."""
+def utilization(lm: MaskedLM, rate: float, pieces_per_second: float) -> Optional[float]:
+    """RETURNS (Optional[float]): Share of the device's peak (model FLOPs utilization, Chowdhery et
+    al. 2022, PaLM, appendix B), or None for an unknown device."""
     if lm.device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(lm.device)

@@ -15,9 +15,9 @@ from .packing import Packer
 from .processes import World
 from .settings import Settings, TrainingPart
 
-# Epochs from here on are those of the head's own steps, which come before the first epoch.
+# Epochs with this number or a higher one belong to the head's own steps, before the first epoch.
 HEAD_EPOCH = 1 << 30
-# Pieces that are counted at once, for memory.
+# Pieces that are counted at once, to bound the memory.
 COUNTED = 50_000_000
 
 
@@ -25,11 +25,11 @@ COUNTED = 50_000_000
 class Step:
     """What a step did, over all processes.
 
-    loss (float): Mean over the masked pieces.
-    masked (int): How many these were.
-    pieces (int): Pieces, special ones included.
+    loss (float): Mean loss over the masked pieces.
+    masked (int): Number of masked pieces.
+    pieces (int): Number of pieces, special ones included.
     rate (float): The learning rate.
-    norm (float): Of the gradient, before the clip.
+    norm (float): Norm of the gradient before clipping.
     """
 
     loss: float
@@ -40,7 +40,7 @@ class Step:
 
 
 class Trainer:
-    """Takes steps."""
+    """Takes the steps of a run, in this process and together with the others."""
 
     def __init__(
         self, lm: MaskedLM, settings: Settings, *, head_steps: int, n_steps: int, world: World
@@ -48,9 +48,9 @@ class Trainer:
         """Prepare to train.
 
         lm (MaskedLM): The model.
-        settings (Settings): How.
-        head_steps (int): Steps on the frozen encoder that come first.
-        n_steps (int): Steps after these, for the schedule.
+        settings (Settings): The settings of the run.
+        head_steps (int): Steps on the frozen encoder, which come first.
+        n_steps (int): Steps after those, for the schedule.
         world (World): The processes.
         """
         self.lm, self.world = lm, world
@@ -72,7 +72,7 @@ class Trainer:
         )
 
     def rate(self, step: int) -> float:
-        """RETURNS (float): The learning rate of a step, counted from the head's first on."""
+        """RETURNS (float): The learning rate of a step, counted from the head's first one."""
         if step < self.head_steps:
             return self.training.head_learn_rate
         return learn_rate(self.training, step - self.head_steps, self.n_steps)
@@ -81,9 +81,9 @@ class Trainer:
         """Take a step.
 
         packer (Packer): The training text.
-        step (int): Its number in the run.
-        epoch, number (int): The epoch, and its number in the epoch.
-        RETURNS (Step): What it did.
+        step (int): Number of the step in the run.
+        epoch, number (int): The epoch, and number of the step in it.
+        RETURNS (Step): What the step did.
         RAISES (ValueError): The gradient is not finite; the weights have not been touched.
         """
         self.lm.freeze_encoder(step < self.head_steps)
@@ -95,10 +95,10 @@ class Trainer:
         for k, batch in packer.step(data_epoch, number, self.world.rank, self.world.size):
             batch = batch.to(device)
             masked = self.masker(batch.ids, batch.index, batch.words, seed, epoch)
-            # Dropout, too, is a function of the place in the run.
+            # Dropout is a function of the place in the run, too.
             torch.manual_seed(seed_of(seed, epoch, k))
             loss = self.lm.loss(batch, masked)
-            # A sum: how many pieces are masked in all is known only at the end.
+            # A sum, because the total number of masked pieces is known only at the end.
             loss.backward()
             losses.append(loss.detach())
             n_masked += len(masked.labels)
@@ -110,8 +110,8 @@ class Trainer:
     def _update(self, step: int, n_masked: float) -> float:
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         for parameter in parameters:
-            # A process without a batch in this step takes part in the sum; and what no batch
-            # reaches is treated alike whatever the number of processes.
+            # A process without a batch in this step takes part in the sum, too. And a parameter
+            # that no batch reaches is treated the same whatever the number of processes.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.world.sum([p.grad for p in parameters])
@@ -126,8 +126,8 @@ class Trainer:
         excess = max(1.0, float(norm) / clip) if clip else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
-        # What torch's GradScaler sets: the fused update divides by it as it goes. So neither the
-        # mean over pieces nor the clip is a pass over the gradients.
+        # torch's GradScaler sets this, and the fused update divides by it. So neither the mean over
+        # pieces nor the clip needs a pass over the gradients.
         scale = torch.tensor(n_masked * excess, dtype=torch.float32, device=self.lm.device)
         self.optimizer.grad_scale = scale
         self.optimizer.step()
@@ -144,7 +144,7 @@ class Trainer:
         return found
 
     def set_moments(self, moments: Dict[str, torch.Tensor]) -> None:
-        """Restore what `moments` gave."""
+        """Restore what `moments` returned."""
         parameters = dict(self.lm.model.named_parameters())
         for full, value in moments.items():
             key, _, name = full.partition(":")
@@ -153,9 +153,9 @@ class Trainer:
 
 
 def start_head(lm: MaskedLM, part: Part) -> None:
-    """Let a new head begin with how frequent pieces are, which is most of what it learns first.
+    """Start a new head with the frequencies of pieces, which is most of what it learns first.
 
-    lm (MaskedLM): The model; its projection has a bias, or nothing is done.
+    lm (MaskedLM): The model. Without a bias in its projection nothing is done.
     part (Part): The training text.
     """
     bias = lm.head.projection.bias
@@ -179,7 +179,7 @@ def learn_rate(training: TrainingPart, step: int, n_steps: int) -> float:
 
 
 def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
-    """RETURNS (Masker): Masks for a model's tokenizer, on its device."""
+    """RETURNS (Masker): A masker for a model's tokenizer, on its device."""
     tokenizer = lm.tokenizer.tokenizer
     return Masker(
         mask_id=tokenizer.mask_token_id,
@@ -192,13 +192,13 @@ def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
 
 
 def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = False) -> float:
-    """Compute the loss of held-out text, 15 % of whose pieces are masked, always the same ones.
+    """Compute the loss of held-out text. 15 % of its pieces are masked, always the same ones.
 
     lm (MaskedLM): The model.
     packer (Packer): The text.
     world (World): The processes, which share the work.
     whole_words (bool): Whether the pieces of a word are masked together.
-    RETURNS (float): Mean over the masked pieces.
+    RETURNS (float): Mean loss over the masked pieces.
     """
     masker = make_masker(lm, EVAL_RATE, whole_words)
     lm.train(False)
@@ -213,8 +213,8 @@ def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = 
     total, count = world.total([_sum(losses), n_masked], lm.device)
     if not count:
         raise ValueError(
-            "Not one piece of the held-out text is masked: there is too little of it. Raise "
-            "[corpus] heldout."
+            "No piece of the held-out text is masked: there is too little of it. Raise [corpus] "
+            "heldout."
         )
     return total / count
 

@@ -1,8 +1,7 @@
-"""Documents from files: plain text, JSONL and `.spacy`, in directories or not, gzipped or not."""
+"""Documents from plain text, JSONL and `.spacy` files, single or in directories, also gzipped."""
 
 import gzip
 import json
-import re
 import zlib
 from pathlib import Path
 from typing import IO, Iterator, List, Sequence
@@ -37,13 +36,13 @@ def find_files(paths: Sequence[Path]) -> List[Path]:
 def read_documents(path: Path, *, unit: str = "line", text_key: str = "text") -> Iterator[str]:
     """Read the documents of a file.
 
-    path (Path): `.jsonl` has a row a document, `.spacy` is a DocBin; anything else is plain
-        text in UTF-8. With `.gz` at the end it is unpacked on the way.
+    path (Path): The file. `.jsonl` has a row per document, `.spacy` is a DocBin, anything else is
+        plain text in UTF-8. A `.gz` at the end means that it is compressed.
     unit (str): What a document of plain text is: a "line", a "paragraph" (between empty lines),
         or the "file".
     text_key (str): The field of a JSONL row that holds the text.
-    YIELDS (str): The documents, without white space around them; never an empty one.
-    RAISES (ValueError): The file is not what its name says; the message has the line.
+    YIELDS (str): The documents, without white space around them. Empty ones are left out.
+    RAISES (ValueError): The content does not fit the name; the message names the line.
     """
     kind = _kind(path)
     if kind == ".spacy":
@@ -113,7 +112,11 @@ def _rows(path: Path, key: str) -> Iterator[str]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error.msg}).") from error
         if not isinstance(row, dict) or not isinstance(row.get(key), str):
-            has = f"it has {', '.join(map(repr, row))}" if isinstance(row, dict) else "it is none"
+            has = (
+                f"it has {', '.join(map(repr, row))}"
+                if isinstance(row, dict)
+                else "it is not an object"
+            )
             raise ValueError(
                 f"{path}, line {number}: a row has to be an object with a string under {key!r}; "
                 f"{has}. Name the field with [corpus] text_key."
@@ -125,7 +128,7 @@ def _rows(path: Path, key: str) -> Iterator[str]:
                 raise ValueError(
                     f"{path}, line {number}: {error.object[error.start]!r} is half of a character "
                     "(a surrogate without its other half), which UTF-8 does not have. Write the "
-                    "file anew with the whole character, or without it."
+                    "file again with the whole character, or without it."
                 ) from error
         yield row[key]
 
@@ -141,11 +144,6 @@ def _docbin(path: Path) -> Iterator[str]:
             content = file.read()
         docs = list(DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab))
     except Exception as error:
-        # zlib's, msgpack's and spaCy's own; none of them names the file.
-        raise ValueError(f"{path} is no .spacy file: {type(error).__name__}: {error}") from error
+        # zlib, msgpack and spaCy raise errors of their own, and none of them names the file.
+        raise ValueError(f"{path} is not a .spacy file: {type(error).__name__}: {error}") from error
     return (doc.text for doc in docs)
-
-
-def normalise(text: str) -> List[str]:
-    """RETURNS (List[str]): A text's words, without case, punctuation and spacing."""
-    return re.findall(r"\w+", text.casefold())

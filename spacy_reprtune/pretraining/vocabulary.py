@@ -1,8 +1,8 @@
 """Domain words as pieces of their own, in the vocabulary itself.
 
-`add_tokens` of the tokenizers library would put them beside the vocabulary, where they are searched
-for in the raw text: slow, and blind to where words begin. Here a WordPiece vocabulary gets the
-word, and a BPE vocabulary the merges that lead to it, after all others.
+`add_tokens` of the tokenizers library would keep them outside of the vocabulary and search for them
+in the raw text, which is slow and ignores where words begin. Here a WordPiece vocabulary gets the
+word, and a BPE vocabulary gets the merges that lead to it, after all others.
 """
 
 import json
@@ -14,7 +14,7 @@ import torch
 from ..encoder.pieces import PieceTokenizer, split_long
 from .settings import VocabularyPart
 
-# Shorter words are seldom of a domain.
+# Shorter words are rarely specific to a domain.
 MIN_LETTERS = 4
 
 
@@ -28,18 +28,18 @@ def extend_vocabulary(
 
     model (PreTrainedModel): The encoder with its head. Its tables get new rows, each the mean of
         the rows of the pieces that the word had before.
-    tokenizer (PieceTokenizer): Its tokenizer. It is not changed.
+    tokenizer (PieceTokenizer): Its tokenizer, which is not changed.
     texts (Iterable[str]): The text.
-    settings (VocabularyPart): How many words, and which count.
-    RETURNS (Tuple[PieceTokenizer, Dict]): The new tokenizer, and what was gained.
-    RAISES (ValueError): The tokenizer is of a family that can't be extended so.
+    settings (VocabularyPart): The `[vocabulary]` settings.
+    RETURNS (Tuple[PieceTokenizer, Dict]): The new tokenizer, and how many pieces it saves.
+    RAISES (ValueError): The tokenizer is of a kind that can't be extended.
     """
     backend = tokenizer.tokenizer.backend_tokenizer
     content = json.loads(backend.to_str())
     kind = content["model"].get("type") or ("BPE" if "merges" in content["model"] else "WordPiece")
     if kind not in ("WordPiece", "BPE"):
         raise ValueError(
-            f"[vocabulary] extend = {settings.extend}, but the tokenizer is of the kind {kind}, "
+            f"[vocabulary] extend = {settings.extend}, but the tokenizer is a {kind} tokenizer, "
             "and only WordPiece and BPE vocabularies can be extended. Set it to 0."
         )
     counts = _count_words(backend, texts)
@@ -99,14 +99,14 @@ def _choose(
         # A byte-level word begins with the mark of the space before it.
         and word[1:].isalpha()
     }
-    # By the word next, so that a restart chooses the same.
+    # Ties are broken by the word, so that a restart makes the same choice.
     return sorted(saved, key=lambda word: (-saved[word], word))[: settings.extend]
 
 
 def _add_merges(
     model: Dict[str, Any], word: str, backend: Any, pieces: List[int], first: int
 ) -> List[List[int]]:
-    """RETURNS (List[List[int]]): Old pieces of each new one: beginnings of the word, and it."""
+    """RETURNS (List[List[int]]): The old pieces of each new one: of each prefix and of the word."""
     names = [backend.id_to_token(piece) for piece in pieces]
     as_text = bool(model["merges"]) and isinstance(model["merges"][0], str)
     known = {pair if as_text else tuple(pair) for pair in model["merges"][-4096:]}
@@ -125,7 +125,7 @@ def _add_merges(
 def _with_content(tokenizer: PieceTokenizer, content: Dict[str, Any]) -> PieceTokenizer:
     files = tokenizer.files()
     files["tokenizer.json"] = json.dumps(content, ensure_ascii=False).encode("utf8")
-    # Written again from tokenizer.json with the encoder.
+    # These are written again from tokenizer.json when the encoder is saved.
     kept = {k: v for k, v in files.items() if k not in ("vocab.txt", "vocab.json", "merges.txt")}
     return PieceTokenizer.from_files(kept)
 

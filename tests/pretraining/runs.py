@@ -82,10 +82,17 @@ def pretrain_with(config, output):
     pretrain(settings_from(config), output)
 
 
-def module_with(*arguments):
-    """As `python -m spacy_reprtune.pretraining` runs it."""
-    sys.argv[1:] = arguments
-    runpy.run_module("spacy_reprtune.pretraining", run_name="__main__", alter_sys=True)
+def pretrain_without_spacy(config, output):
+    assert not {"spacy", "thinc"} & sys.modules.keys(), "imported with the package"
+    sys.modules.update(dict.fromkeys(["spacy", "thinc"]))
+    pretrain_with(config, output)
+
+
+def command_with(*arguments):
+    """As `python -m spacy reprtune mlm` runs it, with everything printed to stderr."""
+    os.dup2(2, 1)
+    sys.argv[1:] = ["reprtune", "mlm", *arguments]
+    runpy.run_module("spacy", run_name="__main__", alter_sys=True)
 
 
 def weights(output):

@@ -138,8 +138,8 @@ BAD = {
         b'{"text": "a"}\n{"text": "b \\ud83d"}\n',
         r"half.jsonl, line 2: '\\ud83d' is half of a character",
     ),
-    "no.spacy.gz": (b"plain", r"no.spacy.gz is no .spacy file"),
-    "no.spacy": (b"plain", r"no.spacy is no .spacy file"),
+    "no.spacy.gz": (b"plain", r"no.spacy.gz is not a .spacy file"),
+    "no.spacy": (b"plain", r"no.spacy is not a .spacy file"),
     "one.txt": (b"a great film\n", "Nothing is held out|Nothing is left to train on"),
 }
 

@@ -4,12 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spacy_reprtune.pretraining.settings import (
-    PARTS,
-    parse_overrides,
-    read_settings,
-    settings_from,
-)
+from spacy_reprtune.pretraining.settings import PARTS, read_settings, settings_from
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -37,57 +32,44 @@ def test_sections_that_a_config_leaves_out_can_be_overridden(tmp_path):
     assert shipped.corpus.train == ["a.spacy"]
 
 
-def test_overrides_are_read_as_json_or_text():
-    found = parse_overrides(
-        ["--training.max_steps", "5", "--corpus.train=a.txt", "--corpus.exclude", '["a", "b"]']
-    )
-    assert found == {
-        "training.max_steps": 5,
-        "corpus.train": "a.txt",
-        "corpus.exclude": ["a", "b"],
-    }
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["steps"], "Can't make sense of 'steps'"),
-        (["--steps", "5"], "Can't make sense of '--steps'"),
-        (["--training.max_steps"], "--training.max_steps has no value"),
-        (["--training.seed", "--training.max_steps", "3"], "--training.seed has no value"),
-    ],
-)
-def test_bad_overrides_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        parse_overrides(arguments)
-
-
 @pytest.mark.parametrize(
     "section, values, message",
     [
         ("training", {"steps": 3}, r"\[training\] has no setting 'steps'"),
         ("training", {"max_step": 3}, "Did you mean 'max_steps'"),
         ("train", {}, "no section 'train'. Did you mean 'training'"),
-        ("training", {"max_steps": "many"}, r"max_steps = 'many', but it has to be a whole number"),
-        ("training", {"seed": True}, r"seed = True, but it has to be a whole number"),
-        ("training", {"seed": 2**64}, r"seed = 18446744073709551616. It has to be a whole number"),
+        ("training", {"max_steps": "many"}, r"max_steps = 'many'. It has to be a valid integer"),
+        ("training", {"seed": True}, r"seed = True. It has to be a valid integer"),
+        (
+            "training",
+            {"seed": 2**64},
+            r"seed = 18446744073709551616. It has to be less than 9223372036854775808",
+        ),
         ("training", {"seed": None}, r"\[training\] seed is not set"),
         ("training", {"step_pieces": 100, "batch_pieces": 64}, r"multiple of batch_pieces \(64\)"),
         ("training", {"max_epochs": 0}, "max_steps = 0. It has to be above 0 if max_epochs is 0"),
-        ("training", {"learn_rate": 0}, "learn_rate = 0.0. It has to be above 0"),
-        ("training", {"keep": "all"}, "keep = 'all'. It has to be one of"),
-        ("masking", {"rate": 1.5}, "rate = 1.5. It has to be a share"),
-        ("masking", {"rate": 15}, "rate = 15.0. It has to be a share"),
+        ("training", {"learn_rate": 0}, "learn_rate = 0. It has to be greater than 0"),
+        ("training", {"keep": "all"}, "keep = 'all'. It has to be 'best' or 'last'"),
+        ("masking", {"rate": 1.5}, "rate = 1.5. It has to be less than 1"),
+        ("masking", {"rate": 15}, "rate = 15. It has to be less than 1"),
         ("report", {"fill_mask": ["a film"]}, r"needs one \[MASK\], but this has 0: 'a film'"),
         ("report", {"fill_mask": ["[MASK] [MASK]"]}, r"needs one \[MASK\], but this has 2"),
-        ("corpus", {"heldout": 0}, "heldout = 0.0"),
-        ("corpus", {"unit": "word"}, "unit = 'word'. It has to be one of"),
+        ("corpus", {"heldout": 0}, "heldout = 0. It has to be greater than 0"),
+        ("corpus", {"unit": "word"}, "unit = 'word'. It has to be 'line', 'paragraph' or 'file'"),
         ("corpus", {"train": None}, r"\[corpus\] train is not set: .* --corpus.train"),
-        ("corpus", {"train": []}, "train = .*a path or a list of paths"),
-        ("encoder", {"unfreeze": True}, "has to be a text or a whole number"),
+        ("corpus", {"train": []}, "train = .*Use a path or a list of paths"),
+        (
+            "encoder",
+            {"unfreeze": True},
+            "unfreeze = True. It has to be a valid string or be a valid integer",
+        ),
         ("encoder", {"unfreeze": "some"}, "unfreeze = 'some'. Use 'all'"),
-        ("encoder", {"precision": "fp8"}, "precision = 'fp8'"),
-        ("encoder", {"dropout": 1.0}, "dropout = 1.0"),
+        (
+            "encoder",
+            {"precision": "fp8"},
+            "precision = 'fp8'. It has to be 'auto', 'bf16' or 'fp32'",
+        ),
+        ("encoder", {"dropout": 1.0}, "dropout = 1.0. It has to be less than 1"),
     ],
 )
 def test_bad_settings_are_refused(section, values, message):
@@ -98,7 +80,7 @@ def test_bad_settings_are_refused(section, values, message):
 
 
 def test_what_has_no_default_has_to_be_there():
-    with pytest.raises(ValueError, match=r"lacks \[corpus\] 'train'"):
+    with pytest.raises(ValueError, match=r"\[corpus\] train is not set"):
         settings_from({"encoder": {"name": "x"}})
 
 

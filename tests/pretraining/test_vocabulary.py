@@ -87,5 +87,5 @@ def test_unigram_vocabularies_are_refused(tmp_path):
     from test_masking import unigram_tokenizer
 
     path = save_encoder(tmp_path, tokenizer=unigram_tokenizer())
-    with pytest.raises(ValueError, match="of the kind Unigram"):
+    with pytest.raises(ValueError, match="is a Unigram tokenizer"):
         extend(path)
