@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune import-setfit` and `export-setfit`: the library's saved models."""
+"""`python -m spacy reprtune import-setfit` and `export-setfit`: models of the setfit library."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from wasabi import msg
 
 def import_setfit_cli(
     model_dir: Path = typer.Argument(
-        ..., help="What SetFitModel.save_pretrained wrote", exists=True, file_okay=False
+        ..., help="Directory that SetFitModel.save_pretrained wrote", exists=True, file_okay=False
     ),
     output_dir: Path = typer.Argument(..., help="Directory for the pipeline"),
     name: str = typer.Option("textcat", "--name", "-n", help="Name of the component"),
@@ -20,7 +20,7 @@ def import_setfit_cli(
     ),
 ) -> None:
     """
-    Make a spaCy pipeline of a model of the setfit library.
+    Make a spaCy pipeline from a model of the setfit library.
 
     Vectors and probabilities stay the same; the pipeline has no pickle.
     """
@@ -41,9 +41,9 @@ def export_setfit_cli(
     name: str = typer.Option("textcat", "--name", "-n", help="Name of the component"),
 ) -> None:
     """
-    Write a reprtune_setfit component for the setfit library.
+    Write a reprtune_setfit component as a model of the setfit library.
 
-    The head of the result is a pickle, because the library reads nothing else.
+    The head of the result is a pickle, because the library reads no other format.
     """
     from spacy.util import load_model
 

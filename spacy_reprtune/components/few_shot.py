@@ -33,7 +33,7 @@ from .textcat import TextClassifier
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
-    from ..training.setfit_trainer import SetFitTrainer
+    from ..training.setfit.trainer import SetFitTrainer
 
 logger = logging.getLogger("spacy")
 

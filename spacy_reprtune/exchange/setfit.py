@@ -1,4 +1,4 @@
-"""Saved `setfit` models in, and out."""
+"""Import and export of saved `setfit` models. The library is not needed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -19,21 +19,21 @@ def import_setfit(
     lang: str = "en",
     **encoder_settings: Any,
 ) -> Language:
-    """Make a pipeline of a model that `SetFitModel.save_pretrained` wrote.
+    """Make a pipeline from a model that `SetFitModel.save_pretrained` wrote.
 
-    Vectors and probabilities are the library's. Texts that are longer than the library reads
-    differ: it cuts them off, here they get several windows.
+    Vectors and probabilities equal those of the library, except for texts that are longer than it
+    reads: it cuts them off, and here they get several windows.
 
     path (Union[str, Path]): The model's directory.
-    trust_pickle (bool): Whether to load its head, a pickle, which runs whatever code it contains.
+    trust_pickle (bool): Whether to load the head, a pickle, which runs any code that it contains.
     name (str): Name of the component.
     lang (str): Language of the pipeline.
     encoder_settings (Any): More settings of `spacy_reprtune.Encoder.v1`.
     RETURNS (Language): A pipeline that is ready to use, to save, or to train further.
-    RAISES (ValueError): The head is a pickle and not trusted, or some part of the model has no
+    RAISES (ValueError): The head is a pickle that is not trusted, or a part of the model has no
         counterpart.
     """
-    from ..training.setfit_files import read_body, read_head
+    from ..training.setfit.files import read_body, read_head
 
     path = Path(path)
     body = read_body(path)
@@ -64,16 +64,16 @@ def import_setfit(
 def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None:
     """Write a component as a directory that `SetFitModel.from_pretrained` reads.
 
-    The head becomes a pickle, because the library reads nothing else.
+    The head becomes a pickle, because the library reads no other format.
 
     pipe (FewShotTextClassifier): The component.
-    path (Union[str, Path]): The directory. A setfit model that is there is replaced.
-    RAISES (ValueError): It is no `reprtune_setfit`, has fewer than two labels, or pools in a way
-        that the library does not know; or something else is at `path`.
+    path (Union[str, Path]): The directory. If it holds a setfit model, that is replaced.
+    RAISES (ValueError): The component is not a `reprtune_setfit`, has fewer than two labels, or
+        has a pooling that the library lacks; or `path` holds something else.
     """
     from ..components.few_shot import FewShotTextClassifier
     from ..files import replaced_directory
-    from ..training.setfit_files import CONFIG_FILE, Head, write_body, write_head
+    from ..training.setfit.files import CONFIG_FILE, Head, write_body, write_head
 
     if not isinstance(pipe, FewShotTextClassifier):
         raise ValueError(
@@ -82,8 +82,8 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
         )
     if len(pipe.labels) < 2:
         raise ValueError(
-            f"'{pipe.name}' has the one label {pipe.labels[0]!r}, and a setfit model has two at "
-            "least."
+            f"'{pipe.name}' has only the label {pipe.labels[0]!r}, and a setfit model needs at "
+            "least two."
             if pipe.labels
             else f"'{pipe.name}' has no labels yet: train it first."
         )
@@ -91,13 +91,12 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
     replaceable = (path / CONFIG_FILE).exists() or (path.is_dir() and not any(path.iterdir()))
     if path.exists() and not replaceable:
         raise ValueError(
-            f"{path} is there already and is no setfit model, so it is not replaced. Name a new "
-            "directory."
+            f"{path} exists and is not a setfit model, so it is not replaced. Name a new directory."
         )
     pipe.refit()
     shim = pipe.model.shims[0]
     output = shim.module.output
-    # The library knows no temperature: dividing the logits by it is dividing these.
+    # The library has no temperature. Dividing weights and bias by it divides the logits.
     weight = output.weight.detach().cpu().numpy() / pipe.temperature
     bias = output.bias.detach().cpu().numpy() / pipe.temperature
     with replaced_directory(path) as folder:

@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import sys
 import warnings
 
 import numpy
@@ -14,9 +15,10 @@ from conftest import BAD, GOOD, make_examples
 from spacy.training import Example
 
 from spacy_reprtune.exchange.setfit import export_setfit, import_setfit
-from spacy_reprtune.training.setfit_files import Head, read_head, write_head
+from spacy_reprtune.training.setfit.files import Head, read_head, write_head
 
 TEXTS = [*GOOD, *BAD, "the music is fine", "not a film"]
+LIBRARY = 'compares with the setfit library: pip install "spacy-reprtune[setfit]"'
 TRAINER = {"@misc": "spacy_reprtune.SetFitTrainer.v1", "num_iterations": 2}
 
 
@@ -57,6 +59,8 @@ def probabilities(nlp):
 def test_exported_models_predict_the_same_in_the_library_and_imported_again(
     exclusive, settings, sentence_config, tmp_path, offline
 ):
+    pytest.importorskip("setfit", reason=LIBRARY)
+
     from setfit import SetFitModel
 
     nlp, examples, optimizer = make_nlp(sentence_config(**settings), exclusive=exclusive)
@@ -80,6 +84,8 @@ def test_exported_models_predict_the_same_in_the_library_and_imported_again(
 
 
 def test_the_order_of_labels_is_kept_both_ways(sentence_config, tmp_path):
+    pytest.importorskip("setfit", reason=LIBRARY)
+
     from setfit import SetFitModel
 
     nlp = spacy.blank("en")
@@ -101,6 +107,8 @@ def test_a_model_that_the_library_trained_on_strings_has_its_labels_by_column(
     tiny_encoder, tmp_path, offline
 ):
     """The library's columns are sorted, whatever order its configuration names labels in."""
+    pytest.importorskip("setfit", reason=LIBRARY)
+
     from sentence_transformers import SentenceTransformer
     from setfit import SetFitModel
     from sklearn.linear_model import LogisticRegression
@@ -119,6 +127,9 @@ def test_the_reference_trainer_gives_what_the_library_gives_by_itself(
     sentence_config, tiny_encoder, offline
 ):
     from datasets import Dataset
+
+    pytest.importorskip("setfit", reason=LIBRARY)
+
     from sentence_transformers import SentenceTransformer
     from setfit import SetFitModel, Trainer, TrainingArguments
     from sklearn.linear_model import LogisticRegression
@@ -146,6 +157,7 @@ def test_the_reference_trainer_gives_what_the_library_gives_by_itself(
 
 
 def test_the_reference_trainer_moves_the_encoder_for_independent_labels(sentence_config):
+    pytest.importorskip("setfit", reason=LIBRARY)
     nlp, *_ = make_nlp(sentence_config(), exclusive=False, trainer={**TRAINER, "learn_rate": 1e-3})
     plain, *_ = make_nlp(sentence_config(), exclusive=False)
     assert numpy.abs(probabilities(nlp) - probabilities(plain)).max() > 1e-3
@@ -154,11 +166,12 @@ def test_the_reference_trainer_moves_the_encoder_for_independent_labels(sentence
 def test_the_reference_trainer_leaves_the_process_as_it_was(
     sentence_config, tmp_path, monkeypatch, capfd, offline
 ):
+    pytest.importorskip("setfit", reason=LIBRARY)
     monkeypatch.chdir(tmp_path)
     filters = list(warnings.filters)
     nlp, examples, _ = make_nlp(sentence_config())
     pipe = nlp.get_pipe("textcat")
-    from spacy_reprtune.training.setfit_trainer import SetFitTrainer_v1
+    from spacy_reprtune.training.setfit.trainer import SetFitTrainer_v1
 
     random.seed(5)
     numpy.random.seed(5)
@@ -177,6 +190,12 @@ def test_the_reference_trainer_leaves_the_process_as_it_was(
     assert warnings.filters == filters
     out, err = capfd.readouterr()
     assert "it/s" not in out + err and "train_runtime" not in out + err
+
+
+def test_the_reference_trainer_names_the_extra_that_it_needs(sentence_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "setfit", None)
+    with pytest.raises(ImportError, match=r'pip install "spacy-reprtune\[setfit\]"'):
+        make_nlp(sentence_config(), trainer=TRAINER)
 
 
 def test_the_reference_trainer_wants_every_label_annotated(sentence_config):
@@ -252,7 +271,7 @@ def test_names_of_labels_are_texts_and_differ(sentence_config, tmp_path):
     back = import_setfit(tmp_path / "out", trust_pickle=True)
     assert back.get_pipe("textcat").labels == ("7", "5")
     srsly.write_json(file, {"labels": ["same", "same"], "normalize_embeddings": False})
-    with pytest.raises(ValueError, match="called same, same"):
+    with pytest.raises(ValueError, match="are same, same"):
         import_setfit(tmp_path / "out", trust_pickle=True)
 
 
@@ -270,7 +289,7 @@ def test_only_a_setfit_model_is_replaced(sentence_config, tmp_path):
     nlp, *_ = make_nlp(sentence_config())
     (tmp_path / "notes.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(ValueError, match="no setfit model, so it is not replaced"):
+        with pytest.raises(ValueError, match="is not a setfit model, so it is not replaced"):
             export_setfit(nlp.get_pipe("textcat"), path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     (tmp_path / "out").mkdir()
@@ -308,13 +327,15 @@ def test_heads_survive_the_round_trip(exclusive, n_labels, tmp_path):
 
 
 def test_heads_of_other_kinds():
+    pytest.importorskip("setfit", reason=LIBRARY)
+
     from setfit import SetFitHead
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.multioutput import MultiOutputClassifier
     from sklearn.svm import SVC
 
-    from spacy_reprtune.training.setfit_files import head_arrays
+    from spacy_reprtune.training.setfit.files import head_arrays
 
     rng = numpy.random.default_rng(0)
     x, many = rng.normal(size=(20, 4)), rng.integers(0, 2, size=(20, 3))
@@ -336,7 +357,7 @@ def test_heads_of_other_kinds():
     with pytest.raises(ValueError, match="is a SVC"):
         head_arrays(SVC().fit(x, many[:, 0]), None)
     several = LogisticRegression(solver="liblinear")
-    with pytest.raises(ValueError, match="no softmax"):
+    with pytest.raises(ValueError, match="not a softmax"):
         head_arrays(OneVsThree(several, x), None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from spacy_reprtune.training.class_batcher import batch_by_class_v1
+from spacy_reprtune.training.setfit.batches import batch_by_class_v1
 
 
 class Item:

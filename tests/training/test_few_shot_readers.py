@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_reprtune.training.few_shot_readers import FewShot_v1, LabelTemplates_v1
+from spacy_reprtune.training.setfit.readers import FewShot_v1, LabelTemplates_v1
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ def texts_of(reader):
 
 
 def test_templates_make_the_texts_that_the_library_makes():
-    from setfit import get_templated_dataset
+    library = pytest.importorskip("setfit", reason="compares with the setfit library")
 
     labels = ["sports", "the arts"]
-    theirs = get_templated_dataset(candidate_labels=labels, sample_size=3)
+    theirs = library.get_templated_dataset(candidate_labels=labels, sample_size=3)
     ours = texts_of(LabelTemplates_v1(labels))
     assert list(ours) == list(dict.fromkeys(theirs["text"]))
     for text, label in zip(theirs["text"], theirs["label"], strict=True):
@@ -94,7 +94,7 @@ def test_descriptions_and_templates_multiply_and_a_corpus_comes_after_them(corpu
         (["A"], None, "two labels"),
         (["A", "B"], ["This is it"], "where the label goes"),
         (["A", "B"], [], "where the label goes"),
-        ({"A": "fruit", "B": "fruit"}, None, "both give the text"),
+        ({"A": "fruit", "B": "fruit"}, None, "both result in the text"),
         ({"A": "fruit", "B": []}, None, r"label 'B' is \[\]"),
         ({"A": "fruit", "B": ["berries", " "]}, None, r"label 'B' is \['berries', ' '\]"),
     ],

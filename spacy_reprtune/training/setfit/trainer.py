@@ -1,10 +1,11 @@
-"""`spacy_reprtune.SetFitTrainer.v1`: the `setfit` library's own training, as the reference."""
+"""`spacy_reprtune.SetFitTrainer.v1`: training with the `setfit` library, as the reference."""
 
 import random
 import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from spacy.util import registry
 
 if TYPE_CHECKING:
-    from ..bridge.shim import TorchShim
+    from ...bridge.shim import TorchShim
 
 
 @registry.misc("spacy_reprtune.SetFitTrainer.v1")
@@ -28,16 +29,17 @@ def SetFitTrainer_v1(
     """Train with `setfit.Trainer` instead of this package's own steps.
 
     It runs when the pipeline is initialized, in a temporary directory, without reports, network
-    or progress bars; afterwards the encoder and the head are as the library left them, updates do
-    nothing, and `spacy train` with `max_steps = 1` evaluates and saves the result. A GPU that
-    torch sees is used whatever `--gpu-id` says: the library has no setting for it.
+    or progress bars. After that, encoder and head are those of the library, and updates do
+    nothing: `spacy train` with `max_steps = 1` evaluates and saves the result. A GPU that torch
+    finds is used whatever `--gpu-id` says, because the library has no setting for it. Needs the
+    extra: pip install "spacy-reprtune[setfit]"
 
-    num_iterations (Optional[int]): Pairs of each kind that are drawn for each text, as in the
-        paper; null for the library's default, all pairs with the rarer kind repeated.
-    num_epochs (int): Times that all pairs are gone through.
-    batch_size (int): Pairs in a batch.
-    learn_rate (float): Of the encoder, at its highest.
-    seed (int): Of the library's order of pairs.
+    num_iterations (Optional[int]): Positive and negative pairs per text, as in the paper; null for
+        the library's default: all pairs, with the rarer kind repeated.
+    num_epochs (int): Passes over all pairs.
+    batch_size (int): Pairs per batch.
+    learn_rate (float): Peak learning rate of the encoder.
+    seed (int): Seed for the order of the pairs.
     RETURNS (SetFitTrainer): The trainer.
     RAISES (ValueError): A number is below 1, or the rate is not above 0.
     """
@@ -74,18 +76,18 @@ class SetFitTrainer:
     ) -> None:
         """Train a sentence classifier.
 
-        shim (TorchShim): Holds it; its weights are replaced.
+        shim (TorchShim): The shim of the classifier, whose weights are replaced.
         texts (List[str]): The texts.
-        gold (ndarray): 0 or 1, shape (n_texts, n_labels).
-        known (ndarray): 1 where `gold` is annotated, the same shape.
+        gold (ndarray): Gold values, 0 or 1; shape (n_texts, n_labels).
+        known (ndarray): 1 where `gold` is annotated, else 0; the same shape.
         exclusive (bool): Whether each text has exactly one label.
-        RAISES (ValueError): A label is not annotated in some text, or there is but one independent
-            label: the library can't take either.
+        RAISES (ValueError): A text lacks the value of a label, or there is only one independent
+            label. The library supports neither.
         RAISES (ImportError): The library is not installed.
         """
         from safetensors.torch import load_file
 
-        from .setfit_files import head_arrays, write_body
+        from .files import head_arrays, write_body
 
         if not exclusive and not known.all():
             raise ValueError(
@@ -94,8 +96,14 @@ class SetFitTrainer:
             )
         if not exclusive and gold.shape[1] < 2:
             raise ValueError(
-                "The setfit library takes two independent labels or more, and here is one. Add its "
-                "opposite as a label, set exclusive = true, or train without trainer."
+                "The setfit library needs at least two independent labels, and there is one. Add "
+                "its opposite as a label, set exclusive = true, or train without trainer."
+            )
+        if find_spec("setfit") is None:
+            raise ImportError(
+                "spacy_reprtune.SetFitTrainer.v1 needs the setfit library: pip install "
+                '"spacy-reprtune[setfit]". Without it, take trainer out of the config: '
+                "reprtune_setfit trains with this package's own steps."
             )
         labels = gold.argmax(1).tolist() if exclusive else gold.astype(int).tolist()
         with tempfile.TemporaryDirectory() as folder, _undisturbed():
@@ -140,7 +148,7 @@ class SetFitTrainer:
             model=model,
             args=settings,
             train_dataset=Dataset.from_dict({"text": texts, "label": labels}),
-            # Not the default, for which the library fetches code.
+            # Instead of the default, for which the library downloads code.
             metric=lambda predicted, true: {"accuracy": float(numpy.mean(predicted == true))},
         )
         for callback in (ProgressCallback, PrinterCallback):
@@ -151,7 +159,7 @@ class SetFitTrainer:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep what the library sets for the whole process: seeds, warnings, how much is logged."""
+    """Restore what the library sets for the whole process: seeds, warnings, log levels."""
     import torch
 
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Corpora of few texts: a sample of a larger one, or what the names of labels give."""
+"""Corpora of few texts: a sample of a larger corpus, or texts made from the names of labels."""
 
 import logging
 import random
@@ -20,15 +20,15 @@ Labels = Union[List[str], Dict[str, Union[str, List[str]]]]
 def FewShot_v1(path: Optional[Path], *, per_class: int = 16, seed: int = 0) -> Reader:
     """Read some texts of each label of a corpus.
 
-    The sample depends on the corpus, the number and the seed alone, and with one seed a smaller
-    sample is a part of a larger one. A label with fewer texts than asked for gives all it has.
-    With several labels a text is counted for each; texts that are annotated to have none are
+    The sample depends only on the corpus, the number and the seed. With one seed, a smaller sample
+    is part of a larger one. If a label has fewer texts than asked for, all of them are read. A
+    text with several labels counts for each of them. Texts that are annotated to have no label are
     sampled like those of a label.
 
-    path (Optional[Path]): A `.spacy` file or a directory of them; null if it is to be set with
+    path (Optional[Path]): A `.spacy` file or a directory of them; null to set it with
         `--paths.train`.
-    per_class (int): Texts of each label.
-    seed (int): Which ones.
+    per_class (int): Texts per label.
+    seed (int): Seed of the sample.
     RETURNS (Callable[[Language], Iterable[Example]]): The corpus reader.
     RAISES (ValueError): There is no path, `per_class` is below 1, or nothing is annotated.
     """
@@ -54,11 +54,11 @@ def FewShot_v1(path: Optional[Path], *, per_class: int = 16, seed: int = 0) -> R
 def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int]:
     """Choose docs of each label.
 
-    docs (Sequence[Doc]): Docs with gold `doc.cats`; those without are never chosen.
-    per_class (int): Docs of each label.
-    seed (int): Which ones.
-    RETURNS (List[int]): Their indices, in the docs' order. Of several docs with the same text the
-        first counts alone.
+    docs (Sequence[Doc]): Docs with gold `doc.cats`. Docs without annotation are never chosen.
+    per_class (int): Docs per label.
+    seed (int): Seed of the sample.
+    RETURNS (List[int]): Indices of the chosen docs, ascending. Of docs with the same text only the
+        first can be chosen.
     """
     groups: Dict[str, List[int]] = {}
     seen = set()
@@ -70,7 +70,7 @@ def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int
             groups.setdefault(label, []).append(i)
     chosen = set()
     for label, group in sorted(groups.items()):
-        # A generator of its own, so that no label's sample depends on the other labels.
+        # One generator per label, so that a label's sample does not depend on the other labels.
         order = random.Random(f"{seed} {label}").sample(group, len(group))
         chosen.update(order[:per_class])
     return sorted(chosen)
@@ -83,21 +83,21 @@ def LabelTemplates_v1(
     templates: Optional[List[str]] = None,
     corpus: Optional[Reader] = None,
 ) -> Reader:
-    """Make texts from the names of labels, for a start without any annotation.
+    """Make texts from the names of labels, to start without any annotation.
 
-    It is what `setfit.get_templated_dataset` does, but each text comes once, however often: here
-    one text is encoded once a batch anyway. So use several templates or descriptions, to give
-    each label texts that can be drawn together.
+    `setfit.get_templated_dataset` does the same, but repeats each text. Here each text comes once,
+    because a batch encodes a text only once anyway. Use several templates or descriptions, so that
+    each label has several texts to form pairs from.
 
-    labels (Union[List[str], Dict[str, Union[str, List[str]]]]): The labels, or what to put into
-        the templates for each: a description, or several.
+    labels (Union[List[str], Dict[str, Union[str, List[str]]]]): The labels, or for each label one
+        or several descriptions to put into the templates.
     templates (Optional[List[str]]): Texts with `{}` where the label or description goes; null
-        for "This sentence is {}", the library's.
-    corpus (Optional[Callable[[Language], Iterable[Example]]]): A corpus whose examples come as
-        well, for example `spacy_reprtune.FewShot.v1`, or null.
+        for the library's "This sentence is {}".
+    corpus (Optional[Callable[[Language], Iterable[Example]]]): A corpus whose examples are added,
+        for example `spacy_reprtune.FewShot.v1`, or null.
     RETURNS (Callable[[Language], Iterable[Example]]): The corpus reader.
-    RAISES (ValueError): Fewer than two labels, a label without a description, a template without
-        `{}`, or two labels that give the same text.
+    RAISES (ValueError): There are fewer than two labels, a label has no description, a template
+        has no `{}`, or two labels result in the same text.
     """
     templates = ["This sentence is {}"] if templates is None else templates
     texts = label_texts(labels, templates)
@@ -117,15 +117,15 @@ def label_texts(labels: Labels, templates: Sequence[str]) -> Dict[str, str]:
     """Fill templates.
 
     labels, templates: See `LabelTemplates_v1`.
-    RETURNS (Dict[str, str]): Texts and the label of each.
+    RETURNS (Dict[str, str]): The label of each text.
     RAISES (ValueError): See `LabelTemplates_v1`.
     """
     if len(labels) < 2:
-        raise ValueError(f"labels = {labels!r}: a classifier needs two labels at least.")
+        raise ValueError(f"labels = {labels!r}: a classifier needs at least two labels.")
     wrong = [template for template in templates if "{}" not in template]
     if wrong or not templates:
         raise ValueError(
-            f"templates = {list(templates)!r}: each has to have {{}} where the label goes, as in "
+            f"templates = {list(templates)!r}: each needs {{}} where the label goes, as in "
             '"This sentence is {}".'
         )
     texts: Dict[str, str] = {}
@@ -135,14 +135,14 @@ def label_texts(labels: Labels, templates: Sequence[str]) -> Dict[str, str]:
         if not descriptions or not all(text.strip() for text in descriptions):
             raise ValueError(
                 f"The description of the label {label!r} is {described!r}. Write what texts with "
-                "it are about, or its name."
+                "this label are about, or its name."
             )
         for description in descriptions:
             for template in templates:
                 text = template.replace("{}", description)
                 if texts.setdefault(text, label) != label:
                     raise ValueError(
-                        f"The labels {texts[text]!r} and {label!r} both give the text {text!r}. "
-                        "Describe them differently."
+                        f"The labels {texts[text]!r} and {label!r} both result in the text "
+                        f"{text!r}. Describe them differently."
                     )
     return texts

@@ -1,6 +1,6 @@
 """The files of a `setfit` model: a sentence-transformers directory, and a head as a pickle.
 
-Nothing here imports the library: its directories are JSON and safetensors, up to the head.
+Nothing here imports the library: except for the head, its files are JSON and safetensors.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ import srsly
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ..bridge.shim import TorchShim
+    from ...bridge.shim import TorchShim
 
 HEAD_FILE = "model_head.pkl"
 CONFIG_FILE = "config_setfit.json"
-# What poolings are called there; "attention" has no counterpart.
+# Names of the poolings in these files. "attention" has no counterpart.
 POOLING_FLAGS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
@@ -28,10 +28,10 @@ POOLING_FLAGS = {
 class Head:
     """A linear head.
 
-    weight (ndarray): fp32, shape (n_labels, width).
-    bias (ndarray): fp32, shape (n_labels,).
+    weight (ndarray): Weights in fp32, shape (n_labels, width).
+    bias (ndarray): Biases in fp32, shape (n_labels,).
     labels (List[str]): The labels in the order of the rows.
-    exclusive (bool): Whether logits go through a softmax, or each through a sigmoid.
+    exclusive (bool): Whether logits go through one softmax, or each through a sigmoid.
     """
 
     weight: NDArray
@@ -42,12 +42,12 @@ class Head:
 
 @dataclass
 class Body:
-    """What lies between an encoder and the head.
+    """The steps between an encoder and the head.
 
     pooling (str): "mean", "cls" or "max".
-    normalize (bool): Whether vectors are brought to length 1.
-    max_pieces (Optional[int]): Where the library cuts texts off; here longer ones get several
-        windows of that size.
+    normalize (bool): Whether vectors are scaled to length 1.
+    max_pieces (Optional[int]): Length at which the library cuts texts off. Here, longer texts get
+        several windows of that size.
     """
 
     pooling: str
@@ -56,10 +56,10 @@ class Body:
 
 
 def write_body(shim: "TorchShim", path: Path) -> None:
-    """Write an encoder as a sentence-transformers directory, in the form all its versions read.
+    """Write an encoder as a sentence-transformers directory that all its versions read.
 
-    shim (TorchShim): Holds the encoder under a sentence classifier.
-    path (Path): The directory, made if it is not there.
+    shim (TorchShim): The shim of a sentence classifier.
+    path (Path): The directory, created if it does not exist.
     RAISES (ValueError): Its pooling has no counterpart.
     """
     module = shim.module
@@ -94,16 +94,16 @@ def write_body(shim: "TorchShim", path: Path) -> None:
 
 
 def read_body(path: Path) -> Body:
-    """Read what a sentence-transformers directory puts on its encoder.
+    """Read the pooling and normalization of a sentence-transformers directory.
 
     path (Path): The directory.
     RETURNS (Body): The settings.
-    RAISES (ValueError): It is no such directory, or has parts that have no counterpart here.
+    RAISES (ValueError): It is not such a directory, or some of its parts have no counterpart here.
     """
     if not (path / "modules.json").is_file():
         raise ValueError(
-            f"{path} is no saved setfit model: it has no modules.json. It has to be the directory "
-            "that SetFitModel.save_pretrained wrote."
+            f"{path} is not a saved setfit model: it has no modules.json. Name the directory that "
+            "SetFitModel.save_pretrained wrote."
         )
     kinds = {
         part["type"].rpartition(".")[2]: part for part in srsly.read_json(path / "modules.json")
@@ -112,7 +112,7 @@ def read_body(path: Path) -> Body:
     if foreign or not {"Transformer", "Pooling"} <= set(kinds) or kinds["Transformer"]["path"]:
         raise ValueError(
             f"The model in {path} consists of {', '.join(kinds)}. Only an encoder in the directory "
-            "itself, a pooling and a normalisation can be taken over."
+            "itself, a pooling and a normalization can be taken over."
         )
     pooling = srsly.read_json(path / kinds["Pooling"]["path"] / "config.json")
     found = [kind for kind, flag in POOLING_FLAGS.items() if pooling.get(flag)]
@@ -125,7 +125,7 @@ def read_body(path: Path) -> Body:
     ):
         raise ValueError(
             f"The model in {path} pools in a way that has no counterpart here: {pooling}. "
-            f"One of {', '.join(POOLING_FLAGS)} has."
+            f"{', '.join(POOLING_FLAGS)} do."
         )
     settings = _json(path / "sentence_bert_config.json")
     if settings.get("do_lower_case"):
@@ -150,7 +150,7 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
     path (Path): The model's directory.
     trust_pickle (bool): Whether to load the pickle, which runs whatever code it contains.
     RETURNS (Head): The head.
-    RAISES (ValueError): It is a pickle that is not trusted, is not there or can't be read, or is
+    RAISES (ValueError): The head is a pickle that is not trusted, is missing, can't be read, or is
         of a kind that has no counterpart here.
     """
     file = path / HEAD_FILE
@@ -162,16 +162,16 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
     if not trust_pickle:
         raise ValueError(
             f"The head of this model is a pickle ({file}), and loading a pickle runs any code "
-            "that whoever made the file put into it, with your rights. If you trust its origin, "
+            "that its author put into it, with your permissions. If you trust the author, "
             "allow it with --trust-pickle (in Python: trust_pickle=True). Otherwise name the "
-            "directory as [….encoder] name and solve a new head on your own examples."
+            "directory as [….encoder] name and fit a new head to your own examples."
         )
     import joblib
 
     try:
         head = joblib.load(file)
     except Exception as error:
-        # What a damaged pickle raises, or one of a library that is not installed, can be anything.
+        # A damaged pickle, or one of a library that is not installed, can raise anything.
         raise ValueError(
             f"The head in {file} can't be read ({type(error).__name__}: {error}). Load and save "
             "the model with the versions of setfit and scikit-learn that made it, or copy the file "
@@ -181,13 +181,13 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
 
 
 def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
-    """Take the numbers out of a fitted head.
+    """Convert a fitted head to arrays.
 
-    head (Any): scikit-learn's logistic regression, alone, one against the rest or one an output,
-        or the library's linear torch head.
-    labels (Optional[Sequence[str]]): What the model's configuration calls the labels.
-    RETURNS (Head): The head, its rows in the order of the columns of its probabilities.
-    RAISES (ValueError): A head of another kind, or two labels with the same name.
+    head (Any): scikit-learn's logistic regression (by itself, one against the rest, or one per
+        output), or the library's linear torch head.
+    labels (Optional[Sequence[str]]): The labels in the model's configuration.
+    RETURNS (Head): The head. Its rows are in the order of the columns of its probabilities.
+    RAISES (ValueError): The head is of another kind, or two labels have the same name.
     """
     kind = type(head).__name__
     if kind == "LogisticRegression":
@@ -196,12 +196,12 @@ def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
         if len(classes) > 2 and ovr:
             raise ValueError(
                 "The head is a logistic regression whose classes were fitted one against the rest "
-                "and whose probabilities are scaled to 1, which is no softmax: it has no "
-                "counterpart here."
+                "and whose probabilities are scaled to sum to 1, which is not a softmax: it has "
+                "no counterpart here."
             )
         weight, bias = head.coef_, head.intercept_
         if len(classes) == 2:
-            # scikit-learn gives one logit for two labels: half of it for each side.
+            # scikit-learn has one logit for two labels. Each label gets half of it.
             weight, bias = (
                 numpy.concatenate([-weight, weight]) / 2,
                 numpy.array([-bias[0], bias[0]]) / 2,
@@ -222,14 +222,14 @@ def head_arrays(head: Any, labels: Optional[Sequence[str]]) -> Head:
         names = [_name(i, labels) for i in range(len(weight))]
         return _head(weight, bias, names, exclusive=not head.multitarget)
     raise ValueError(
-        f"The head of this model is a {kind}, which has no counterpart here. A LogisticRegression "
-        "has, alone or in a OneVsRestClassifier or MultiOutputClassifier for several labels, and "
-        "so has the library's SetFitHead."
+        f"The head of this model is a {kind}, which has no counterpart here. Supported are a "
+        "LogisticRegression, by itself or in a OneVsRestClassifier or MultiOutputClassifier for "
+        "several labels, and the library's SetFitHead."
     )
 
 
 def write_head(head: Head, path: Path) -> None:
-    """Write a head as the library reads it, which is a pickle of scikit-learn's classes.
+    """Write a head in the form that the library reads: a pickle of scikit-learn's classes.
 
     head (Head): The head.
     path (Path): The model's directory.
@@ -239,7 +239,7 @@ def write_head(head: Head, path: Path) -> None:
     from sklearn.multiclass import OneVsRestClassifier
 
     n_labels, width = head.weight.shape
-    # Fitted to nothing, for the attributes that come with it; then the numbers are put in.
+    # Fitted to zeros to get the attributes of a fitted model; then the numbers are put in.
     nothing = numpy.zeros((n_labels, width), dtype="f")
     if head.exclusive:
         model = LogisticRegression().fit(nothing, numpy.arange(n_labels))
@@ -260,14 +260,14 @@ def write_head(head: Head, path: Path) -> None:
 def _head(weight: NDArray, bias: NDArray, labels: List[str], *, exclusive: bool) -> Head:
     if len(set(labels)) < len(labels):
         raise ValueError(
-            f"The labels of this model are called {', '.join(labels)}: some can't be told apart. "
-            f"Give each a name of its own in its {CONFIG_FILE}."
+            f"The labels of this model are {', '.join(labels)}, so two of them have the same name. "
+            f"Give each label a name of its own in {CONFIG_FILE}."
         )
     return Head(weight.astype("f"), bias.astype("f"), labels, exclusive)
 
 
 def _name(value: Any, labels: Optional[Sequence[Any]]) -> str:
-    # Classes are strings, or numbers that the configuration may have names for.
+    # Classes are strings, or numbers that may have names in the configuration.
     if isinstance(value, str):
         return value
     number = int(value)
@@ -277,12 +277,12 @@ def _name(value: Any, labels: Optional[Sequence[Any]]) -> str:
 def _binary_row(estimator: Any) -> "tuple[NDArray, float]":
     kind = type(estimator).__name__
     if kind == "_ConstantPredictor":
-        # A label that all examples had, or none: 1 or 0 to eight digits.
+        # All examples had the label, or none had: probability 1 or 0 to eight digits.
         return numpy.zeros(0), 20.0 if estimator.predict(numpy.zeros((1, 1)))[0] else -20.0
     if kind != "LogisticRegression" or estimator.classes_.tolist() != [0, 1]:
         raise ValueError(
-            f"A label of this model has a {kind} of its own, which has no counterpart here; a "
-            "LogisticRegression between 0 and 1 has."
+            f"A label of this model has a {kind}, which has no counterpart here. Only a "
+            "LogisticRegression between 0 and 1 is supported."
         )
     return estimator.coef_[0], float(estimator.intercept_[0])
 

@@ -1,4 +1,4 @@
-"""Batches with the same number of texts of each label."""
+"""Batches with the same number of texts per label."""
 
 import random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, TypeVar
@@ -18,30 +18,30 @@ def batch_by_class_v1(
     get_labels: Optional[Callable[[Any], Iterable[str]]] = None,
 ) -> Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]:
     """Batch P labels with K texts each (Hermans et al. 2017, In Defense of the Triplet Loss,
-    section 2), so that each batch of a contrastive loss has texts to draw together and to push
+    section 2), so that each batch of a contrastive loss has texts to pull together and to push
     apart.
 
-    P is as many labels as get `per_class` texts each within `size`; K is what fits then. With
-    fewer labels than that, all of them are in each batch, and K grows. Labels take turns, and so
-    do the texts of a label: rare labels come as often as frequent ones, with their texts
-    repeated. An epoch has as many batches as it takes to draw as many texts as there are.
+    P is the number of labels that fit into `size` with `per_class` texts each; K is then as large
+    as `size` allows. With fewer labels, each batch has all of them, and K grows. Labels take
+    turns, and so do the texts of a label: rare labels come as often as frequent ones, and their
+    texts are repeated. An epoch ends when as many texts have been drawn as there are.
 
-    Texts without any annotation are left out. Of a text with several labels each counts; texts
-    that are annotated to have none are a group like a label.
+    Texts without annotation are left out. A text with several labels counts for each of them.
+    Texts that are annotated to have no label form a group like those of a label.
 
-    size (int): The most texts in a batch.
-    per_class (int): The fewest texts of a label that are worth a place in a batch. A label that
-        has fewer brings those.
-    seed (int): Fixes which texts of a label come first, with the order of the corpus.
-    get_labels (Optional[Callable[[Any], Iterable[str]]]): Labels of an item; those of its
-        `doc.cats` with a value above 0 by default.
+    size (int): The most texts per batch.
+    per_class (int): Texts per label in a batch, at least. A label with fewer texts has all of them
+        in it.
+    seed (int): Seed of the order of labels and texts, together with the order of the corpus.
+    get_labels (Optional[Callable[[Any], Iterable[str]]]): Function that returns the labels of an
+        item; by default those in its `doc.cats` with a value above 0.
     RETURNS (Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]): The batcher.
-    RAISES (ValueError): `per_class` is below 2, or two labels do not fit into `size`.
+    RAISES (ValueError): `per_class` is below 2, or `size` has no room for two labels.
     """
     if per_class < 2 or size < 2 * per_class:
         raise ValueError(
-            f"size = {size} and per_class = {per_class}: a batch needs two labels with two texts "
-            "each at least, so use 2 or more for per_class, and twice that or more for size."
+            f"size = {size} and per_class = {per_class}: a batch needs at least two labels "
+            "with two texts each, so use 2 or more for per_class, and at least twice that for size."
         )
     labels_of = get_labels or _labels
 
@@ -68,7 +68,7 @@ def batch_by_class_v1(
             for label in next(turns):
                 for i in next(queues[label]):
                     item = groups[label][i]
-                    # Of several labels, one has brought it already.
+                    # Another one of its labels may have chosen it already.
                     chosen.setdefault(id(item), item)
             left -= len(chosen)
             yield list(chosen.values())
@@ -77,7 +77,7 @@ def batch_by_class_v1(
 
 
 def _turns(values: Sequence[ValueT], n: int, rng: random.Random) -> Iterator[List[ValueT]]:
-    """So many different values at a time, in random order, each as often as the others."""
+    """Yield n different values at a time, in random order, each as often as the others."""
     stream, waiting = _endless(values, rng), []
     while True:
         found = dict.fromkeys(waiting)
@@ -85,7 +85,7 @@ def _turns(values: Sequence[ValueT], n: int, rng: random.Random) -> Iterator[Lis
         while len(found) < n:
             value = next(stream)
             if value in found:
-                # Where one round ends and the next begins, a value can come twice.
+                # A value can come twice where one round ends and the next begins.
                 waiting.append(value)
             else:
                 found[value] = None

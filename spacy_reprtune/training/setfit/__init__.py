@@ -1,0 +1,1 @@
+"""Training with SetFit: samples, batches of pairs, the `setfit` library's files and its trainer."""
