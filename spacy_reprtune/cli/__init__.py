@@ -10,16 +10,16 @@ from .card import card_cli
 from .check import check_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
+from .experiments import learning_curve_cli, sweep_cli
 from .init_config import init_config_cli
-from .learning_curve import learning_curve_cli
 from .mlm import mlm_cli
+from .overrides import TAKES_OVERRIDES
 from .package import package_cli
 from .push import push_cli
 from .report import report_cli
 from .results import results_cli
 from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
-from .sweep import sweep_cli
 
 reprtune_cli = typer.Typer(
     name="reprtune",
@@ -32,10 +32,7 @@ reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("evaluate")(evaluate_cli)
 reprtune_cli.command("init-config")(init_config_cli)
-# What is no option of its own overrides the config.
-reprtune_cli.command(
-    "mlm", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(mlm_cli)
+reprtune_cli.command("mlm", context_settings=TAKES_OVERRIDES)(mlm_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)
@@ -43,12 +40,7 @@ reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)
 reprtune_cli.command("export-setfit")(export_setfit_cli)
-# What is no option of its own overrides the config.
-reprtune_cli.command(
-    "sweep", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(sweep_cli)
-reprtune_cli.command(
-    "learning-curve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(learning_curve_cli)
+reprtune_cli.command("sweep", context_settings=TAKES_OVERRIDES)(sweep_cli)
+reprtune_cli.command("learning-curve", context_settings=TAKES_OVERRIDES)(learning_curve_cli)
 
 app.add_typer(reprtune_cli, name="reprtune")

@@ -1,1 +1,1 @@
-"""What training needs besides components: the optimizer, batchers."""
+"""Training besides the components: batchers, readers, the logger, SetFit, and experiments."""

@@ -18,22 +18,22 @@ def batch_by_length_v1(
     seed: int = 0,
     encoder: Optional[str] = None,
 ) -> Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]:
-    """Batch texts of about the same length together, so that little is spent on padding.
+    """Batch texts of about the same length together, so that little time is spent on padding.
 
     A buffer of texts in the order of the corpus is sorted by length and cut into batches, which
-    come out in random order. Nothing is dropped, however long, and every batch but the last of
-    a buffer has the full size.
+    are returned in random order. No text is dropped, however long, and every batch except the last
+    of a buffer has the full size.
 
-    size (int): Texts in a batch.
-    buffer (int): Texts to sort at once, rounded to whole batches. More means less padding; fewer,
-        batches that are closer to a random draw.
-    seed (int): Fixes the order of batches.
+    size (int): Texts per batch.
+    buffer (int): Texts to sort at once, rounded to whole batches. More texts mean less padding;
+        with fewer, batches are closer to a random draw.
+    seed (int): Seed of the order of the batches.
     encoder (Optional[str]): Name of the encoder whose word pieces are counted, as in
         `spacy_reprtune.Encoder.v1`, or null to count characters. Pieces are what is padded: on
-        single sentences, batches by characters are a fifth padding, those by pieces a fiftieth.
+        single sentences, batches by characters are a fifth padding, batches by pieces a fiftieth.
     RETURNS (Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]): The batcher.
-    RAISES (ValueError): `size` or `buffer` is below 1. The encoder is looked up with the first
-        batch; see `resolve_encoder` for what that raises.
+    RAISES (ValueError): `size` or `buffer` is below 1. The encoder is resolved with the
+        first batch; see `resolve_encoder` for the errors of that.
     """
     if size < 1 or buffer < 1:
         raise ValueError(f"size = {size} and buffer = {buffer}: both must be 1 or more.")
@@ -55,7 +55,7 @@ def batch_by_length_v1(
 
 
 class _PieceCounter:
-    """Counts the word pieces of texts; those of texts that come back are remembered."""
+    """Counts the word pieces of texts, and remembers them for the next epoch."""
 
     def __init__(self, encoder: str) -> None:
         self.encoder = encoder
@@ -75,6 +75,6 @@ def _count_characters(texts: Sequence[str]) -> List[int]:
 
 
 def _text(item: Any) -> str:
-    # Of an Example, of a Doc, or a text itself.
+    # An item is an Example, a Doc or a text.
     doc = getattr(item, "reference", item)
     return getattr(doc, "text", doc)

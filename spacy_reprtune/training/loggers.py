@@ -1,4 +1,4 @@
-"""`spacy_reprtune.JsonlLogger.v1`: one table for people, one JSON object a line for programs."""
+"""`spacy_reprtune.JsonlLogger.v1`: spaCy's table, and one JSON object per line for programs."""
 
 import json
 import math
@@ -6,11 +6,11 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Tuple, Union
+from typing import IO, TYPE_CHECKING, Any, Callable, Deque, Dict, Optional, Tuple, Union
 
 import spacy
+from spacy.training.loggers import console_logger_v3
 from spacy.util import registry
-from wasabi import row
 
 from .. import __version__
 from ..memory import peak_memory_mb
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 LogStep = Callable[[Optional[Dict[str, Any]]], None]
 Setup = Callable[["Language", IO, IO], Tuple[LogStep, Callable[[], None]]]
 
-_GAP = 2
-# When the last two loggers were made: `spacy train` makes one before it initializes the pipeline
-# and one when it trains, so the first of the two is when initializing began.
+# When the last two loggers were made. `spacy train` makes one before it initializes the pipeline
+# and one when it trains, so the first of the two tells when initializing began.
 _made: Deque[float] = deque(maxlen=2)
 
 
 @registry.loggers("spacy_reprtune.JsonlLogger.v1")
 def JsonlLogger_v1(path: Optional[Union[str, Path]] = None) -> Setup:
-    """Print a table with a row an evaluation, and write the same to a JSONL file.
+    """Print the table of `spacy.ConsoleLogger.v3`, and write its rows and more to a JSONL file.
 
-    On a terminal a progress bar below the table shows the time left. The file begins with
+    On a terminal a progress bar below the table shows the time left. Losses are means over the
+    updates since the last evaluation, where spaCy's loggers have sums. The file begins with
     {"kind": "start", ...} and has {"kind": "evaluation", "step", "epoch", "seconds", "losses",
     "scores", "score", "words"} for each evaluation. Its last line is {"kind": "end", "seconds",
-    "peak_memory_mb", ...}; a training that was killed has none. Seconds count from the start of
-    training; what initializing took before (a probe, for example) is in the first line. Losses
-    are means over the updates since the evaluation before.
+    "peak_memory_mb", ...}; after a training that was killed it is missing. Seconds count from the
+    start of training; the time for initializing (for example for a probe) is in the first line.
 
     path (Optional[Union[str, Path]]): The file, or null for none. An old one is replaced.
     RETURNS (Setup): The logger.
@@ -65,11 +64,9 @@ class _Log:
         _made.clear()
         training = nlp.config.interpolate()["training"]
         self.pipes = [n for n, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
-        self.scores = [name for name, w in training["score_weights"].items() if w is not None]
+        self.columns = [name for name, w in training["score_weights"].items() if w is not None]
         self.max_epochs, self.every = training["max_epochs"], training["eval_frequency"]
-        self.total = training["max_steps"] or None
         self.steps = self.logged = 0
-        self.out = stdout
         self.file: Optional[IO] = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,16 +82,13 @@ class _Log:
             initialize_seconds=round(before, 2),
             versions={"spacy": spacy.__version__, "spacy_reprtune": __version__},
         )
-        titles = ["epoch", "step", *(f"loss {name}" for name in self.pipes), *self.scores]
-        self.titles = [*titles, "score", "time"]
-        self.widths = [max(len(title), 6) for title in self.titles]
-        self._print([title.upper() for title in self.titles])
-        self._print(["-" * width for width in self.widths])
+        self.print_row, _ = console_logger_v3()(nlp, stdout, stderr)
+        total = training["max_steps"] or None
         # Without smoothing evaluations are part of the mean, and so of the time left.
-        self.bar = bar(total=self.total, unit="steps", what="Training", smoothing=0, file=stderr)
+        self.bar = bar(total=total, unit="steps", what="Training", smoothing=0, file=stderr)
 
     def step(self, info: Optional[Dict[str, Any]]) -> None:
-        """info (Optional[Dict[str, Any]]): What spaCy's loop knows, or None between evaluations."""
+        """info (Optional[Dict[str, Any]]): State of spaCy's loop, or None between evaluations."""
         self.steps += 1
         if info is not None:
             self._evaluation(info)
@@ -106,7 +100,7 @@ class _Log:
     def finish(self) -> None:
         """Close the bar and the file."""
         self.bar.close()
-        # spaCy calls this on its way out of a failed training, too.
+        # spaCy calls this after a failed training, too.
         error = sys.exc_info()[1]
         error = None if error is self.handled else error
         self._write(
@@ -121,39 +115,34 @@ class _Log:
             self.file = None
 
     def _evaluation(self, info: Dict[str, Any]) -> None:
-        # spaCy sums losses up, so that of one step and that of a hundred do not compare.
+        # spaCy sums losses up, so that those of one step and those of a hundred do not compare.
         updates, self.logged = self.steps - self.logged, self.steps
         losses = {name: float(info["losses"].get(name, 0.0)) / updates for name in self.pipes}
         scores = info["other_scores"]
-        seconds = self._seconds()
         self._write(
             kind="evaluation",
             step=info["step"],
             epoch=info["epoch"],
-            seconds=seconds,
+            seconds=self._seconds(),
             losses={name: _number(loss) for name, loss in losses.items()},
             scores={name: _number(s) for name, s in scores.items() if _is_number(s)},
             score=_number(info["score"]),
             words=info["words"],
         )
-        cells = [str(info["epoch"]), str(info["step"])]
-        cells += [f"{loss:.3f}" for loss in losses.values()]
-        cells += [_percent(scores.get(name)) for name in self.scores]
-        self._print([*cells, _percent(info["score"]), _clock(seconds)])
-        if self.total is None and self.max_epochs > 0 and info["epoch"]:
-            # This evaluation stands somewhere in its epoch: in its middle, on average.
+        # spaCy's table refuses a score of None, which some of its scorers return.
+        shown = {
+            name: s if _is_number(s := scores.get(name)) else math.nan for name in self.columns
+        }
+        self.bar.clear()
+        self.print_row({**info, "losses": losses, "other_scores": shown})
+        if self.bar.total is None and self.max_epochs > 0 and info["epoch"]:
+            # The evaluation is somewhere in its epoch: in the middle of it, on average.
             self.bar.total = round(info["step"] * self.max_epochs / (info["epoch"] + 0.5))
-
-    def _print(self, cells: List[str]) -> None:
-        text = row(cells, widths=self.widths, aligns=["r"] * len(cells), spacing=_GAP)
-        if hasattr(self, "bar"):
-            self.bar.clear()
-        print(text, file=self.out, flush=True)
 
     def _write(self, **content: Any) -> None:
         if self.file is not None:
             self.file.write(json.dumps(content, ensure_ascii=False) + "\n")
-            # Whoever looks while it trains sees every line.
+            # So that the file can be followed during training.
             self.file.flush()
 
     def _seconds(self) -> float:
@@ -162,7 +151,7 @@ class _Log:
 
 def peak_memory() -> Dict[str, Optional[float]]:
     """RETURNS (Dict[str, Optional[float]]): `peak_memory_mb` of the process so far, None where the
-    system does not say; with CUDA, `peak_gpu_memory_mb` of PyTorch's tensors, too."""
+    system does not tell; with CUDA also `peak_gpu_memory_mb` of PyTorch's tensors."""
     peak = {"peak_memory_mb": peak_memory_mb()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -178,13 +167,3 @@ def _number(value: Any) -> Optional[float]:
     """JSON has no NaN and no infinity."""
     value = float(value)
     return round(value, 6) if math.isfinite(value) else None
-
-
-def _percent(value: Any) -> str:
-    return f"{float(value) * 100:.2f}" if _is_number(value) else "–"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.MixedCorpus.v1`: one corpus out of several, each with annotations of its own."""
+"""`spacy_reprtune.MixedCorpus.v1`: one corpus made of several, each with its own annotations."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, Optional
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def MixedCorpus_v1(
     paths: Dict[str, Optional[str]], limit: int = 0
 ) -> "Callable[[Language], Iterable[Example]]":
-    """Read several corpora one after the other, to train several components on one encoder.
+    """Read several corpora in a row, to train several components on one encoder.
 
-    paths (Dict[str, Optional[str]]): `.spacy` files or directories of them, each under a name that
-        says what it is.
-    limit (int): Examples to take of each; 0 for all.
+    paths (Dict[str, Optional[str]]): `.spacy` files or directories of them, by a name of your
+        choice.
+    limit (int): The most examples of each corpus; 0 for all.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
 
@@ -28,8 +28,8 @@ def MixedCorpus_v1(
         for name, path in paths.items():
             if path is None or not Path(path).exists():
                 raise ValueError(
-                    f"The part '{name}' of the mixed corpus should be at {path!r}, where nothing "
-                    "is. Name a .spacy file, or a directory of them."
+                    f"The part '{name}' of the mixed corpus should be at {path!r}, but nothing is "
+                    "there. Name a .spacy file, or a directory of them."
                 )
             yield from Corpus(path, limit=limit)(nlp)
 

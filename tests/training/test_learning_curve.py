@@ -76,7 +76,7 @@ def test_results_of_other_data_are_not_mixed_in(corpus, tiny_encoder):
 
 @pytest.mark.parametrize("text", ["", "1,x", "0,2", "-1"])
 def test_sizes_that_are_none(text):
-    with pytest.raises(ValueError, match="no number of texts"):
+    with pytest.raises(ValueError, match="is not a number of texts"):
         parse_sizes(text)
 
 

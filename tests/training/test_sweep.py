@@ -193,7 +193,12 @@ def test_results_of_another_sweep_are_never_mixed_in(files):
 
 @pytest.mark.parametrize(
     ("points", "message"),
-    [("none,4", "has 3"), ("none,some", "no point"), ("-1", "no point"), ("", "no point")],
+    [
+        ("none,4", "has 3"),
+        ("none,some", "'some' is not a point"),
+        ("-1", "'-1' is not a point"),
+        ("", "'' is not a point"),
+    ],
 )
 def test_points_that_cannot_be(points, message, files):
     done = run(files, f"--unfreeze={points}")

@@ -1,0 +1,151 @@
+"""Experiments are repeated trainings: how one is run, and the file that keeps the results.
+
+After an interruption, an experiment goes on with the trainings whose results are not in its file.
+"""
+
+import copy
+import hashlib
+import io
+import logging
+import statistics
+import tempfile
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
+
+import srsly
+from thinc.api import Config
+
+from ..files import digest_of, replaced_file
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+RowT = TypeVar("RowT")
+
+logger = logging.getLogger("spacy")
+
+
+def parse_list(text: str, allowed: Callable[[str], bool], what: str) -> List[str]:
+    """Read a list from the command line.
+
+    text (str): Values with commas between them.
+    allowed (Callable[[str], bool]): Whether a value can be used.
+    what (str): What a value is, with an example of a list, for the error.
+    RETURNS (List[str]): The values, each once.
+    RAISES (ValueError): The list is empty, or a value can't be used.
+    """
+    values = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    wrong = [value for value in values if not allowed(value)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not {what}")
+    return values
+
+
+def train(
+    config: Config,
+    seed: int,
+    *,
+    use_gpu: int = -1,
+    on_start: "Callable[[Language], Any]" = lambda nlp: None,
+) -> "Tuple[Language, List[Dict[str, Any]]]":
+    """Train once, as `spacy train` does, without saving the pipeline.
+
+    config (Config): A training config, not interpolated. It is not changed.
+    seed (int): The seed.
+    use_gpu (int): GPU id, or -1.
+    on_start (Callable[[Language], Any]): Called with the initialized pipeline before it trains.
+    RETURNS (Tuple[Language, List[Dict[str, Any]]]): The pipeline after the last step, and its
+        evaluations as `spacy_reprtune.JsonlLogger.v1` writes them.
+    """
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train as spacy_train
+
+    config = copy.deepcopy(config)
+    config["training"]["seed"] = seed
+    if "seed" in config.get("system", {}):
+        config["system"]["seed"] = seed
+    nlp = init_nlp(config, use_gpu=use_gpu)
+    on_start(nlp)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.jsonl"
+        logging = {"@loggers": "spacy_reprtune.JsonlLogger.v1", "path": str(path)}
+        nlp.config["training"]["logger"] = logging
+        spacy_train(nlp, None, use_gpu=use_gpu, stdout=io.StringIO())
+        rows = [row for row in srsly.read_jsonl(path) if row["kind"] == "evaluation"]
+    return nlp, rows
+
+
+def mean_and_std(scores: Sequence[float]) -> Tuple[float, float]:
+    """RETURNS (Tuple[float, float]): Mean and standard deviation, which is 0 for one score."""
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+
+
+def fingerprint(*configs: Config) -> str:
+    """RETURNS (str): Digest of configs and of the files and directories that [paths] names."""
+    state = hashlib.blake2b(digest_size=12)
+    for config in configs:
+        state.update(config.to_str(interpolate=False).encode())
+        for value in config.interpolate().get("paths", {}).values():
+            path = Path(value) if isinstance(value, str) else None
+            if path is not None and path.exists():
+                inner = path.rglob("*") if path.is_dir() else [path]
+                state.update(digest_of(*sorted(p for p in inner if p.is_file())).encode())
+    return state.hexdigest()
+
+
+def read_results(
+    path: Path, key: str, row: Type[RowT], own: str, *, what: str, replace: Optional[bool] = None
+) -> List[RowT]:
+    """Read the results that an earlier call of the same experiment wrote.
+
+    path (Path): The file. It need not exist.
+    key (str): The field with the results.
+    row (Type): The dataclass of a result.
+    own (str): The experiment's `fingerprint`.
+    what (str): What the experiment is called, for errors.
+    replace (Optional[bool]): Whether results of another experiment may be lost, or None where the
+        user can't choose.
+    RETURNS (List[RowT]): The results.
+    RAISES (ValueError): The file is of another experiment, or something else.
+    """
+    if not path.exists():
+        return []
+    try:
+        saved = srsly.read_json(path)
+        results = [row(**result) for result in saved[key]]
+        theirs = saved["fingerprint"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not what a {what} writes ({error}). Move it away, or name another --output."
+        ) from error
+    if theirs == own:
+        return results
+    if replace:
+        logger.info("%s has the results of another config or other data; it is replaced", path)
+        return []
+    remedy = "Move it away" if replace is None else "Use --replace"
+    raise ValueError(
+        f"{path} has the results of a {what} with another config or other data. {remedy} to start "
+        "over, or name another --output."
+    )
+
+
+def write_results(path: Path, content: Dict[str, Any]) -> None:
+    """Write results whole, in place of earlier ones.
+
+    path (Path): The JSON file.
+    content (Dict[str, Any]): Its content, with the `fingerprint` and the results.
+    """
+    with replaced_file(path) as fresh:
+        srsly.write_json(fresh, content)
