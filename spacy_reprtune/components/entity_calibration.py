@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..heads.tags import TagScheme
+from ..heads.tags import PartLogits, TagScheme
 from .calibrated_pipe import LossOfTemperature
 from .entities import SCORE, read_gold
 from .tag_rows import GoldTags, gold_tags
@@ -62,7 +62,8 @@ def loss_of_temperature(
     any temperature, so they are found once.
 
     examples (Sequence[Example]): Evaluated examples.
-    logits (Sequence[ndarray]): Of the tokens of each, shape (n_tokens, n_tags).
+    logits (Sequence[ndarray]): Logits of the tags' parts for the tokens of each example, shape
+        (n_tokens, n_parts).
     transitions (Optional[ndarray]): Learned transitions, shape (n_tags, n_tags), or None.
     scheme (TagScheme): The tags.
     RETURNS (Optional[Callable[[float], float]]): The log loss of the entities' probabilities at a
@@ -73,7 +74,7 @@ def loss_of_temperature(
 
     rows = numpy.concatenate(logits)
     gold = gold_tags(examples, rows, scheme)
-    rows = rows[gold.rows]
+    rows = PartLogits(scheme, rows[gold.rows])
     lattice = Lattice(scheme, transitions)
     tags = lattice.decode(rows, gold.lengths)
     entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)

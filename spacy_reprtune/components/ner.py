@@ -188,7 +188,7 @@ class EntityRecognizer(LabelledPipe):
         if not docs:
             return []
         scores = self.model.predict(docs)
-        logits, transitions = self._of_tags(scores)
+        logits, transitions = _numpy(scores.logits), self._transitions(scores)
         rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
         self.keep_logits(docs, [(own, transitions) for own in rows])
         lattice = self._lattice(transitions, self.temperature)
@@ -215,8 +215,9 @@ class EntityRecognizer(LabelledPipe):
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        logits, transitions = self._of_tags(scores)
-        gold = gold_tags(examples, logits, self.tags)
+        tags = self.tags
+        logits, transitions = tags.logits(_numpy(scores.logits)), self._transitions(scores)
+        gold = gold_tags(examples, logits, tags)
         gradient = numpy.zeros_like(logits)
         if transitions is not None:
             lattice = self._lattice(transitions, 1.0)
@@ -264,7 +265,7 @@ class EntityRecognizer(LabelledPipe):
             )
         self.forget_calibration()
         settle_optimizer(nlp)
-        sample = numpy.zeros((1, len(self.tags.parts)), dtype="f")
+        sample = numpy.zeros((1, self.tags.n_parts), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         wrong = problems(found, self.labels, pieceless=self._pieceless(found.odd, nlp))
         if wrong:
@@ -350,12 +351,12 @@ class EntityRecognizer(LabelledPipe):
 
         return Lattice(self.tags, transitions, temperature=temperature)
 
-    def _of_tags(self, scores: TagScores) -> Tuple[NDArray, Optional[NDArray]]:
-        """Logits of tags, and transitions between them, of what the model says of their parts."""
+    def _transitions(self, scores: TagScores) -> Optional[NDArray]:
+        """The learned transitions between tags, from those between their parts."""
+        if scores.transitions is None:
+            return None
         tags = self.tags
-        learned = None if scores.transitions is None else _numpy(scores.transitions)
-        transitions = None if learned is None else tags.logits(tags.logits(learned).T).T
-        return tags.logits(_numpy(scores.logits)), transitions
+        return tags.logits(tags.logits(_numpy(scores.transitions)).T).T
 
     def _of_parts(
         self, d_logits: NDArray, lengths: List[int], d_transitions: Optional[NDArray]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..heads.tags import TagScheme, TagSpan
+from ..heads.tags import PartLogits, TagScheme, TagSpan
 from .entities import Entity, Gold, is_space, is_taken, read_gold
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def decode(
     """Find the entities of docs.
 
     docs (Sequence[Doc]): The docs.
-    logits (ndarray): Of all their tokens, shape (n_tokens, n_tags).
+    logits (ndarray): Logits of the tags' parts for all tokens, shape (n_tokens, n_parts).
     lattice (Lattice): What decodes them.
     overwrite (bool): Whether tokens that are in an entity or blocked may be in another.
     min_score (float): Entities whose probability is lower are left out.
@@ -72,8 +72,9 @@ def decode(
     n_tokens = numpy.array([len(doc) for doc in docs])
     doc_of = numpy.repeat(numpy.arange(len(docs)), n_tokens)[rows]
     lengths = numpy.bincount(doc_of, minlength=len(docs))
-    tags = lattice.decode(logits[rows], lengths)
-    found, probabilities = lattice.entity_probabilities(logits[rows], lengths, tags)
+    seen = PartLogits(lattice.scheme, logits[rows])
+    tags = lattice.decode(seen, lengths)
+    found, probabilities = lattice.entity_probabilities(seen, lengths, tags)
     # From the doc's tokens in the sequence to those of all docs, to all tokens, to the doc's.
     in_sequence = numpy.cumsum(lengths) - lengths
     first_token = numpy.cumsum(n_tokens) - n_tokens

@@ -1,10 +1,12 @@
-"""Tags of tokens and spans of entities, one made from the other."""
+"""Conversion between the entities of a document and the tags of its tokens."""
 
-from typing import Iterable, List, Sequence, Tuple
+from functools import cached_property
+from typing import Iterable, List, Sequence, Tuple, Union
 
 import numpy
 from numpy.typing import NDArray
 
+# The positions in an entity that have a tag.
 SCHEMES = {"bio": "BI", "bilou": "BILU"}
 
 # First token, the token after the last, and the index of the label.
@@ -14,14 +16,15 @@ TagSpan = Tuple[int, int, int]
 class TagScheme:
     """The tags of a set of labels, and which of them may follow each other.
 
-    Tag 0 is O. A document stands between two tokens that are outside, so what may follow O may
-    also begin a document, and what O may follow may also end it: no further rules are needed.
+    Tag 0 is O. A document is read as if it stood between two tokens that are outside. What may
+    follow O may therefore also begin a document, and what O may follow may also end it.
     "bio" tags the first token of an entity B and the others I (Ramshaw & Marcus 1995). "bilou"
-    also marks the last one, L, and an entity of one token, U (Ratinov & Roth 2009).
+    also marks the last token, L, and an entity of one token, U (Ratinov & Roth 2009).
 
-    A model has a logit for each of the scheme's parts, and the logit of a tag is the sum of those
-    of its parts. With `shared_positions` the parts are O, the labels and the positions, so all
-    labels learn together where an entity begins and ends. Without, each tag is a part by itself.
+    A model gives a logit for each of the scheme's parts, and the logit of a tag is the sum of the
+    logits of its parts. With `shared_positions` the parts are O, the labels and the positions, so
+    that all labels learn together where an entity begins and ends. Without it, each tag is its own
+    part.
     """
 
     def __init__(
@@ -31,52 +34,76 @@ class TagScheme:
 
         labels (Sequence[str]): The labels of entities. Tags are numbered in their order.
         scheme (str): "bio" or "bilou".
-        shared_positions (bool): Whether a tag is made of its label and its position. A single
-            label has nobody to share with: its tags are parts by themselves.
-        RAISES (ValueError): An unknown scheme.
+        shared_positions (bool): Whether a tag is the sum of its label and its position. A single
+            label has nothing to share: its tags are their own parts.
+        RAISES (ValueError): The scheme is unknown.
         """
         if scheme not in SCHEMES:
             raise ValueError(f"scheme = {scheme!r}. Use one of {', '.join(SCHEMES)}.")
         self.labels = tuple(labels)
         self.scheme = scheme
-        kinds = SCHEMES[scheme]
-        self.names: List[str] = ["O", *(f"{kind}-{label}" for label in labels for kind in kinds)]
-        kind = numpy.array(["O", *(list(kinds) * len(labels))])
+        self.positions = SCHEMES[scheme]
+        self.shared = shared_positions and len(labels) > 1
+        n_labels, n_positions = len(labels), len(self.positions)
+        self.names: List[str] = ["O", *(f"{p}-{label}" for label in labels for p in self.positions)]
+        self.n_parts = 1 + n_labels + n_positions if self.shared else len(self.names)
         # The label of each tag, -1 for O.
-        self.label_of = numpy.array([-1, *numpy.repeat(numpy.arange(len(labels)), len(kinds))])
-        # Tags that go on with the entity of the token before them.
-        self.continues = (kind == "I") | (kind == "L")
-        same = self.label_of[:, None] == self.label_of[None, :]
-        goes_on = (kind == "B") | (kind == "I")
-        must = goes_on if scheme == "bilou" else numpy.zeros_like(goes_on)
-        # allowed[i, j]: tag j may come right after tag i.
-        self.allowed = numpy.where(self.continues[None, :], goes_on[:, None] & same, ~must[:, None])
-        # parts[i, j]: 1 where tag j has part i.
-        self.parts = numpy.eye(len(self.names), dtype="f")
-        if shared_positions and len(labels) > 1:
-            of_label = self.label_of == numpy.arange(len(labels))[:, None]
-            of_position = kind == numpy.array(list(kinds))[:, None]
-            self.parts = numpy.vstack([self.parts[:1], of_label, of_position]).astype("f")
+        self.label_of = numpy.array([-1, *numpy.repeat(numpy.arange(n_labels), n_positions)])
+        position = numpy.array(["O", *(list(self.positions) * n_labels)])
+        # Tags that continue the entity of the token before them.
+        self.continues = (position == "I") | (position == "L")
+        # Tags that a continuing tag may follow. In BILOU nothing else may.
+        self.can_go_on = (position == "B") | (position == "I")
+        self.must_go_on = self.can_go_on & (scheme == "bilou")
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def parts(self) -> NDArray[numpy.float32]:
+        """RETURNS (NDArray[float32]): 1 where the tag of the column has the part of the row, shape
+        (n_parts, n_tags)."""
+        if not self.shared:
+            return numpy.eye(len(self), dtype="f")
+        n_labels, n_positions = len(self.labels), len(self.positions)
+        outside = numpy.arange(len(self)) == 0
+        of_label = self.label_of == numpy.arange(n_labels)[:, None]
+        of_position = numpy.tile(numpy.eye(n_positions), n_labels)
+        of_position = numpy.hstack([numpy.zeros((n_positions, 1)), of_position])
+        return numpy.vstack([outside, of_label, of_position]).astype("f")
+
+    def may_follow(self, before: NDArray, after: NDArray) -> NDArray[numpy.bool_]:
+        """RETURNS (NDArray[bool]): Whether the tags `after` may come right after the tags
+        `before`; both are broadcast against each other."""
+        same = self.label_of[before] == self.label_of[after]
+        return numpy.where(
+            self.continues[after], self.can_go_on[before] & same, ~self.must_go_on[before]
+        )
+
     def logits(self, parts: NDArray) -> NDArray:
-        """RETURNS (NDArray): The logits of tags, shape (n, n_tags), given those of their parts,
-        shape (n, n_parts)."""
-        return parts @ self.parts
+        """RETURNS (NDArray): The logits of tags, shape (n, n_tags), given the logits of their
+        parts, shape (n, n_parts)."""
+        if not self.shared:
+            return parts
+        n_labels = len(self.labels)
+        of_label, of_position = parts[:, 1 : n_labels + 1], parts[:, n_labels + 1 :]
+        tags = numpy.empty((len(parts), len(self)), dtype=parts.dtype)
+        tags[:, 0] = parts[:, 0]
+        by_label = tags[:, 1:].reshape(len(parts), n_labels, -1)
+        numpy.add(of_label[:, :, None], of_position[:, None, :], out=by_label)
+        return tags
 
     def gradient(self, d_logits: NDArray) -> NDArray:
-        """RETURNS (NDArray): The gradient of the logits of parts, shape (n, n_parts), given that of
-        the logits of tags, shape (n, n_tags)."""
+        """RETURNS (NDArray): The gradient of the logits of parts, shape (n, n_parts), given the
+        gradient of the logits of tags, shape (n, n_tags)."""
         return d_logits @ self.parts.T
 
     def split(self, weight: NDArray, bias: NDArray) -> Tuple[NDArray, NDArray]:
-        """Find the parts of a head that was solved for tags, by least squares.
+        """Split a head that was fitted to tags into their parts, by least squares.
 
-        weight, bias (NDArray): Of the shapes (n_tags, width) and (n_tags,). A tag whose weights are
-            all zero was in no example, and is left to its parts.
-        RETURNS (Tuple[NDArray, NDArray]): The same of the parts.
+        weight, bias (NDArray): The weights of the tags, shape (n_tags, width), and their biases,
+            shape (n_tags,). A tag with only zero weights was in no example and is left out.
+        RETURNS (Tuple[NDArray, NDArray]): The weights and biases of the parts.
         """
         seen = weight.any(1)
         back = numpy.linalg.pinv(self.parts[:, seen].T)
@@ -85,14 +112,13 @@ class TagScheme:
     def tags(self, spans: Iterable[TagSpan], n_tokens: int) -> NDArray[numpy.int64]:
         """Tag the tokens of a document.
 
-        spans (Iterable[TagSpan]): Its entities, none overlapping another, none empty.
-        n_tokens (int): Its tokens.
-        RETURNS (NDArray[int64]): A tag a token, shape (n_tokens,).
+        spans (Iterable[TagSpan]): Its entities. They don't overlap, and none is empty.
+        n_tokens (int): How many tokens the document has.
+        RETURNS (NDArray[int64]): One tag per token, shape (n_tokens,).
         """
         tags = numpy.zeros(n_tokens, dtype=numpy.int64)
-        per_label = len(SCHEMES[self.scheme])
         for start, end, label in spans:
-            begin = 1 + label * per_label
+            begin = 1 + label * len(self.positions)
             tags[start:end] = begin + 1
             tags[start] = begin
             if self.scheme == "bilou":
@@ -100,21 +126,35 @@ class TagScheme:
         return tags
 
     def spans(self, tags: NDArray) -> NDArray[numpy.int64]:
-        """Find the entities of tokens in a row.
+        """Find the entities in a sequence of tags.
 
-        tags (NDArray): Legal tags, shape (n_tokens,). Of several documents at once, if a token
-            with tag 0 stands between each two.
+        tags (NDArray): Legal tags, shape (n_tokens,). They may be those of several documents,
+            with an O between any two.
         RETURNS (NDArray[int64]): First token, token after the last, and label of each entity, in
             order, shape (n_entities, 3).
         """
         inside = tags > 0
-        goes_on = self.continues[tags]
-        starts = numpy.flatnonzero(inside & ~goes_on)
-        following = numpy.append(goes_on[1:], False)
+        continues = self.continues[tags]
+        starts = numpy.flatnonzero(inside & ~continues)
+        following = numpy.append(continues[1:], False)
         ends = numpy.flatnonzero(inside & ~following)
         return numpy.stack([starts, ends + 1, self.label_of[tags[starts]]], axis=1)
 
-    def is_legal(self, tags: NDArray) -> bool:
-        """RETURNS (bool): Whether each tag may follow the one before, from O to O."""
-        around = numpy.concatenate([[0], tags, [0]])
-        return bool(self.allowed[around[:-1], around[1:]].all())
+
+class PartLogits:
+    """The logits of tags, computed from the logits of their parts for the rows that are read."""
+
+    def __init__(self, scheme: TagScheme, parts: NDArray) -> None:
+        """Wrap logits.
+
+        scheme (TagScheme): The tags.
+        parts (NDArray): Logits of parts, shape (n_tokens, n_parts).
+        """
+        self.scheme = scheme
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, rows: Union[NDArray, slice]) -> NDArray:
+        return self.scheme.logits(self.parts[rows])

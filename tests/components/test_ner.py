@@ -310,7 +310,7 @@ def test_labels_are_sorted_or_given_and_fixed_by_initialize(nlp, token_config):
     assert (pipe.add_label("ZEBRA"), pipe.add_label("ZEBRA")) == (1, 0)
     nlp.initialize(lambda: make_entity_examples(nlp))
     assert pipe.labels == ("ZEBRA", "ACTOR", "MUSIC") and pipe.label_data == list(pipe.labels)
-    assert pipe.model.get_dim("nO") == len(pipe.tags.parts) == 1 + 3 + 4
+    assert pipe.model.get_dim("nO") == pipe.tags.n_parts == 1 + 3 + 4
     with pytest.raises(ValueError, match="'LATE'.*before nlp.initialize"):
         pipe.add_label("LATE")
     for wrong in (7, ""):

@@ -8,14 +8,19 @@ from spacy.tokens import Doc
 from spacy.training import iob_to_biluo, offsets_to_biluo_tags
 from spacy.vocab import Vocab
 
-from spacy_reprtune.heads.tags import SCHEMES, TagScheme
+from spacy_reprtune.heads.tags import SCHEMES, PartLogits, TagScheme
 
 LABELS = ["LOC", "B-PER", "two words"]
 
 
+def is_legal(scheme, tags):
+    around = numpy.array([0, *tags, 0])
+    return bool(scheme.may_follow(around[:-1], around[1:]).all())
+
+
 @st.composite
 def annotated(draw):
-    """Some tokens, and entities over them of which none overlaps another."""
+    """Some tokens, and entities over them that don't overlap."""
     n_tokens = draw(st.integers(0, 30))
     edges = sorted(draw(st.sets(st.integers(0, n_tokens), max_size=12)))
     gaps = list(itertools.pairwise(edges))
@@ -30,7 +35,7 @@ def test_entities_survive_as_tags(name, case):
     n_tokens, spans = case
     scheme = TagScheme(LABELS, name)
     tags = scheme.tags(spans, n_tokens)
-    assert scheme.is_legal(tags)
+    assert is_legal(scheme, tags)
     assert scheme.spans(tags).tolist() == [list(span) for span in spans]
 
 
@@ -73,7 +78,7 @@ def test_which_sequences_are_legal(name, legal, illegal):
     scheme = TagScheme(["X", "Y"], name)
     for text, expected in [(t, True) for t in legal] + [(t, False) for t in illegal]:
         tags = numpy.array([scheme.names.index(tag) for tag in text.split()], dtype=numpy.int64)
-        assert scheme.is_legal(tags) is expected, text
+        assert is_legal(scheme, tags) is expected, text
 
 
 def test_an_unknown_scheme_is_refused():
@@ -91,18 +96,28 @@ def test_a_tag_is_its_label_and_its_position(name):
         expected = {"O"} if tag == "O" else {tag[2:], tag[0]}
         assert {part for part, has in zip(parts, column, strict=True) if has} == expected
     assert (TagScheme(LABELS, name).parts == numpy.eye(len(scheme))).all()
-    alone = TagScheme(LABELS[:1], name, shared_positions=True)
-    assert (alone.parts == numpy.eye(len(alone))).all()
+    single = TagScheme(LABELS[:1], name, shared_positions=True)
+    assert (single.parts == numpy.eye(len(single))).all()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_logit_of_a_tag_is_the_sum_of_its_parts(name, shared):
+    scheme = TagScheme(LABELS, name, shared_positions=shared)
+    parts = numpy.random.default_rng(0).normal(size=(5, scheme.n_parts)).astype("f")
+    assert scheme.n_parts == len(scheme.parts)
+    numpy.testing.assert_array_equal(scheme.logits(parts), parts @ scheme.parts)
+    numpy.testing.assert_array_equal(PartLogits(scheme, parts)[1:3], (parts @ scheme.parts)[1:3])
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_solved_head_is_split_into_parts_that_give_it_back(shared):
+def test_a_fitted_head_is_split_into_parts_that_give_it_back(shared):
     scheme = TagScheme(LABELS, "bilou", shared_positions=shared)
     random = numpy.random.default_rng(0)
     n_parts = len(scheme.parts)
     weight = scheme.parts.T @ random.normal(size=(n_parts, 5))
     bias = scheme.parts.T @ random.normal(size=n_parts)
-    # In no example, and so of no weight.
+    # This tag is in no example, so its weights are zero.
     weight[3], bias[3] = 0.0, -9.0
     back_weight, back_bias = scheme.split(weight, bias)
     vectors = random.normal(size=(7, 5)).astype("f")
