@@ -28,12 +28,7 @@ EPOCHS = 3
 # spaCy's entity recogniser starts at random and has no rate of its own; at the 5e-5 of the other
 # benchmarks it is still at the beginning after as many steps as these.
 LEARN_RATE = 2e-4
-LISTENER = {
-    "@architectures": "spacy-transformers.TransformerListener.v1",
-    "grad_factor": 1.0,
-    "upstream": "*",
-    "pooling": {"@layers": "reduce_mean.v1"},
-}
+LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 384, "upstream": "*"}
 ENTITY_HEADS: Dict[str, Dict[str, Any]] = {
     # The quickstart's settings.
     "ner": {
@@ -195,8 +190,7 @@ def shared_pipeline(args: argparse.Namespace, *heads: str) -> "Language":
         "name": ENCODER,
         "precision": args.precision,
     }
-    model = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder}
-    nlp.add_pipe("transformer", config={"model": model})
+    nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": encoder})
     if "cats" in heads:
         classifier = {
             "@architectures": "spacy_reprtune.TextClassifier.v1",

@@ -8,6 +8,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 if TYPE_CHECKING:
+    from ..encoder.module import EncoderSettings
     from ..encoder.token_vectors import TokenSpans
 
 DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
@@ -64,7 +65,6 @@ def Encoder_v1(
     RAISES (ValueError): A setting is out of range.
     """
     from ..encoder.module import EncoderSettings
-    from .shim import TorchShim
 
     settings = EncoderSettings(
         name=name,
@@ -81,6 +81,17 @@ def Encoder_v1(
         unfreeze_every=unfreeze_every,
         reinit_last=reinit_last,
     )
+    return encoder_model(settings)
+
+
+def encoder_model(settings: "EncoderSettings") -> DocsToTokenVectors:
+    """Make the model of an encoder.
+
+    settings (EncoderSettings): The settings.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row per token.
+    """
+    from .shim import TorchShim
+
     return Model(
         "reprtune_encoder",
         forward,
@@ -90,12 +101,12 @@ def Encoder_v1(
     )
 
 
-def encoder_settings(model: Model):
+def encoder_settings(model: Model) -> "EncoderSettings":
     """Read the settings of an encoder that a head was configured with.
 
     model (Model): What the config gave as `encoder`.
     RETURNS (EncoderSettings): Its settings.
-    RAISES (ValueError): It is no `spacy_reprtune.Encoder.v1`.
+    RAISES (ValueError): It is not a `spacy_reprtune.Encoder.v1`.
     """
     if model.name != "reprtune_encoder":
         raise ValueError(

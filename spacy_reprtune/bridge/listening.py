@@ -1,9 +1,9 @@
-"""Heads whose token vectors come from elsewhere: from a listener on a shared encoder.
+"""Heads that read token vectors from elsewhere, usually from a listener on a shared encoder.
 
-The encoder is a layer of the head's thinc model, and only the head itself is torch's. A head takes
-part with two things: its architecture hands over to `listening_head` where `is_encoder` is false,
-and its torch module, built on a `ListenedEncoder`, takes `TokenRows` as its argument. A head whose
-output is more than one array gives its own `forward`, and gets the array from `run_head`.
+The source of the vectors is a layer of the head's thinc model, and only the head itself is torch's.
+A head takes part with two things: its architecture calls `listening_head` where `is_encoder` is
+false, and its torch module, built on a `ListenedEncoder`, takes `TokenRows` as its argument. A head
+whose output is more than one array gives its own `forward`, and gets the array from `run_head`.
 """
 
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
@@ -13,6 +13,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .encoder import encoder_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -20,29 +22,15 @@ if TYPE_CHECKING:
 
 TokenVectorModel = Model[List[Doc], List[Floats2d]]
 
-# What is left of a listener when it is replaced: by a copy of a shared encoder of this package, or
-# of a stock transformer.
-TOKEN_VECTOR_MODELS = ("reprtune_shared_encoder", "trfs2arrays")
-
 
 def is_encoder(model: Model) -> bool:
     """Find out what a head was configured with.
 
     model (Model): What the config gave as `encoder`.
     RETURNS (bool): True for a `spacy_reprtune.Encoder.v1`, which becomes a part of the head's torch
-        module. False for what the head gets token vectors from: a listener, or the copy of the
-        shared encoder that `nlp.replace_listeners` put in the place of one.
-    RAISES (ValueError): It is neither.
+        module. False for any other source of token vectors: a listener, or a spaCy `tok2vec`.
     """
-    if model.name == "reprtune_encoder":
-        return True
-    if any(_listens(node) or node.name in TOKEN_VECTOR_MODELS for node in model.walk()):
-        return False
-    raise ValueError(
-        f"The encoder of this head is a model named '{model.name}'. Use spacy_reprtune.Encoder.v1 "
-        "for an encoder of its own, or spacy-transformers.TransformerListener.v1 to listen to a "
-        "`transformer` component."
-    )
+    return model.name == "reprtune_encoder"
 
 
 def listening_head(
@@ -57,7 +45,7 @@ def listening_head(
     """Put a head on token vectors that come from elsewhere.
 
     name (str): Name of the thinc model.
-    encoder (Model[List[Doc], List[Floats2d]]): Docs to one row a token.
+    encoder (Model[List[Doc], List[Floats2d]]): Docs to one row per token.
     build (Callable[[ListenedEncoder, int], Module]): Makes the head, given what stands for the
         encoder and the number of labels. Its argument is a `TokenRows`.
     head_lr (float): Learning rate of the head as a multiple of the optimizer's.
@@ -78,6 +66,30 @@ def listening_head(
         shims=[ListeningShim(build, head_lr=head_lr)],
         attrs=attrs or {},
     )
+
+
+class HeadModel(Model):
+    """A head with an encoder inside, which can be loaded as one that reads token vectors.
+
+    `nlp.replace_listeners` puts a copy of a shared encoder where a head's listener was, and the
+    encoder's config block where the listener's block was. That block alone would make a head that
+    holds its encoder and reads pieces, so the saved model tells the two apart: it has a layer.
+    """
+
+    def from_dict(self, msg: Dict) -> Model:
+        """Load a model that `to_dict` saved.
+
+        msg (Dict): The saved model.
+        RETURNS (Model): Itself.
+        """
+        from .listening_shim import ListeningShim
+
+        if len(msg["nodes"]) > 1 and not self.layers:
+            shim = self.shims[0]
+            self._layers = [encoder_model(shim.settings)]
+            self._shims = [ListeningShim(shim.build, head_lr=shim.head_lr)]
+            self.init = init
+        return super().from_dict(msg)
 
 
 def run_head(
@@ -107,7 +119,7 @@ def init(model: Model[List[Doc], Floats2d], X: Optional[List[Doc]] = None, Y: An
 
     model (Model[List[Doc], Floats2d]): The model.
     X (Optional[List[Doc]]): A sample of the docs; needed for its vocabulary.
-    Y (Optional[Floats2d]): A sample of the gold values, one column a label.
+    Y (Optional[Floats2d]): A sample of the gold values, one column per label.
     RAISES (ValueError): There are no token vectors.
     """
     if Y is not None:
@@ -116,10 +128,11 @@ def init(model: Model[List[Doc], Floats2d], X: Optional[List[Doc]] = None, Y: An
         raise ValueError("A head that listens needs a doc to be initialized with.")
     docs = [Doc(X[0].vocab, words=["hello", "world"])]
     encoder = model.layers[0]
-    if any(_listens(node) and node.has_dim("nO") is None for node in encoder.walk()):
+    if any(node.has_dim("nO") is None for node in _listeners(model)):
         raise ValueError(
-            "The encoder of this head is a listener, but no component before it has vectors for "
-            "it. Put a `transformer` component in front, and let it be initialized as well."
+            "This head has a spacy-transformers.TransformerListener.v1, but no component before it "
+            "has vectors for it. Put a `transformer` component in front, and let it be initialized "
+            "as well. To listen to a `reprtune_encoder`, use spacy.Tok2VecListener.v1."
         )
     encoder.initialize(X=docs)
     vectors = encoder.predict(docs)
@@ -139,21 +152,17 @@ def token_rows(model: Model[List[Doc], Floats2d], docs: List[Doc]) -> "TokenRows
 
 
 def pass_nothing_back(model: Model, docs: List[Doc]) -> None:
-    """Let the others' gradients through, when a head has nothing to learn from a batch.
+    """Answer the component that this head listens to, when the head has nothing to learn.
 
     The stock `transformer` and `tok2vec` components wait for their last listener, so if that is
-    this head's, its silence would cost the other heads the batch. A shared encoder of this
-    package does not wait, and is not bothered.
+    this head's, its silence would cost the other heads the batch.
 
     model (Model): The model of a head.
     docs (List[Doc]): The batch.
     """
-    for node in model.walk():
-        if _listens(node) and node._backprop is not None:
-            if not getattr(node._backprop, "needs_no_answer", False):
-                vectors, backprop = model.layers[0](docs, is_train=True)
-                backprop([model.ops.xp.zeros_like(rows) for rows in vectors])
-            return
+    if any(node._backprop is not None for node in _listeners(model)):
+        vectors, backprop = model.layers[0](docs, is_train=True)
+        backprop([model.ops.xp.zeros_like(rows) for rows in vectors])
 
 
 def _rows(
@@ -161,8 +170,12 @@ def _rows(
 ) -> Tuple[Floats2d, Callable[[Floats2d], Any]]:
     """The vectors of all tokens, one after the other, and what takes their gradient."""
     if not any(lengths):
-        # Listeners can't do without any token at all.
+        # TransformerListener.v1 can't do without any token at all.
         return numpy.zeros((0, model.shims[0].width), dtype="f"), lambda d_rows: None
+    if is_train and any(node._batch_id is None for node in _listeners(model)):
+        # The component that this head listens to is frozen, or there is none.
+        _check_annotated(model, docs)
+        is_train = False
     vectors, backprop = model.layers[0](docs, is_train)
     rows = model.ops.xp.concatenate([v for v in vectors if len(v)])
 
@@ -173,6 +186,17 @@ def _rows(
     return rows, backprop_rows
 
 
-def _listens(node: Model) -> bool:
+def _check_annotated(model: Model, docs: List[Doc]) -> None:
+    for doc in docs:
+        stock = doc.has_extension("trf_data") and doc._.trf_data is not None
+        if len(doc) and not doc.tensor.size and not stock:
+            raise ValueError(
+                f"'{model.name}' listens, but no component has token vectors for it. Put a "
+                "`reprtune_encoder`, `tok2vec` or `transformer` component before it. If there is "
+                "one in [training] frozen_components, list it in annotating_components as well."
+            )
+
+
+def _listeners(model: Model) -> List[Model]:
     # Listeners of spaCy and of spacy-transformers, without importing either's.
-    return hasattr(node, "backprop_and_clear")
+    return [node for node in model.walk() if hasattr(node, "upstream_name")]

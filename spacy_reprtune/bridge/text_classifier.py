@@ -38,7 +38,7 @@ def TextClassifier_v1(
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
     from .encoder import encoder_settings
-    from .listening import is_encoder, listening_head
+    from .listening import HeadModel, is_encoder, listening_head
     from .shim import TorchShim
 
     _check_head(pooling, hidden_width, dropout, head_lr)
@@ -55,7 +55,7 @@ def TextClassifier_v1(
                 "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
             )
         return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs)
-    return Model(
+    return HeadModel(
         name,
         forward,
         init=init,
@@ -75,6 +75,10 @@ def forward(
     is_train (bool): Whether `backprop` will be called.
     RETURNS (Tuple[Floats2d, Callable]): The logits, and backprop from their gradient.
     """
+    if model.layers:
+        from .listening import run_head
+
+        return run_head(model, docs, is_train)
     rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
     logits, backward = model.shims[0](([doc.text for doc in docs], rate), is_train)
 

@@ -60,7 +60,7 @@ def TokenClassifier_v1(
     RAISES (ValueError): A setting is out of range, or an encoder of another kind.
     """
     from .encoder import encoder_settings
-    from .listening import is_encoder, listening_head
+    from .listening import HeadModel, is_encoder, listening_head
     from .shim import TorchShim
     from .text_classifier import check_rates
 
@@ -79,7 +79,7 @@ def TokenClassifier_v1(
                 "gives one vector a token, their mean. Use 'mean'."
             )
         return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs, forward=forward)
-    return Model(
+    return HeadModel(
         name,
         forward,
         init=init,

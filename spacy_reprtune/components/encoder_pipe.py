@@ -4,7 +4,7 @@ import logging
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy
 import srsly
@@ -28,6 +28,7 @@ logger = logging.getLogger("spacy")
 LOOK_AHEAD = 16
 LOOK_AHEAD_CHARS = 1_000_000
 # The same for what keeps the vectors of all tokens in memory, 1.5 kB each at a width of 384.
+LISTENING_DOCS = 512
 LISTENING_CHARS = 250_000
 # Texts that are encoded between two movements of the bar, when a head is solved.
 SHOWN_TEXTS = 1024
@@ -68,9 +69,7 @@ class EncoderPipe(TrainablePipe):
         """
         # Before what comes ahead in the pipeline computes, spaCy's stock transformer above all.
         self._shim.take_one_thread_after_fork()
-        # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
-        look_ahead = batch_size * LOOK_AHEAD if batch_size > 1 and not self.listens else batch_size
-        for docs in blocks(iter(stream), look_ahead, LOOK_AHEAD_CHARS):
+        for docs in blocks(iter(stream), *self.look_ahead(batch_size)):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception:
@@ -78,6 +77,12 @@ class EncoderPipe(TrainablePipe):
                 yield from self._by_batch(docs, batch_size)
             else:
                 yield from docs
+
+    def look_ahead(self, batch_size: int) -> Tuple[int, int]:
+        """RETURNS (Tuple[int, int]): Docs and characters that `pipe` reads ahead at most."""
+        # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
+        wanted = batch_size > 1 and not self.listens
+        return batch_size * LOOK_AHEAD if wanted else batch_size, LOOK_AHEAD_CHARS
 
     def _by_batch(self, docs: List[Doc], batch_size: int) -> Iterator[Doc]:
         error_handler = self.get_error_handler()
@@ -239,7 +244,7 @@ class EncoderPipe(TrainablePipe):
         if "vocab" not in exclude and (path / "vocab").exists():
             self.vocab.from_disk(path / "vocab", exclude=exclude)
         if "model" not in exclude and (path / "model").exists():
-            if self.listens:
+            if (path / "model").is_file():
                 self.model.from_disk(path / "model")
             else:
                 self._shim.from_directory(path / "model")
@@ -248,8 +253,8 @@ class EncoderPipe(TrainablePipe):
 
     @property
     def listens(self) -> bool:
-        """RETURNS (bool): Whether the vectors come from another component, or from a model that
-        is no `spacy_reprtune.Encoder.v1`."""
+        """RETURNS (bool): Whether the model reads vectors of tokens: those of another component,
+        or of a thinc model of its own."""
         return bool(self.model.layers)
 
     @property

@@ -15,23 +15,21 @@ from spacy_reprtune.bridge.listening import is_encoder, listening_head, run_head
 from spacy_reprtune.encoder.token_rows import TokenRows
 from spacy_reprtune.heads.pooling import Pooling
 
-LISTENER = {
+STOCK_LISTENER = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
     "pooling": {"@layers": "reduce_mean.v1"},
 }
+LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
 
 
-def classifier(**settings):
-    return {
-        "@architectures": "spacy_reprtune.TextClassifier.v1",
-        "encoder": LISTENER,
-        **settings,
-    }
+def classifier(encoder=LISTENER, **settings):
+    return {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": encoder, **settings}
 
 
 @pytest.fixture
 def stock(nlp, tiny_encoder):
     """A pipeline with a stock transformer."""
+    pytest.importorskip("spacy_transformers", reason="the extra [spacy-transformers]")
     model = {
         "@architectures": "spacy-transformers.TransformerModel.v3",
         "name": str(tiny_encoder),
@@ -46,8 +44,7 @@ def shared(nlp, encoder_config, tmp_path):
     """A pipeline with a shared encoder, without dropout."""
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     encoder = encoder_config(name=str(save_encoder(tmp_path / "bert", **rates)))
-    model = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder}
-    nlp.add_pipe("transformer", config={"model": model})
+    nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": encoder})
     return nlp
 
 
@@ -70,7 +67,9 @@ def steps(nlp, examples, optimizer, n):
     "settings", [{}, {"pooling": "max", "hidden_width": 8}, {"pooling": "attention"}]
 )
 def test_a_head_on_a_stock_transformer_learns_and_is_saved(factory, settings, stock, tmp_path):
-    stock.add_pipe(factory, name="textcat", config={"model": classifier(**settings)})
+    stock.add_pipe(
+        factory, name="textcat", config={"model": classifier(STOCK_LISTENER, **settings)}
+    )
     examples = make_examples(stock)
     stock.initialize(lambda: examples)
     before = stock_weights(stock)
@@ -89,9 +88,9 @@ def test_a_head_on_a_stock_transformer_learns_and_is_saved(factory, settings, st
 
 
 def test_a_head_with_nothing_to_learn_does_not_cost_the_others_a_stock_transformer_s_batch(stock):
-    tagger = {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}
+    tagger = {"@architectures": "spacy.Tagger.v2", "tok2vec": STOCK_LISTENER}
     stock.add_pipe("tagger", config={"model": tagger})
-    stock.add_pipe("reprtune_textcat", name="textcat", config={"model": classifier()})
+    stock.add_pipe("reprtune_textcat", config={"model": classifier(STOCK_LISTENER)}, name="textcat")
     tags = {"tags": ["A", "B", "A"]}
     both = Example.from_dict(stock.make_doc("a great film"), {**tags, "cats": {"X": 1, "Y": 0}})
     stock.initialize(lambda: [both])
@@ -129,9 +128,18 @@ def test_the_probe_is_fitted_on_what_the_head_will_get(shared):
 
 
 def test_a_head_without_a_transformer_before_it(nlp):
-    nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": classifier()})
+    pytest.importorskip("spacy_transformers", reason="the extra [spacy-transformers]")
+    model = classifier(STOCK_LISTENER)
+    nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model})
     with pytest.raises(ValueError, match="`transformer` component in front"):
         nlp.initialize(lambda: make_examples(nlp))
+
+
+def test_a_head_without_an_encoder_before_it(nlp):
+    nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": classifier()})
+    nlp.initialize(lambda: make_examples(nlp))
+    with pytest.raises(ValueError, match="`reprtune_encoder`, .* before it"):
+        nlp.update(make_examples(nlp))
 
 
 def test_pooling_that_needs_special_pieces(nlp):
@@ -153,8 +161,12 @@ class TokenHead(torch.nn.Module):
 
 
 def test_a_head_of_another_kind_takes_part_with_two_hooks(nlp, encoder_config):
-    config = {"@architectures": "spacy_reprtune.SharedEncoder.v1", "encoder": encoder_config()}
-    encoder = registry.resolve({"encoder": config})["encoder"]
+    assert is_encoder(registry.resolve({"encoder": encoder_config()})["encoder"])
+    # Any source of token vectors takes part, here one without a component.
+    tok2vec = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 16, "depth": 1}
+    tok2vec.update(embed_size=50, window_size=1, maxout_pieces=2, subword_features=True)
+    config = {"encoder": {**tok2vec, "pretrained_vectors": None}}
+    encoder = registry.resolve(config)["encoder"]
 
     def forward(model, docs, is_train):
         output, backprop = run_head(model, docs, is_train)

@@ -1,4 +1,4 @@
-"""An entity recognizer on token vectors of a `transformer` component, the stock one or ours."""
+"""An entity recognizer on the token vectors of our encoder or of a stock `transformer`."""
 
 from pathlib import Path
 
@@ -14,39 +14,45 @@ from thinc.api import Adam
 from spacy_reprtune.packaging.smoke import smoke_test
 from spacy_reprtune.packaging.wheels import package_pipeline
 
-LISTENER = {
-    "@architectures": "spacy-transformers.TransformerListener.v1",
-    "grad_factor": 1.0,
-    "pooling": {"@layers": "reduce_mean.v1"},
-    "upstream": "*",
+LISTENERS = {
+    "stock": {
+        "@architectures": "spacy-transformers.TransformerListener.v1",
+        "pooling": {"@layers": "reduce_mean.v1"},
+    },
+    "shared": {"@architectures": "spacy.Tok2VecListener.v1", "width": 16},
 }
 TEXTS = [text for text, _ in ENTITIES]
 
 
-@pytest.fixture
-def make(tiny_encoder, tmp_path, encoder_config):
-    """Makes a pipeline of a transformer, "stock" or "shared", and a recognizer."""
+@pytest.fixture(scope="module")
+def encoder_without_dropout(tmp_path_factory):
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    name = str(save_encoder(tmp_path / "bert", **rates))
+    return save_encoder(tmp_path_factory.mktemp("without_dropout") / "bert", **rates)
+
+
+@pytest.fixture
+def make(encoder_without_dropout, encoder_config):
+    """Makes a pipeline of an encoder, "stock" or "shared", and a recognizer."""
+    name = str(encoder_without_dropout)
     models = {
         "stock": {
             "@architectures": "spacy-transformers.TransformerModel.v3",
             "name": name,
             "get_spans": {"@span_getters": "spacy-transformers.strided_spans.v1"},
         },
-        "shared": {
-            "@architectures": "spacy_reprtune.SharedEncoder.v1",
-            "encoder": encoder_config(name=name),
-        },
+        "shared": encoder_config(name=name),
     }
+    factories = {"stock": "transformer", "shared": "reprtune_encoder"}
 
-    def pipeline(transformer, *, learned_transitions=False, examples=None, **settings):
+    def pipeline(encoder, *, learned_transitions=False, examples=None, **settings):
+        if encoder == "stock":
+            pytest.importorskip("spacy_transformers", reason="the extra [spacy-transformers]")
         spacy.util.fix_random_seed(0)
         nlp = spacy.blank("en")
-        nlp.add_pipe("transformer", config={"model": models[transformer]})
+        nlp.add_pipe(factories[encoder], name="encoder", config={"model": models[encoder]})
         head = {
             "@architectures": "spacy_reprtune.TokenClassifier.v1",
-            "encoder": LISTENER,
+            "encoder": LISTENERS[encoder],
             "learned_transitions": learned_transitions,
         }
         nlp.add_pipe("reprtune_ner", name="ner", config={"model": head, **settings})
@@ -75,16 +81,15 @@ def found(nlp, texts, **settings):
 
 
 def weights(nlp):
-    model = nlp.get_pipe("transformer").model
-    stock = hasattr(model, "transformer")
-    module = model.transformer if stock else model.layers[0].shims[0].module
+    model = nlp.get_pipe("encoder").model
+    module = model.transformer if hasattr(model, "transformer") else model.shims[0].module
     return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
 
 
-@pytest.mark.parametrize("transformer", ["stock", "shared"])
+@pytest.mark.parametrize("encoder", ["stock", "shared"])
 @pytest.mark.parametrize("settings", [{}, {"scheme": "bio", "learned_transitions": True}])
-def test_it_learns_and_survives_every_way_to_save(transformer, settings, make, tmp_path):
-    nlp = make(transformer, **settings)
+def test_it_learns_and_survives_every_way_to_save(encoder, settings, make, tmp_path):
+    nlp = make(encoder, **settings)
     examples = make_entity_examples(nlp)
     before = weights(nlp)
     assert train(nlp, examples, 100) < 0.1
@@ -105,9 +110,9 @@ def test_it_learns_and_survives_every_way_to_save(transformer, settings, make, t
         assert [found(other, [text])[0] for text in TEXTS] == expected[:-1]
 
 
-@pytest.mark.parametrize("transformer", ["stock", "shared"])
-def test_several_processes_agree_with_one(transformer, make):
-    nlp = make(transformer)
+@pytest.mark.parametrize("encoder", ["stock", "shared"])
+def test_several_processes_agree_with_one(encoder, make):
+    nlp = make(encoder)
     train(nlp, make_entity_examples(nlp), 60)
     texts = [*TEXTS, ""] * 3
     expected = found(nlp, texts)
@@ -124,9 +129,9 @@ def test_a_package_on_a_stock_transformer_works_in_a_fresh_environment(make, tmp
     assert smoke_test(wheels, tmp_path / "model", TEXTS)["largest_difference"] < 1e-6
 
 
-@pytest.mark.parametrize("transformer", ["stock", "shared"])
-def test_a_batch_without_annotation_changes_nothing(transformer, make):
-    nlp = make(transformer)
+@pytest.mark.parametrize("encoder", ["stock", "shared"])
+def test_a_batch_without_annotation_changes_nothing(encoder, make):
+    nlp = make(encoder)
     optimizer = Adam(0.01, use_averages=False)
     before, head = weights(nlp), nlp.get_pipe("ner").to_bytes()
     blank = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("a film", "", " ")]
@@ -135,10 +140,10 @@ def test_a_batch_without_annotation_changes_nothing(transformer, make):
     assert torch.equal(before, weights(nlp)) and nlp.get_pipe("ner").to_bytes() == head
 
 
-@pytest.mark.parametrize("transformer", ["stock", "shared"])
+@pytest.mark.parametrize("encoder", ["stock", "shared"])
 @pytest.mark.parametrize("learned", [False, True])
-def test_docs_without_annotation_are_left_out_of_the_loss(transformer, learned, make):
-    nlp = make(transformer, learned_transitions=learned)
+def test_docs_without_annotation_are_left_out_of_the_loss(encoder, learned, make):
+    nlp = make(encoder, learned_transitions=learned)
     examples = make_entity_examples(nlp)
     blank = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("dull film", "")]
     alone = nlp.update(examples, sgd=False, losses={})
@@ -146,8 +151,8 @@ def test_docs_without_annotation_are_left_out_of_the_loss(transformer, learned, 
     assert mixed["ner"] == pytest.approx(alone["ner"], rel=1e-4)
 
 
-@pytest.mark.parametrize("transformer", ["stock", "shared"])
-def test_tokens_without_a_piece_are_no_part_of_the_sequence(transformer, make):
+@pytest.mark.parametrize("encoder", ["stock", "shared"])
+def test_tokens_without_a_piece_are_no_part_of_the_sequence(encoder, make):
     def example(nlp, words, entity):
         doc = Doc(nlp.vocab, words=words)
         doc.set_ents([Span(doc, *entity, label="X")])
@@ -157,7 +162,7 @@ def test_tokens_without_a_piece_are_no_part_of_the_sequence(transformer, make):
     words = ["a", "\x07", "lovely", "\x07", "film", "is", "\x07"]
     examples = [example(nlp, words, (1, 5)), example(nlp, ["dull", "\x07"], (1, 2))]
     with pytest.warns(UserWarning, match="1 of 2 entities.* no piece"):
-        nlp = make(transformer, examples=examples)
+        nlp = make(encoder, examples=examples)
     train(nlp, examples[:1], 100)
     doc = Doc(nlp.vocab, words=words)
     for _, pipe in nlp.pipeline:
@@ -178,7 +183,7 @@ def test_a_document_of_fifty_thousand_tokens(make):
 def test_first_pieces_need_an_encoder_of_its_own(nlp):
     model = {
         "@architectures": "spacy_reprtune.TokenClassifier.v1",
-        "encoder": LISTENER,
+        "encoder": LISTENERS["shared"],
         "piece_pooling": "first",
     }
     with pytest.raises(ValueError, match=r"needs vectors of pieces.*Use 'mean'"):

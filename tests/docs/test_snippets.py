@@ -86,6 +86,8 @@ def reader(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setattr("spacy_reprtune.encoder.load._check_digest", lambda *_: None)
     for name in ("assets", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
+    shared = tmp_path / "configs" / "shared_multitask.cfg"
+    shared.write_text(shared.read_text("utf8").replace("width = 384", "width = 16"), "utf8")
     shutil.copy(ROOT / "project.yml", tmp_path)
     nlp = spacy.blank("en")
     docs = [eg.reference for eg in make_examples(nlp)]
