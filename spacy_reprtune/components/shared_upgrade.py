@@ -33,8 +33,7 @@ def SharedEncoder_v1(encoder: Model) -> Model:
         "2. Remove the block [components.transformer.model], and call the block "
         "[components.transformer.model.encoder] [components.transformer.model].\n"
         '3. In each listener, write @architectures = "spacy.Tok2VecListener.v1" and the width of '
-        "the encoder's vectors, such as width = 384; remove grad_factor and the block .pooling.\n"
-        '4. In doc_cleaner, if there is one, remove "_.trf_data".'
+        "the encoder's vectors, such as width = 384; remove grad_factor and the block .pooling."
     )
 
 
