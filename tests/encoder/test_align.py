@@ -1,9 +1,13 @@
+import itertools
+
 import numpy
 import pytest
 import spacy
 from conftest import byte_level_tokenizer, wordpiece_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from spacy_reprtune.encoder.align import align
 from spacy_reprtune.encoder.pieces import PieceTokenizer
@@ -15,6 +19,15 @@ TOKENIZERS = {
 }
 
 
+def byte_fallback_tokenizer():
+    """A Unigram tokenizer that spells unknown characters in bytes."""
+    vocabulary = [("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)]
+    vocabulary += [(f"<0x{byte:02X}>", -9.0) for byte in range(256)]
+    backend = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
 def pairs(text, tokenizer):
     doc = NLP.make_doc(text)
     pieces = tokenizer([text], offsets=True)[0]
@@ -23,17 +36,28 @@ def pairs(text, tokenizer):
     return doc, pieces, align(starts, ends, pieces.offsets, text)
 
 
-def slow_pairs(doc, pieces, text):
+def strip(start, end, text):
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def slow_pairs(tokens, offsets, text):
     """The definition, character by character."""
     found = set()
-    for token in doc:
-        for i, (start, end) in enumerate(pieces.offsets):
-            while start < end and text[start].isspace():
-                start += 1
-            while start < end and text[end - 1].isspace():
-                end -= 1
-            if max(start, token.idx) < min(end, token.idx + len(token)):
-                found.add((token.i, i))
+    spans = [strip(start, end, text) for start, end in offsets]
+    runs = [list(run) for _, run in itertools.groupby(range(len(spans)), key=lambda i: spans[i])]
+    for run in runs:
+        start, end = spans[run[0]]
+        for k, i in enumerate(run):
+            first = start + k * (end - start) // len(run)
+            last = start + (k + 1) * (end - start) // len(run)
+            own = strip(first, min(max(last, first + 1), end), text)
+            for token, (begin, stop) in enumerate(tokens):
+                if max(own[0], begin) < min(own[1], stop):
+                    found.add((token, i))
     return found
 
 
@@ -43,7 +67,8 @@ def test_alignment_equals_its_definition_by_characters(kind, text):
     doc, pieces, alignment = pairs(text, TOKENIZERS[kind])
     got = list(zip(alignment.tokens.tolist(), alignment.pieces.tolist(), strict=True))
     assert len(got) == len(set(got)) and got == sorted(got)
-    assert set(got) == slow_pairs(doc, pieces, text)
+    tokens = [(token.idx, token.idx + len(token)) for token in doc]
+    assert set(got) == slow_pairs(tokens, pieces.offsets.tolist(), text)
     assert alignment.lengths.sum() == len(got) and len(alignment.lengths) == len(doc)
 
 
@@ -62,3 +87,40 @@ def test_a_piece_across_tokens_belongs_to_both():
     alignment = align(numpy.array([0, 2]), numpy.array([2, 4]), numpy.array([[0, 4]]), "abcd")
     assert alignment.tokens.tolist() == [0, 1]
     assert alignment.pieces.tolist() == [0, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9)), max_size=12),
+    st.lists(st.integers(1, 4), max_size=60),
+    st.data(),
+)
+def test_pieces_that_share_a_span_are_handed_to_its_characters_in_turn(spans, sizes, data):
+    """However many pieces share a span, pairs are no more than pieces and tokens together."""
+    n_chars = sum(length for length, _ in spans)
+    text = data.draw(st.text(alphabet="ab ", min_size=n_chars, max_size=n_chars))
+    offsets, position = [], 0
+    for length, n_pieces in spans:
+        offsets += [(position, position + length)] * n_pieces
+        position += length
+    edges = [e for e in [0, *itertools.accumulate(sizes)] if e <= n_chars]
+    tokens = list(itertools.pairwise(edges))
+    starts, ends = numpy.array(tokens, dtype=int).reshape(-1, 2).T
+    alignment = align(starts, ends, numpy.array(offsets, dtype=int).reshape(-1, 2), text)
+    got = set(zip(alignment.tokens.tolist(), alignment.pieces.tolist(), strict=True))
+    assert got == slow_pairs(tokens, offsets, text)
+    assert len(got) <= len(offsets) + len(tokens)
+    covered = {c for start, end in offsets for c in range(start, end) if not text[c].isspace()}
+    for i, (start, end) in enumerate(tokens):
+        assert bool(alignment.lengths[i]) == bool(covered & set(range(start, end)))
+
+
+def test_thousands_of_unknown_characters_make_thousands_of_pairs():
+    tokenizer = PieceTokenizer(byte_fallback_tokenizer())
+    doc, pieces, alignment = pairs("\u9fa5 " + "\u9fa5" * 2400, tokenizer)
+    assert len(pieces) >= 3 * 2400
+    assert len(alignment.tokens) <= len(pieces) + len(doc)
+    assert (alignment.lengths > 0).all()
+    # A character per token, as in Chinese: its own three bytes.
+    starts = numpy.arange(2402)
+    own = align(starts, starts + 1, pieces.offsets, "\u9fa5 " + "\u9fa5" * 2400)
+    assert own.lengths[2:].tolist() == [3] * 2400
