@@ -96,7 +96,9 @@ def fingerprint(*configs: Config) -> str:
     state = hashlib.blake2b(digest_size=12)
     for config in configs:
         state.update(config.to_str(interpolate=False).encode())
-        for value in config.interpolate().get("paths", {}).values():
+        # By itself, because a sweep leaves out settings that other sections refer to.
+        paths = Config({"paths": config.get("paths", {})}).interpolate()["paths"]
+        for value in paths.values():
             path = Path(value) if isinstance(value, str) else None
             if path is not None and path.exists():
                 inner = path.rglob("*") if path.is_dir() else [path]

@@ -239,3 +239,15 @@ def test_the_smallest_point_within_one_standard_error():
 def test_the_logger_is_spacys():
     assert sweeping.logger is logging.getLogger("spacy")
     assert sweeping.encoder_blocks(Config().from_str(CONFIG))[0]["precision"] == "fp32"
+
+
+def test_the_configs_of_the_recipes_can_be_swept(files):
+    """Their other sections refer to the seed, which is not part of the fingerprint."""
+    config = (files / "config.cfg").read_text()
+    (files / "config.cfg").write_text(
+        config.replace(
+            "use_averages = false",
+            'use_averages = false\n\n[training.batcher]\n@batchers = "spacy_reprtune.batch_by_length.v1"\nsize = 4\nseed = ${system.seed}',
+        )
+    )
+    assert run(files, "-u", "none", "-s", "1").exit_code == 0
