@@ -2,20 +2,23 @@
 
 import hashlib
 import importlib.util
-import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from .weight_files import INDEX, check_weights, read_json_object, weight_files
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+logger = logging.getLogger("spacy")
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.\-]+(/[\w.\-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_INDEX = "model.safetensors.index.json"
 
 
 def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
@@ -58,14 +61,15 @@ def check_directory(path: Path, name: str) -> None:
 
     path (Path): The directory.
     name (str): What the user called it, for the message.
-    RAISES (ValueError): `config.json` or the safetensors weights are missing.
+    RAISES (ValueError): `config.json` or safetensors weights are missing.
     """
     if not (path / "config.json").is_file():
         raise ValueError(
             f"The encoder '{name}' has no config.json in {path}. A Hugging Face model directory "
             "holds config.json, model.safetensors and the tokenizer's files."
         )
-    if any((path / file).is_file() for file in ("model.safetensors", _INDEX)):
+    if any((path / file).is_file() for file in ("model.safetensors", INDEX)):
+        weight_files(path)
         return
     pickled = [file for file in _PICKLED if (path / file).is_file()]
     if pickled:
@@ -85,27 +89,43 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
 
     path (Path): A directory that passed `check_directory`.
     RETURNS (PreTrainedModel): The bare encoder, in evaluation mode.
-    RAISES (ValueError): The weights do not belong to the configuration beside them.
+    RAISES (ValueError): A file is damaged, or the weights do not belong to the configuration
+        beside them.
     """
     import torch
     from transformers import AutoModel
 
-    with _quiet_transformers():
-        model, info = AutoModel.from_pretrained(
-            str(path),
-            config=load_config(path),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            torch_dtype=torch.float32,
-        )
+    settings = read_json_object(path / "config.json")
+    check_weights(path, settings)
+    config = load_config(path)
+    try:
+        with _quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                str(path),
+                config=config,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+            )
+    except Exception as error:
+        # transformers builds a model from whatever config.json says, and each family fails its way.
+        raise ValueError(
+            f"Can't load the encoder in {path}: its weights and config.json don't fit each other, "
+            f"or one of them is damaged ({type(error).__name__}: {error})."
+        ) from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
+        own_code = " Or it needs code of its own, which is never run." * ("auto_map" in settings)
         raise ValueError(
             f"The weights in {path} lack {len(missing)} tensors that its config.json asks for "
-            f"(the first is '{missing[0]}'): the two files belong to different models."
+            f"(the first is '{min(missing)}'): the two files belong to different models.{own_code}"
         )
+    classes = settings.get("architectures") or []
+    heads = [name for name in classes if "Classification" in str(name)]
+    if heads:
+        logger.info("The head of the classifier in %s (%s) is not used.", path, heads[0])
     return without_pooler(model).eval()
 
 
@@ -125,16 +145,32 @@ def build_empty(config: dict) -> "PreTrainedModel":
 
 
 def load_config(path: Path):
-    """RETURNS (PretrainedConfig): The configuration in a model directory, checked for code."""
-    from transformers import AutoConfig
+    """Read the configuration in a model directory.
 
-    with (path / "config.json").open(encoding="utf8") as file:
-        model_type = json.load(file).get("model_type")
+    path (Path): The directory.
+    RETURNS (PretrainedConfig): The configuration, without the labels of a classifier.
+    RAISES (ValueError): It is damaged, of an unknown type, or needs code of its own.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_type = read_json_object(path / "config.json").get("model_type")
     try:
-        return _eager_to_run(
-            AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
         )
-    except (ValueError, KeyError) as error:
+        # The number of labels that transformers gives every model, and does not write down.
+        config.num_labels = 2
+        for setting in ("problem_type", "finetuning_task"):
+            if getattr(config, setting, None) is not None:
+                setattr(config, setting, None)
+        return _eager_to_run(config)
+    except Exception as error:
+        if model_type in CONFIG_MAPPING:
+            raise ValueError(
+                f"{path / 'config.json'} does not describe an encoder of the type {model_type!r} "
+                f"({type(error).__name__}: {error})."
+            ) from error
         raise ValueError(
             f"The encoder in {path} is of the type {model_type!r}, which the installed "
             "transformers does not know, or it brings code of its own, which is never run here. "

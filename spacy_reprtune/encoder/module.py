@@ -125,6 +125,7 @@ class Encoder(torch.nn.Module):
         self.device = resolve_device(settings.device)
         self.dtype = resolve_precision(settings.precision, self.device)
         self.width: int = _width(model.config)
+        tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)
         self.window = self._check_window()
         # Set once training begins: a pipeline that only predicts sees a text but once.
         self.caching = False

@@ -1,5 +1,6 @@
 """Text to word pieces: a fast tokenizer, stripped of its own truncation and padding."""
 
+import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -94,6 +95,22 @@ class PieceTokenizer:
                 self._remember(text, pieces)
         return [found[text] for text in texts]
 
+    def check_rows(self, n_rows: int, name: str) -> None:
+        """Check that an encoder has a vector for every piece.
+
+        n_rows (int): Rows of the encoder's embedding.
+        name (str): What the user called the encoder.
+        RAISES (ValueError): The tokenizer has more pieces.
+        """
+        added = max(self.tokenizer.added_tokens_decoder, default=-1) + 1
+        n_pieces = max(self._backend.get_vocab_size(with_added_tokens=True), added)
+        if n_pieces > n_rows:
+            raise ValueError(
+                f"The tokenizer of the encoder '{name}' has {n_pieces} pieces, but the encoder's "
+                f"embedding has {n_rows} rows: they belong to different models, or pieces were "
+                "added without model.resize_token_embeddings(len(tokenizer))."
+            )
+
     def files(self) -> Dict[str, bytes]:
         """RETURNS (Dict[str, bytes]): The files that `from_files` needs, by name."""
         import tempfile
@@ -108,7 +125,7 @@ class PieceTokenizer:
 
         path (Path): The directory.
         RETURNS (PieceTokenizer): The tokenizer.
-        RAISES (ValueError): There is none, or it has no fast version.
+        RAISES (ValueError): There is none, it is damaged, or it has no fast version.
         """
         from transformers import AutoTokenizer
 
@@ -116,9 +133,12 @@ class PieceTokenizer:
             tokenizer = AutoTokenizer.from_pretrained(
                 str(path), use_fast=True, local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            # What transformers tries next where a file is damaged hides the cause.
+            _check_files(path)
+            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ValueError(
-                f"Can't load a tokenizer from {path}: {str(error).splitlines()[0]} "
+                f"Can't load a tokenizer from {path}: {reason[0]} "
                 "A directory with weights needs the tokenizer's files (tokenizer.json) beside them."
             ) from error
         return cls(tokenizer)
@@ -173,6 +193,22 @@ class PieceTokenizer:
         self._cache[text] = pieces
         while self._cached > CACHED_BYTES and len(self._cache) > 1:
             self._cached -= _nbytes(*self._cache.popitem(last=False))
+
+
+def _check_files(path: Path) -> None:
+    """Name the file of a tokenizer that can't be read, if there is one."""
+    from tokenizers import Tokenizer
+
+    for file in sorted(path.glob("*.json")):
+        try:
+            json.loads(file.read_bytes())
+            if file.name == "tokenizer.json":
+                Tokenizer.from_file(str(file))
+        except Exception as error:
+            raise ValueError(
+                f"Can't load a tokenizer from {path}: {file} is damaged ({error}). Get the file "
+                "again."
+            ) from error
 
 
 def _nbytes(text: str, pieces: Pieces) -> int:

@@ -3,8 +3,12 @@ import json
 import shutil
 
 import pytest
+import torch
+from conftest import byte_level_tokenizer, save_encoder
+from safetensors.torch import load_file, save_file
 
-from spacy_reprtune.encoder.load import load_pretrained, resolve_encoder
+from spacy_reprtune.bridge.encoder import Encoder_v1
+from spacy_reprtune.encoder.load import load_config, load_pretrained, resolve_encoder
 
 
 def test_a_directory_is_its_own_name(tiny_encoder):
@@ -88,3 +92,125 @@ def test_code_beside_the_weights_is_never_run(tmp_path, tiny_encoder):
 
 def test_the_pooling_layer_is_left_out(tiny_encoder):
     assert not [n for n, _ in load_pretrained(tiny_encoder).named_parameters() if "pooler" in n]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_encoder):
+    """A copy of the tiny encoder, to be damaged."""
+    shutil.copytree(tiny_encoder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def change_config(folder, **settings):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_size", 10**9),
+        ("num_hidden_layers", 10**7),
+        ("intermediate_size", 10**9),
+        ("vocab_size", 10**12),
+        ("max_position_embeddings", 10**10),
+        ("hidden_size", "16"),
+        ("num_hidden_layers", -1),
+    ],
+)
+def test_absurd_sizes_are_refused_before_memory_is_taken(key, value, folder, monkeypatch):
+    change_config(folder, **{key: value})
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", None)
+    with pytest.raises(ValueError, match=rf"config.json says {key} = {value!r}") as info:
+        load_pretrained(folder)
+    assert str(folder) in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"hidden_size": 32}, {"num_attention_heads": 3}, {"hidden_act": "no_such_function"}],
+)
+def test_a_configuration_that_does_not_fit_names_the_directory(settings, folder):
+    change_config(folder, **settings)
+    with pytest.raises(ValueError) as info:
+        load_pretrained(folder)
+    assert str(folder) in str(info.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"[]", b'{"model_type": 7}'])
+def test_a_damaged_configuration_is_named(content, folder):
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ValueError) as info:
+        load_pretrained(folder)
+    assert str(folder) in str(info.value)
+
+
+@pytest.mark.parametrize("size", [0, 5, 300, -1])
+def test_cut_off_weights_are_named(size, folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(ValueError, match="Get the file again") as info:
+        load_pretrained(folder)
+    assert str(weights) in str(info.value)
+
+
+def test_quantized_weights_are_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 2)
+    save_file({**tensors, name: tensors[name].to(torch.int8)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="type I8.*quantized"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_floating_point_type_are_computed_in_fp32(dtype, folder):
+    tensors = load_file(folder / "model.safetensors")
+    halves = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    assert {p.dtype for p in load_pretrained(folder).parameters()} == {torch.float32}
+
+
+def test_an_index_that_names_missing_files_is_refused(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = folder / "model.safetensors.index.json"
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    index.write_text(json.dumps({"weight_map": {"a": names[0], "b": names[1]}}))
+    with pytest.raises(ValueError, match=f"1 are missing.*'{names[1]}'"):
+        resolve_encoder(str(folder))
+    for content in ("{", "[]", "{}", '{"weight_map": {"a": 7}}'):
+        index.write_text(content)
+        with pytest.raises(ValueError) as info:
+            resolve_encoder(str(folder))
+        assert str(index) in str(info.value)
+
+
+def test_a_classifiers_head_is_left_out_and_said_to_be(folder, tmp_path, caplog):
+    labels = {"0": "NEGATIVE", "1": "NEUTRAL", "2": "POSITIVE"}
+    change_config(
+        folder,
+        architectures=["BertForSequenceClassification"],
+        id2label=labels,
+        label2id={label: int(i) for i, label in labels.items()},
+        problem_type="single_label_classification",
+    )
+    with caplog.at_level("INFO", logger="spacy"):
+        model = load_pretrained(folder)
+    [message] = [m for m in caplog.messages if "BertForSequenceClassification" in m]
+    assert "not used" in message and str(folder) in message
+    model.save_pretrained(str(tmp_path / "saved"))
+    saved = (tmp_path / "saved" / "config.json").read_text()
+    assert not [word for word in ("POSITIVE", "single_label", "num_labels") if word in saved]
+    assert load_config(folder).num_labels == 2
+
+
+def test_a_tokenizer_with_more_pieces_than_the_embedding_has_rows_is_refused(tmp_path):
+    tokenizer = byte_level_tokenizer()
+    n_pieces = len(tokenizer)
+    for n_rows in (n_pieces, n_pieces - 1):
+        path = save_encoder(tmp_path / str(n_rows), tokenizer=tokenizer, vocab_size=n_rows)
+        model = Encoder_v1(str(path), precision="fp32")
+        if n_rows == n_pieces:
+            model.initialize()
+        else:
+            with pytest.raises(ValueError, match=f"{n_pieces} pieces.* {n_rows} rows"):
+                model.initialize()

@@ -83,3 +83,17 @@ def test_a_slow_tokenizer_is_refused():
 
     with pytest.raises(ValueError, match="no fast version"):
         PieceTokenizer(Slow())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 50, b"\xff\x80 rubbish", b"{}", b"[1]"])
+def test_a_damaged_tokenizer_file_is_named(content, tmp_path):
+    byte_level_tokenizer().save_pretrained(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(ValueError, match="tokenizer.json is damaged") as info:
+        PieceTokenizer.from_directory(tmp_path)
+    assert str(tmp_path) in str(info.value) and "protobuf" not in str(info.value)
+
+
+def test_a_directory_without_tokenizer_files_says_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match="needs the tokenizer's files"):
+        PieceTokenizer.from_directory(tmp_path)
