@@ -1,10 +1,11 @@
-"""A record to a `Doc`: spans by character onto tokens, and an account of what does not fit."""
+"""A record to a `Doc`: spans by character onto tokens, with an account of what does not fit."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from .record import Record, Span
+from .spacing import join_words
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Span as DocSpan
 
 MODES = ("strict", "contract", "expand")
-# How many cases of each kind are kept to be shown.
+# Number of cases per reason that are kept to be shown.
 SHOWN = 5
 
 
@@ -20,25 +21,23 @@ SHOWN = 5
 class Account:
     """What became of the annotations: in = out + dropped.
 
-    spans_in, spans_out (int): Entities in the file, and in the docs.
+    spans_in, spans_out (int): Number of entities in the file, and in the docs.
     dropped (Counter[str]): Entities that are in no doc, by reason.
     moved (Counter[str]): Entities whose borders changed, by reason. They are in `spans_out`.
-    by_label (Counter[str]): Entities in the docs.
-    cases (Dict[str, List[str]]): Some of each reason, to be shown.
+    cases (Dict[str, List[str]]): Some cases per reason, to be shown.
     """
 
     spans_in: int = 0
     spans_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
-    by_label: Counter[str] = field(default_factory=Counter)
     cases: Dict[str, List[str]] = field(default_factory=dict)
 
     def drop(self, reason: str, case: str) -> None:
         """Count an entity that is left out.
 
-        reason (str): Why.
-        case (str): The entity, to be shown.
+        reason (str): Reason, in a few words.
+        case (str): The entity with its place, to be shown.
         """
         self.dropped[reason] += 1
         self._keep(reason, case)
@@ -64,18 +63,21 @@ def make_doc(
 ) -> "Doc":
     """Build a doc with the entities of a record.
 
-    record (Record): The text. Words of its own are kept; other texts are cut by the tokenizer.
-    nlp (Language): Its tokenizer cuts the text.
-    account (Account): Changed in place.
+    record (Record): Text with its annotation.
+    nlp (Language): Pipeline whose tokenizer cuts the text.
+    account (Account): Account, changed in place.
     align (str): What to do with a span that cuts a token: "strict" drops it, "contract" takes the
-        tokens that are inside of it, "expand" those that it touches.
-    spans_key (Optional[str]): Where to put the spans instead of `doc.ents`; there they may overlap.
-    RETURNS (Doc): The doc, without categories.
+        tokens that are inside of it, "expand" those that it touches. The words of a file are kept
+        with "strict"; with the others the tokenizer cuts its text, too.
+    spans_key (Optional[str]): Key in `doc.spans` for the spans, which may overlap there; None for
+        `doc.ents`.
+    RETURNS (Doc): Doc without categories.
     """
     from spacy.tokens import Doc
 
-    if record.words is None:
+    if record.words is None or align != "strict":
         doc = nlp.make_doc(record.text)
+        _set_sentences(doc, record)
     else:
         starts = record.sent_starts
         doc = Doc(nlp.vocab, words=record.words, spaces=record.spaces, sent_starts=starts)
@@ -96,8 +98,16 @@ def make_doc(
         kept = [span for _, span in found]
         doc.spans[spans_key] = kept
     account.spans_out += len(kept)
-    account.by_label.update(span.label_ for span in kept)
     return doc
+
+
+def _set_sentences(doc: "Doc", record: Record) -> None:
+    """Sentences of a file's words for the tokens of the tokenizer."""
+    if record.sent_starts and record.words and record.spaces:
+        _, offsets = join_words(record.words, record.spaces)
+        begins = {k for k, start in zip(offsets, record.sent_starts, strict=True) if start}
+        for token in doc:
+            token.is_sent_start = token.i == 0 or token.idx in begins
 
 
 def _align(
@@ -139,16 +149,21 @@ def _align(
 def _without_overlaps(
     found: "Sequence[Tuple[int, DocSpan]]", record: Record, account: Account
 ) -> "List[DocSpan]":
-    """The longest of what overlaps, the first of equals, as spaCy's `filter_spans` picks them."""
+    """Keep the longest of what overlaps, the first of equals, as spaCy's `filter_spans` does."""
     kept: List[DocSpan] = []
+    borders: Dict[Tuple[int, int], str] = {}
     taken: set = set()
     for k, span in sorted(found, key=lambda pair: (-len(pair[1]), pair[1].start, pair[0])):
         tokens = range(span.start, span.end)
         if taken.isdisjoint(tokens):
             kept.append(span)
             taken.update(tokens)
+            borders[(span.start, span.end)] = span.label_
         else:
-            account.drop("overlaps a longer one", _show(record, record.spans[k]))
+            label = borders.get((span.start, span.end))
+            reason = "overlaps a longer one" if label is None else "another label of the same words"
+            reason = "the same entity once more" if label == span.label_ else reason
+            account.drop(reason, _show(record, record.spans[k]))
     return sorted(kept, key=lambda span: span.start)
 
 

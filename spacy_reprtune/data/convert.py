@@ -1,10 +1,8 @@
 """Files of many formats to a spaCy corpus, with an account of everything that was left out."""
 
-import hashlib
-import os
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional
@@ -12,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, 
 import srsly
 
 from .. import __version__
+from ..files import digest_of, replaced_file
 from ..progress import bar
 from .align import MODES, Account, make_doc
 from .corpus import SPLITS, SplitWriter
-from .formats import READERS, detect_format, read_records
-from .formats.columns import describe_columns
+from .formats import detect_format, find_reader
+from .label_names import name_labels, read_label_names
 from .record import Columns, Record
+from .spans import OFFSETS
 from .stratify import Layout, parse_split
+from .survey import Source, Spool, Survey
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -28,34 +29,13 @@ MANIFEST = "manifest.json"
 _ZONE = 2000
 
 
-@dataclass
-class Survey:
-    """What the first reading of the files finds; the second writes.
-
-    texts_in (int): Texts in the files.
-    dropped (Counter[str]): Texts that are left out, by reason.
-    spans_dropped (int): Entities in those.
-    labels (Counter[str]): Labels of texts, and how many texts have each.
-    span_labels (Counter[str]): Labels of entities in the texts that stay.
-    kept (Counter[str]): Texts that stay, by the split that the files give.
-    cases (Dict[str, List[str]]): Where some of the dropped texts stand.
-    """
-
-    texts_in: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    spans_dropped: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
-    span_labels: Counter[str] = field(default_factory=Counter)
-    kept: Counter[str] = field(default_factory=Counter)
-    cases: Dict[str, List[str]] = field(default_factory=dict)
-
-
 def convert(
     inputs: Mapping[str, Path],
     output_dir: Path,
     *,
     format: Optional[str] = None,
     columns: Columns = Columns(),
+    label_names: Optional[Path] = None,
     split: Optional[str] = None,
     seed: int = 0,
     in_order: bool = False,
@@ -67,21 +47,23 @@ def convert(
 ) -> Dict[str, Any]:
     """Convert annotated files to `train.spacy`, `dev.spacy` and `test.spacy`.
 
-    The files are read twice, a row at a time: once to learn the labels and share out the texts,
-    once to write. Memory is bounded by some hundred bytes a text, whatever the texts' length.
+    The files are read once; what was read waits in a temporary file on the output's disk until the
+    labels and the splits are known. Memory is bounded by some hundred bytes per text.
 
     inputs (Mapping[str, Path]): Split to file or folder. A single one under "train" is cut into
-        splits, unless it brings its own.
+        splits, unless it brings its own. Where test is given and dev is not, dev is cut from train.
     output_dir (Path): Where to write. Created if missing.
-    format (Optional[str]): A key of `READERS`, found out if None.
+    format (Optional[str]): Name of a format; found out from each file if None.
     columns (Columns): Which columns to read.
-    split (Optional[str]): Shares of train, dev and test. "80/10/10" for a single input if None.
-    seed (int): Of the split.
+    label_names (Optional[Path]): File with the names of labels that the inputs call by numbers.
+    split (Optional[str]): Shares of train, dev and test; "80/10/10" for a single input if None, and
+        "90/10" where only dev is to be cut from train.
+    seed (int): Seed of the split.
     in_order (bool): Whether the first texts of each label go to train and the last to test, instead
         of a seeded split that keeps copies and groups together. A label with few texts may have
         none in a split.
     align (str): "strict", "contract" or "expand", for spans that cut a token.
-    spans_key (Optional[str]): Where to put spans instead of `doc.ents`.
+    spans_key (Optional[str]): Key in `doc.spans` for spans, instead of `doc.ents`.
     merge_labels (bool): Whether labels that differ by case and spaces are one.
     lang (str): Language of the tokenizer.
     progress (bool): Whether to show a progress bar.
@@ -90,84 +72,107 @@ def convert(
     """
     import spacy
 
-    shares = _check_options(inputs, split, align, columns, in_order)
+    _check_options(inputs, split, align, columns, in_order)
     formats = {name: format or detect_format(path) for name, path in inputs.items()}
-    if format is not None and format not in READERS:
-        raise ValueError(f"The format {format!r} is unknown; known are {', '.join(READERS)}.")
+    readers = {name: find_reader(formats[name]) for name in inputs}
+    names = read_label_names(label_names, columns.encodings) if label_names else None
+    if names is not None:
+        ids = names if isinstance(names, dict) else {str(k): x for k, x in enumerate(names)}
+        columns = replace(columns, names=ids)
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
         raise ValueError(f"spaCy has no language {lang!r}: {error}") from error
+    # Texts are only tokenized here, which has no limit.
+    nlp.max_length = 2**40
+    _check_output(output_dir)
 
-    def read() -> Iterator[Record]:
+    layout, survey = Layout(), Survey()
+    sources = {name: Source() for name in inputs}
+    # A single input that brings its splits is cut again if --split says so.
+    cut_again = split is not None and len(inputs) == 1
+    with Spool(output_dir) as spool:
         for name, path in inputs.items():
-            for record in read_records(path, formats[name], columns):
+            read = readers[name](path, columns)
+            for record in bar(read, what=f"Reading {path.name}", unit="texts", shown=progress):
                 if len(inputs) > 1:
                     record.split = name
-                yield record
-
-    _check_output(output_dir)
-    layout = Layout()
-    survey = _survey(_bar(read(), "Reading", None, progress), layout)
-    _check_survey(survey, inputs, columns)
-    frequency = survey.labels + survey.span_labels
-    variants = label_variants({*survey.labels, *survey.span_labels})
-    renamed = {}
-    for group in variants if merge_labels else ():
-        # The most frequent one names all, without the spaces at its edges.
-        renamed.update(dict.fromkeys(group, max(group, key=lambda x: (frequency[x], x)).strip()))
-    brings_splits = any(survey.kept[name] for name in SPLITS)
-    if split is None and not brings_splits:
-        shares = parse_split("80/10/10")
-    if split is not None and brings_splits and len(inputs) == 1:
-        brings_splits = False
-    if in_order and brings_splits:
-        raise ValueError("--in-order cuts one input into splits, but this one has its own.")
-    assigned = None
-    if not brings_splits:
-        assigned = iter(layout.in_order(shares) if in_order else layout.assign(shares, seed))
-    labels = sorted({renamed.get(label, label) for label in survey.labels})
-    account = Account()
-    per_split = _write(
-        _bar(read(), "Writing", survey.texts_in, progress),
-        output_dir,
-        nlp,
-        account,
-        labels=labels,
-        renamed=renamed,
-        assigned=assigned,
-        survey=survey,
-        align=align,
-        spans_key=spans_key,
-    )
-    account.spans_in += survey.spans_dropped
-    if survey.spans_dropped:
-        account.dropped["in a text that was dropped"] += survey.spans_dropped
-    manifest = _manifest(
-        inputs, formats, columns, survey, account, per_split, labels=labels, variants=variants
-    )
-    manifest["options"] = {
-        "split": None if brings_splits else split or "80/10/10",
-        "seed": seed,
-        "in_order": in_order,
-        "align": align,
-        "spans_key": spans_key,
-        "merge_labels": merge_labels,
-        "lang": lang,
-        "columns": {key: value for key, value in asdict(columns).items() if value},
+                if not survey.add(record):
+                    continue
+                sources[name].add(record)
+                spool.add(record, name)
+                if cut_again or record.split in (None, "train"):
+                    layout.add(record.text, record.labels, record.group)
+        _check_survey(survey, inputs, columns)
+        shares = _shares(survey, inputs, split, in_order, cut_again)
+        assigned = None
+        if shares:
+            assigned = iter(layout.in_order(shares) if in_order else layout.assign(shares, seed))
+        renamed: Dict[str, str] = {}
+        if names is not None and label_names is not None:
+            renamed = name_labels({*survey.labels, *survey.span_labels}, names, label_names)
+        variants = _merge(survey, renamed, merge_labels)
+        labels = sorted({renamed.get(label, label) for label in survey.labels})
+        account = Account(spans_in=survey.spans_dropped)
+        if survey.spans_dropped:
+            account.dropped["in a text that was dropped"] = survey.spans_dropped
+        records = spool.read(sources)
+        per_split = _write(
+            bar(records, what="Writing", total=survey.kept.total(), unit="texts", shown=progress),
+            output_dir,
+            nlp,
+            account,
+            labels=labels,
+            renamed=renamed,
+            assigned=assigned,
+            all_assigned=cut_again,
+            survey=survey,
+            align=align,
+            spans_key=spans_key,
+        )
+    manifest = {
+        "about": f"Written by `spacy reprtune convert` of spacy-reprtune {__version__}.",
+        "sources": {
+            name: _describe(path, formats[name], sources[name]) for name, path in inputs.items()
+        },
+        "splits": per_split,
+        "labels": labels,
+        "label_variants": variants,
+        "texts": {
+            "in": survey.texts_in,
+            "out": sum(counts["texts"] for counts in per_split.values()),
+            "dropped": dict(sorted(survey.dropped.items())),
+        },
+        "entities": {
+            "in": account.spans_in,
+            "out": account.spans_out,
+            "dropped": dict(sorted(account.dropped.items())),
+            "moved": dict(sorted(account.moved.items())),
+        },
+        "ignored": dict(sorted(survey.ignored.items())),
+        "cases": {**survey.cases, **account.cases},
+        "notes": survey.notes,
+        "options": {
+            "split": split or ("/".join(f"{100 * x:g}" for x in shares.values()) or None),
+            "seed": seed,
+            "in_order": in_order,
+            "align": align,
+            "spans_key": spans_key,
+            "merge_labels": merge_labels,
+            "lang": lang,
+            "columns": {key: x for key, x in asdict(replace(columns, names=None)).items() if x},
+        },
     }
-    path = output_dir / MANIFEST
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    srsly.write_json(temporary, manifest)
-    temporary.replace(path)
+    with replaced_file(output_dir / MANIFEST) as fresh:
+        srsly.write_json(fresh, manifest)
     return manifest
 
 
 def label_variants(labels: Iterable[str]) -> List[List[str]]:
     """Find labels that differ only by case, spaces, hyphens and underscores.
 
-    labels (Iterable[str]): The labels.
-    RETURNS (List[List[str]]): Groups of two and more, sorted.
+    labels (Iterable[str]): Labels in any order.
+    RETURNS (List[List[str]]): Groups of two and more labels, sorted.
     """
     groups: Dict[str, List[str]] = {}
     for label in sorted(set(labels)):
@@ -176,21 +181,49 @@ def label_variants(labels: Iterable[str]) -> List[List[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def _merge(survey: Survey, renamed: Dict[str, str], merge_labels: bool) -> List[List[str]]:
+    """Find labels that may be one, and rename them if they are to be merged."""
+    frequency: Counter[str] = Counter()
+    for label, count in (survey.labels + survey.span_labels).items():
+        frequency[renamed.get(label, label)] += count
+    names = [renamed.get(label, label) for label in (*survey.labels, *survey.span_labels)]
+    variants = label_variants(names)
+    if merge_labels:
+        best = {}
+        for group in variants:
+            # The most frequent one names all, without the spaces at its edges.
+            name = max(group, key=lambda x: (frequency[x], x)).strip()
+            best.update(dict.fromkeys(group, name))
+        for label in {*survey.labels, *survey.span_labels}:
+            name = renamed.get(label, label)
+            renamed[label] = best.get(name, name)
+    return variants
+
+
 def _check_options(
     inputs: Mapping[str, Path],
     split: Optional[str],
     align: str,
     columns: Columns,
     in_order: bool,
-) -> Dict[str, float]:
-    if align not in MODES:
-        raise ValueError(f"--align is {align!r}; it can be {', '.join(MODES)}.")
+) -> None:
+    for option, value, allowed in (
+        ("--align", align, MODES),
+        ("--offsets", columns.offsets, OFFSETS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{option} is {value!r}; it can be {', '.join(allowed)}.")
     unknown = set(inputs) - set(SPLITS)
     if unknown or "train" not in inputs:
         raise ValueError(f"The inputs are {', '.join(inputs)}; they can be {', '.join(SPLITS)}.")
-    if split is not None and len(inputs) > 1:
+    if split is not None and "dev" in inputs:
         raise ValueError(
-            "--split cuts one input into splits, and --dev or --test names another. Use one way."
+            "--split cuts one input into splits, and --dev names another. Use one way."
+        )
+    if split is not None and "test" in inputs and len(parse_split(split)) > 2:
+        raise ValueError(
+            f"--split is {split}, and --test names the texts of test. Give the shares of train and "
+            "dev, such as 90/10."
         )
     if in_order and columns.group:
         raise ValueError(
@@ -199,11 +232,29 @@ def _check_options(
         )
     if columns.sentences is not None and columns.sentences < 1:
         raise ValueError(f"--sentences is {columns.sentences}; it has to be 1 or more.")
-    return parse_split(split or "80/10/10")
+    parse_split(split or "80/10/10")
+
+
+def _shares(
+    survey: Survey,
+    inputs: Mapping[str, Path],
+    split: Optional[str],
+    in_order: bool,
+    cut_again: bool,
+) -> Dict[str, float]:
+    """Shares of the splits that have to be cut; empty if the inputs bring their splits."""
+    brought = {name for name in SPLITS[1:] if survey.kept[name] or name in inputs}
+    if cut_again or not brought:
+        return parse_split(split or "80/10/10")
+    if "dev" in brought:
+        if in_order:
+            raise ValueError("--in-order cuts one input into splits, but this one has its own.")
+        return {}
+    return parse_split(split or "90/10")
 
 
 def _check_output(output_dir: Path) -> None:
-    """Another tool's corpus is not overwritten, an earlier conversion is."""
+    """An earlier conversion is overwritten, and no other corpus."""
     found = [f"{split}.spacy" for split in SPLITS if (output_dir / f"{split}.spacy").exists()]
     try:
         ours = "reprtune convert" in srsly.read_json(output_dir / MANIFEST).get("about", "")
@@ -216,26 +267,6 @@ def _check_output(output_dir: Path) -> None:
         )
 
 
-def _survey(records: Iterable[Record], layout: Layout) -> Survey:
-    survey = Survey()
-    for record in records:
-        survey.texts_in += 1
-        reason = record.why_not()
-        if reason:
-            survey.dropped[reason] += 1
-            survey.spans_dropped += record.n_spans
-            cases = survey.cases.setdefault(reason, [])
-            if len(cases) < 5:
-                cases.append(record.where)
-            continue
-        for label, score in (record.cats or {}).items():
-            survey.labels[label] += score >= 0.5
-        survey.span_labels.update(label for _, _, label in record.spans or ())
-        survey.kept[record.split or ""] += 1
-        layout.add(record.text, record.labels, record.group)
-    return survey
-
-
 def _check_survey(survey: Survey, inputs: Mapping[str, Path], columns: Columns) -> None:
     if survey.kept.total():
         return
@@ -244,9 +275,10 @@ def _check_survey(survey: Survey, inputs: Mapping[str, Path], columns: Columns) 
         raise ValueError(f"There is no text in {names}.")
     reasons = ", ".join(f"{reason} ({count})" for reason, count in survey.dropped.most_common())
     key = columns.labels[0] if columns.labels else "label, labels, cats, spans or entities"
+    first = survey.cases[survey.dropped.most_common(1)[0][0]][0]
     raise ValueError(
         f"None of the {survey.texts_in} texts in {names} can be used: {reasons}. The annotation "
-        f"was looked for under {key}; --label names another place."
+        f"was looked for under {key}; --label names another place. The first: {first}"
     )
 
 
@@ -259,15 +291,16 @@ def _write(
     labels: List[str],
     renamed: Mapping[str, str],
     assigned: Optional[Iterator[str]],
+    all_assigned: bool,
     survey: Survey,
     align: str,
     spans_key: Optional[str],
 ) -> Dict[str, Dict[str, Any]]:
-    """Write all splits, and take away what an earlier conversion had besides."""
+    """Write all splits, and remove those that only an earlier conversion had."""
     writers: Dict[str, SplitWriter] = {}
     counts: Dict[str, Counter[str]] = {}
     entities: Dict[str, Counter[str]] = {}
-    stream = iter(record for record in records if not record.why_not())
+    stream = iter(records)
     try:
         while True:
             # What the vocabulary learns from a chunk is forgotten after it, or a million texts
@@ -276,17 +309,19 @@ def _write(
                 n = 0
                 for record in islice(stream, _ZONE):
                     n += 1
-                    split = next(assigned) if assigned else record.split or "train"
+                    split = record.split or "train"
+                    if assigned and (all_assigned or split == "train"):
+                        split = next(assigned)
                     if split not in writers:
                         writers[split] = SplitWriter(output_dir, split)
                         counts[split], entities[split] = Counter(), Counter()
-                    _settle(record, survey)
+                    survey.settle(record)
                     _rename_spans(record, renamed)
-                    before = Counter(account.by_label)
                     doc = make_doc(record, nlp, account, align=align, spans_key=spans_key)
                     doc.cats = _cats(record, labels, renamed)
                     counts[split].update(x for x, score in doc.cats.items() if score >= 0.5)
-                    entities[split].update(account.by_label - before)
+                    found = doc.spans.get(spans_key, ()) if spans_key else doc.ents
+                    entities[split].update(span.label_ for span in found)
                     writers[split].add(doc)
             if n < _ZONE:
                 break
@@ -310,15 +345,6 @@ def _write(
     }
 
 
-def _settle(record: Record, survey: Survey) -> None:
-    """An empty list is no label in a file of labels, and no entity in a file of entities."""
-    if record.cats == {} and record.spans == []:
-        if not survey.span_labels and survey.labels:
-            record.spans = None
-        elif not survey.labels:
-            record.cats = None
-
-
 def _rename_spans(record: Record, renamed: Mapping[str, str]) -> None:
     if renamed and record.spans:
         record.spans = [(start, end, renamed.get(x, x)) for start, end, x in record.spans]
@@ -334,53 +360,14 @@ def _cats(record: Record, labels: List[str], renamed: Mapping[str, str]) -> Dict
     return cats
 
 
-def _manifest(
-    inputs: Mapping[str, Path],
-    formats: Mapping[str, str],
-    columns: Columns,
-    survey: Survey,
-    account: Account,
-    per_split: Dict[str, Dict[str, Any]],
-    *,
-    labels: List[str],
-    variants: List[List[str]],
-) -> Dict[str, Any]:
-    sources = {}
-    for name, path in inputs.items():
-        source: Dict[str, Any] = {"name": path.name, "format": formats[name]}
-        if path.is_file():
-            source["md5"] = _digest(path)
-        if formats[name] == "conll":
-            source["tags"], source["repaired"] = describe_columns(path, columns)
-        sources[name] = source
-    texts_out = sum(counts["texts"] for counts in per_split.values())
-    return {
-        "about": f"Written by `spacy reprtune convert` of spacy-reprtune {__version__}.",
-        "sources": sources,
-        "splits": per_split,
-        "labels": labels,
-        "label_variants": variants,
-        "texts": {
-            "in": survey.texts_in,
-            "out": texts_out,
-            "dropped": dict(sorted(survey.dropped.items())),
-        },
-        "entities": {
-            "in": account.spans_in,
-            "out": account.spans_out,
-            "dropped": dict(sorted(account.dropped.items())),
-            "moved": dict(sorted(account.moved.items())),
-        },
-        "cases": {**survey.cases, **account.cases},
-    }
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def _describe(path: Path, format: str, source: Source) -> Dict[str, Any]:
+    described: Dict[str, Any] = {"name": path.name, "format": format}
+    if path.is_file():
+        described["md5"] = digest_of(path, algorithm="md5")
+    if source.scheme:
+        described["tags"] = source.scheme
+        described["repaired"] = 0 if source.scheme == "IOB1" else source.begun_inside
+    return described
 
 
 def _remove(path: Path) -> None:
@@ -390,9 +377,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _bar(
-    records: Iterable[Record], what: str, total: Optional[int], progress: bool
-) -> Iterable[Record]:
-    return bar(records, what=what, total=total, unit="texts", shown=progress)

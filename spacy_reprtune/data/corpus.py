@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 SPLITS = ("train", "dev", "test")
-# A part is built in memory, at some 100 bytes a token.
+# A part is built in memory, at some 100 bytes per token.
 PART_TOKENS = 1_000_000
 # What a doc costs besides its tokens, in tokens.
 _DOC = 20
@@ -18,18 +18,18 @@ _ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
 
 
 class SplitWriter:
-    """Docs to `NAME.spacy`: one file, or a folder of parts if there are many tokens.
+    """Writes docs to `NAME.spacy`: one file, or a folder of parts if there are many tokens.
 
-    spaCy's own corpus reader takes a folder wherever it takes a file, so nobody has to care which
+    spaCy's own corpus reader takes a folder wherever it takes a file, so it does not matter which
     of the two it is. The old content stays until `close`.
     """
 
     def __init__(self, folder: Path, split: str, *, part_tokens: int = PART_TOKENS) -> None:
         """Begin a split.
 
-        folder (Path): Where the corpus is. Created if missing.
+        folder (Path): Folder of the corpus. Created if missing.
         split (str): "train", "dev" or "test".
-        part_tokens (int): From how many tokens on a part is written.
+        part_tokens (int): Number of tokens from which a part is written.
         """
         self.target = folder / f"{split}.spacy"
         self.n_docs = 0
@@ -42,7 +42,7 @@ class SplitWriter:
         self._parts.mkdir(parents=True)
 
     def add(self, doc: "Doc") -> None:
-        """doc (Doc): The next one. Nothing of it is kept but its bytes."""
+        """doc (Doc): Next doc. Only its bytes are kept."""
         self._bin.add(doc)
         self.n_docs += 1
         self._tokens += len(doc) + _DOC
@@ -84,16 +84,16 @@ class SplitWriter:
 def find_splits(folder: Path) -> Dict[str, Path]:
     """Find the splits of a corpus.
 
-    folder (Path): The corpus.
+    folder (Path): Folder of the corpus.
     RETURNS (Dict[str, Path]): Split to file or folder, train first.
-    RAISES (ValueError): There is none.
+    RAISES (ValueError): The folder has no split.
     """
     found = {
         split: folder / f"{split}.spacy" for split in SPLITS if (folder / f"{split}.spacy").exists()
     }
     if not found:
         raise ValueError(
-            f"{folder} is no corpus: it has none of {', '.join(f'{s}.spacy' for s in SPLITS)}. "
+            f"{folder} is not a corpus: it has none of {', '.join(f'{s}.spacy' for s in SPLITS)}. "
             "`spacy reprtune convert` writes one."
         )
     return found
@@ -103,9 +103,9 @@ def read_docs(path: Path, vocab: "Vocab") -> Iterator["Doc"]:
     """Read a split, part by part.
 
     path (Path): A .spacy file, or a folder of them.
-    vocab (Vocab): Of the docs.
-    YIELDS (Doc): The docs in order.
-    RAISES (ValueError): A file is none that spaCy wrote.
+    vocab (Vocab): Vocabulary of the docs.
+    YIELDS (Doc): Docs in order.
+    RAISES (ValueError): A file is not a DocBin.
     """
     from spacy.tokens import DocBin
 
@@ -113,7 +113,7 @@ def read_docs(path: Path, vocab: "Vocab") -> Iterator["Doc"]:
         try:
             docs = DocBin().from_disk(file)
         except Exception as error:
-            raise ValueError(f"{file} is no .spacy file, or is damaged: {error}") from error
+            raise ValueError(f"{file} is not a .spacy file, or is damaged: {error}") from error
         yield from docs.get_docs(vocab)
 
 
@@ -121,22 +121,15 @@ def read_texts(path: Path, limit: int) -> List[str]:
     """Read the texts of a split without their annotation.
 
     path (Path): A .spacy file, or a folder of them.
-    limit (int): How many at most.
-    RETURNS (List[str]): The first texts.
-    RAISES (ValueError): A file is none that spaCy wrote, or there is none.
+    limit (int): Maximum number of texts.
+    RETURNS (List[str]): First texts.
+    RAISES (ValueError): A file is not a DocBin, or there is no file.
     """
     from spacy.vocab import Vocab
 
     if not _files(path):
         raise ValueError(f"The folder {path} has no .spacy files.")
     return [doc.text for doc in islice(read_docs(path, Vocab()), limit)]
-
-
-def count_docs(path: Path) -> int:
-    """RETURNS (int): How many docs a .spacy file, or a folder of them, has."""
-    from spacy.tokens import DocBin
-
-    return sum(len(DocBin().from_disk(file)) for file in _files(path))
 
 
 def _files(path: Path) -> Sequence[Path]:

@@ -1,30 +1,47 @@
 """One annotated text on its way from a user's file to a `Doc`."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, TypeVar
 
 # First character, the one after the last, and label.
 Span = Tuple[int, int, str]
+Row = TypeVar("Row")
+
+
+class BadRow(ValueError):
+    """A row that can't be read. It is left out and counted; the rest of its file is read."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        """message (str): Where it is, what is wrong, and what was expected.
+        reason (str): A few words to count it under.
+        """
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass
 class Record:
     """A text with what its file says about it. What is None was not annotated.
 
-    text (str): The text.
-    where (str): Where it stands, for messages: "line 12".
+    text (str): Text. Of a record with words but without spaces, the words joined by single spaces.
+    where (str): Place in the file, for messages: "notes.csv, line 12".
     cats (Optional[Dict[str, float]]): Label to score.
-    complete (bool): Whether a label that `cats` does not mention does not hold. Otherwise it is
-        unknown.
+    complete (bool): Whether a label that `cats` does not mention is 0. Otherwise it is unknown.
     spans (Optional[List[Span]]): Entities, by character.
     spans_complete (bool): Whether the rest of the text has no entity. Otherwise it is unknown.
-    lost (List[Tuple[str, str]]): Spans that can't be read: the reason, and what to show.
+    lost (List[Tuple[str, str]]): Spans that can't be read: the reason, and the case to show.
+    ignored (Counter[str]): Annotations of kinds that are not read, such as relations.
     words (Optional[List[str]]): Tokens, where the file has its own.
-    spaces (Optional[List[bool]]): Whether white space follows each word.
+    spaces (Optional[List[bool]]): Whether a space follows each word; None to restore them.
     sent_starts (Optional[List[bool]]): Whether each word begins a sentence.
+    prefixes (str): Prefix of each word's tag, such as "OBIO", to name the file's tagging scheme.
+    begun_inside (int): Number of entities that begin with an I, E or L tag.
     group (Optional[str]): Texts of one group stay in one split.
-    split (Optional[str]): The split that the file gives it.
-    drop (Optional[str]): Why it is left out, a few words to count it under.
+    split (Optional[str]): Split that the file gives it.
+    drop (Optional[str]): Why it is left out, in a few words to count it under.
+    case (str): What to show of a dropped text; its place if empty.
+    note (str): Warning about the whole file.
     """
 
     text: str
@@ -34,21 +51,26 @@ class Record:
     spans: Optional[List[Span]] = None
     spans_complete: bool = True
     lost: List[Tuple[str, str]] = field(default_factory=list)
+    ignored: "Counter[str]" = field(default_factory=Counter)
     words: Optional[List[str]] = None
     spaces: Optional[List[bool]] = None
     sent_starts: Optional[List[bool]] = None
+    prefixes: str = ""
+    begun_inside: int = 0
     group: Optional[str] = None
     split: Optional[str] = None
     drop: Optional[str] = None
+    case: str = ""
+    note: str = ""
 
     @property
     def n_spans(self) -> int:
-        """RETURNS (int): Spans in the file, with those that could not be read."""
+        """RETURNS (int): Number of spans in the file, with those that could not be read."""
         return len(self.spans or ()) + len(self.lost)
 
     @property
     def labels(self) -> List[str]:
-        """RETURNS (List[str]): The labels that hold, and the entity types, sorted, once each."""
+        """RETURNS (List[str]): Labels that hold and entity labels, sorted, each once."""
         held = {label for label, score in (self.cats or {}).items() if score >= 0.5}
         return sorted(held | {label for _, _, label in self.spans or ()})
 
@@ -60,28 +82,68 @@ class Record:
             return "empty text"
         if self.cats is None and self.spans is None:
             return "not annotated"
+        names = [*(self.cats or ()), *(label for _, _, label in self.spans or ())]
+        if not all(map(_is_encodable, [self.text, self.group or "", *names])):
+            return "half of a surrogate pair, which no encoding can write"
         return None
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_each(
+    rows: Iterable[Tuple[str, Row]], read: Callable[[Row, str], Record]
+) -> Iterator[Record]:
+    """Read rows one by one, so that a bad one costs only itself.
+
+    rows (Iterable[Tuple[str, Row]]): Places and rows. A row may be the `BadRow` that it gave rise
+        to.
+    read (Callable[[Row, str], Record]): Reads a row at a place, and may raise `BadRow`.
+    YIELDS (Record): One per row; one that could not be read says why it is dropped.
+    """
+    for where, row in rows:
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            record = read(row, where)
+        except BadRow as error:
+            record = Record("", where, drop=error.reason, case=str(error))
+        yield record
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns or keys of a file to read.
+    """Which columns or keys of a file to read, and how.
 
-    text (Optional[str]): The text, "text" if None.
-    labels (Tuple[str, ...]): The annotation. Several are columns of 0 and 1, a label each.
-    group (Optional[str]): What has to stay in one split.
-    separator (Optional[str]): Between the cells of a line, for CSV.
-    label_separator (Optional[str]): Between several labels in one cell.
-    encodings (Tuple[str, ...]): How the file is encoded. What does not fit the first is read in
-        the second.
-    sentences (Optional[int]): Sentences a document, for files of one token a line. None for whole
+    texts (Tuple[str, ...]): Columns of the text, ("text",) if empty. Several are joined by a line
+        end.
+    labels (Tuple[str, ...]): Columns of the annotation. Several are columns of 0 and 1, each of
+        them a label.
+    group (Optional[str]): Column of what has to stay in one split.
+    separator (Optional[str]): Separator of the cells of a line, for CSV.
+    label_separator (Optional[str]): Separator of several labels in one cell.
+    header (bool): Whether the first row of a table names the columns. Otherwise they are called
+        "1", "2" and so on.
+    names (Optional[Mapping[str, str]]): Id of a label or tag to its name.
+    offsets (str): "characters" or "utf-16", the unit in which spans are counted.
+    encodings (Tuple[str, ...]): Encoding of the file. What does not fit the first is read in the
+        second.
+    sentences (Optional[int]): Sentences per text, for files of one token per line. None for whole
         documents where the file marks them, else one sentence.
     """
 
-    text: Optional[str] = None
+    texts: Tuple[str, ...] = ()
     labels: Tuple[str, ...] = ()
     group: Optional[str] = None
     separator: Optional[str] = None
     label_separator: Optional[str] = None
+    header: bool = True
+    names: Optional[Mapping[str, str]] = None
+    offsets: str = "characters"
     encodings: Tuple[str, ...] = ("utf-8",)
     sentences: Optional[int] = None

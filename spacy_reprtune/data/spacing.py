@@ -1,14 +1,15 @@
 """Where the spaces were: words of a tokenized file back to the text that they were cut from.
 
-A model that trained on "London ." is served "London." Files of one token a line have lost that, and
-what is here restores most of it: from punctuation that everyone writes alike, from quotes that
-open and close, and, for hyphens, slashes and apostrophes, from the file itself.
+A model that was trained on "London ." will be served "London." Files of one token per line have
+lost the difference, and this module restores most of it: from punctuation that everyone writes the
+same way, from quotes that open and close, from scripts that have no spaces, and, for hyphens,
+slashes and apostrophes, from the file itself.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import FrozenSet, Iterable, List, Sequence, Tuple
+from typing import FrozenSet, List, Sequence, Tuple
 
 _CLOSING = frozenset(". , ; : ! ? ) ] } % … ’ ” » '' ... .. !! ??".split())
 _OPENING = frozenset("( [ { “ ‘ « `` ¿ ¡ # $ £ €".split())
@@ -19,8 +20,16 @@ _SYMMETRIC = frozenset(('"', "'"))
 _JOINING = frozenset("-/–")
 _WORD_LIKE = re.compile(r"\w")
 _URL = re.compile(r"://|www\.|\.\w+/")
-# A mark inside a word this often, for each that stands alone between words, was not split off by
-# the tokenizer of the file: those alone were written with spaces.
+# Thai, Lao, Myanmar and Khmer write words without spaces between them.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+# So do Chinese and Japanese, next to Latin words and numbers as well: radicals, punctuation, kana,
+# ideographs, and full-width forms.
+_IDEOGRAPHIC = re.compile(
+    "[\u2e80-\u2fdf\u3000-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f"
+    "\uff00-\uffef\U00020000-\U0003ffff]"
+)
+# If a mark stands inside a word this often, relative to how often it stands between words, the
+# file's tokenizer did not split it off: the marks between words were written with spaces.
 _MAX_INSIDE = 0.05
 _ESCAPED = {
     "-LRB-": "(",
@@ -38,18 +47,15 @@ _ESCAPED = {
 class Evidence:
     """How a file treats marks that may stand in a word.
 
-    inside (Counter[str]): How many words have a mark between two letters or digits.
-    alone (Counter[str]): How many are words of their own, between two such words.
+    inside (Counter[str]): Number of words that have a mark between two letters or digits.
+    alone (Counter[str]): Number of marks that are words of their own, between two such words.
     """
 
     inside: Counter = field(default_factory=Counter)
     alone: Counter = field(default_factory=Counter)
 
     def add(self, words: Sequence[str]) -> None:
-        """Count one sentence.
-
-        words (Sequence[str]): Its words.
-        """
+        """words (Sequence[str]): Words of the next text."""
         for i, word in enumerate(words):
             if len(word) == 1:
                 if word in _JOINING and 0 < i < len(words) - 1:
@@ -61,18 +67,10 @@ class Evidence:
 
     @property
     def joining(self) -> FrozenSet[str]:
-        """RETURNS (FrozenSet[str]): The marks that the tokenizer of the file split words at."""
+        """RETURNS (FrozenSet[str]): Marks at which the tokenizer of the file split words."""
         return frozenset(
             mark for mark in _JOINING if self.inside[mark] < _MAX_INSIDE * self.alone[mark]
         )
-
-
-def gather_evidence(sentences: Iterable[Sequence[str]]) -> Evidence:
-    """RETURNS (Evidence): What the sentences of a file say about its tokenizer."""
-    evidence = Evidence()
-    for words in sentences:
-        evidence.add(words)
-    return evidence
 
 
 def unescape(word: str) -> str:
@@ -83,9 +81,9 @@ def unescape(word: str) -> str:
 def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) -> List[bool]:
     """Say after which words of a text there was a space.
 
-    words (Sequence[str]): The words of a whole text: a quote may close some sentences later.
+    words (Sequence[str]): Words of a whole text: a quote may close some sentences later.
     joining (FrozenSet[str]): Marks that are joined to the words on both sides, as `Evidence` finds.
-    RETURNS (List[bool]): For each word, whether a space follows. Always true for the last.
+    RETURNS (List[bool]): Whether a space follows each word. Always true for the last.
     """
     spaces = [True] * len(words)
     is_open = dict.fromkeys(_SYMMETRIC, False)
@@ -102,7 +100,7 @@ def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) 
                 spaces[i - 1] = False
         elif _is_apostrophe(words, i) or (word in joining and _joins(words, i)):
             spaces[i - 1] = spaces[i] = False
-        if word in _OPENING and after:
+        if after and (word in _OPENING or _has_no_space(word[-1], words[i + 1][0])):
             spaces[i] = False
     return spaces
 
@@ -110,10 +108,10 @@ def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) 
 def join_words(words: Sequence[str], spaces: Sequence[bool]) -> Tuple[str, List[int]]:
     """Put words together.
 
-    words (Sequence[str]): The words.
-    spaces (Sequence[bool]): Whether a space follows each.
-    RETURNS (Tuple[str, List[int]]): The text, as spaCy's `Doc.text` is, and the first character of
-        each word.
+    words (Sequence[str]): Words in order.
+    spaces (Sequence[bool]): Whether a space follows each word.
+    RETURNS (Tuple[str, List[int]]): Text, the same as spaCy's `Doc.text`, and the first character
+        of each word.
     """
     parts, starts, position = [], [], 0
     for word, space in zip(words, spaces, strict=True):
@@ -124,11 +122,20 @@ def join_words(words: Sequence[str], spaces: Sequence[bool]) -> Tuple[str, List[
     return "".join(parts), starts
 
 
+def _has_no_space(left: str, right: str) -> bool:
+    """Whether the scripts of two neighboring characters are written without spaces."""
+    if left < "\u0e00" and right < "\u0e00":
+        return False
+    if _IDEOGRAPHIC.match(left) or _IDEOGRAPHIC.match(right):
+        return True
+    return bool(_UNSPACED.match(left) and _UNSPACED.match(right))
+
+
 def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
     """Whether a straight quote opens: in turn, unless its neighbours say otherwise.
 
-    Newspapers open a quote anew with each paragraph and close only the last, so turns alone would
-    be wrong from there on.
+    Newspapers open a quote again with each paragraph and close only the last one, so taking turns
+    would be wrong from there on.
     """
     if i == 0:
         return True
@@ -147,7 +154,7 @@ def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
 
 
 def _is_apostrophe(words: Sequence[str], i: int) -> bool:
-    """Whether a mark alone stands for a contraction: you ' ve."""
+    """Whether a mark of its own stands for a contraction: you ' ve."""
     if words[i] not in _APOSTROPHES or not 0 < i < len(words) - 1:
         return False
     return words[i + 1].lower() in _CLITIC_ENDS and bool(_WORD_LIKE.match(words[i - 1][-1]))

@@ -394,6 +394,37 @@ def test_texts_of_test_are_found_in_the_text_for_pretraining(tmp_path, tiny_enco
     assert findings["pretraining_leak"]["cases"][0].startswith("test 4: ")
 
 
+def test_trivial_texts_in_two_splits_are_not_a_leak(tmp_path, tiny_encoder):
+    corpus = reviews()
+    for split in ("train", "test"):
+        corpus[split][0] = labelled("1.", "good")
+        corpus[split][1] = labelled("Thank you!", "bad")
+    folder = save(corpus, tmp_path / "c")
+    assert found(folder, tiny_encoder) == {}
+    notes = {f["code"]: f for f in check(folder, encoder=str(tiny_encoder))["findings"]}
+    assert notes["trivial_copies"]["count"] == 2
+    for split in ("train", "test"):
+        corpus[split][0] = labelled("我喜欢这部电影", "good")
+    assert set(found(save(corpus, tmp_path / "c"), tiny_encoder)) == {"leak"}
+
+
+def test_each_split_is_read_once(tmp_path, tiny_encoder, monkeypatch):
+    folder = save(letters(), tmp_path / "c")
+    read, from_disk = [], DocBin.from_disk
+    monkeypatch.setattr(
+        DocBin, "from_disk", lambda self, path: read.append(path.name) or from_disk(self, path)
+    )
+    check(folder, encoder=str(tiny_encoder))
+    assert sorted(read) == ["dev.spacy", "test.spacy", "train.spacy"]
+
+
+def test_texts_that_spacy_refuses_are_an_error(tmp_path, tiny_encoder, monkeypatch):
+    monkeypatch.setattr("spacy_reprtune.data.checks.facts.MAX_LENGTH", 200)
+    corpus = reviews()
+    corpus["train"][0] = labelled(review(random.Random(9), "good") * 10, "good")
+    assert "too_long" in found(save(corpus, tmp_path / "c"), tiny_encoder)
+
+
 def test_weights_are_those_of_scikit_learn(tmp_path, tiny_encoder):
     from sklearn.utils.class_weight import compute_class_weight
 
@@ -453,7 +484,7 @@ def test_a_wrong_option_is_explained(settings, message, tmp_path, tiny_encoder):
 
 
 def test_what_is_no_corpus_is_explained(tmp_path, tiny_encoder):
-    with pytest.raises(ValueError, match=r"is no corpus: it has none of train\.spacy"):
+    with pytest.raises(ValueError, match=r"is not a corpus: it has none of train\.spacy"):
         check(tmp_path)
     (tmp_path / "train.spacy").write_bytes(b"none")
     with pytest.raises(ValueError, match="is damaged"):

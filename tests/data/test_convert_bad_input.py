@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from functools import partial
 
 import pytest
 from converting import adds_up, converted, run, write
@@ -9,8 +10,9 @@ from converting import adds_up, converted, run, write
 from spacy_reprtune.data.convert import convert
 from spacy_reprtune.data.corpus import SplitWriter
 from spacy_reprtune.data.formats import detect_format
-from spacy_reprtune.data.formats.tables import require
+from spacy_reprtune.data.formats.columnar import require
 from spacy_reprtune.data.record import Columns
+from spacy_reprtune.data.stratify import Layout
 
 CSV = "text,label\nA warm lamp,good\nA cold lamp,bad\n"
 
@@ -27,14 +29,17 @@ CSV = "text,label\nA warm lamp,good\nA cold lamp,bad\n"
         ("a.tsv", CSV, "cut at each comma: --separator comma"),
         ("a.csv", "Text,label\na,b\n", "no column 'text'; there are 'Text', 'label'.* 'Text'"),
         ("a.csv", "text,lable\na,b\n", "no column 'label'.*Did you mean 'lable'"),
-        ("a.csv", "text,label\na,b\nc,d,e\n", r"can't be read as a table .* line 3"),
-        ("a.csv", "text,label\na,b,c,d\n", "cut at each comma: rows have more cells"),
-        ("a.csv", 'text,label\n"a,b\n', r"can't be read as a table.*quote"),
+        (
+            "a.csv",
+            "text,label\na,b,c,d\n",
+            "line 2 has 4 cells, .* than the header has .*cut at each comma",
+        ),
+        ("a.csv", 'text,label\n"a\n', r"line 2 can't be read as a table.*quote"),
         ("a.csv", "text,label\na,\nb,\n", r"None of the 2 texts .* not annotated \(2\)"),
         ("a.jsonl", '{"text": "a"}\n', r"not annotated \(1\).* --label names another place"),
         ("a.jsonl", '{"txt": "a"}\n', "line 1: there is no column 'text'; .*mean 'txt'"),
         ("a.jsonl", '{"text": 3, "label": "b"}\n', "line 1: 'text' is 3; it has to be a text"),
-        ("a.jsonl", "text\n", "line 1 is no JSON"),
+        ("a.jsonl", "text\n", "line 1 is not JSON"),
         ("a.jsonl", '["a"]\n', "line 1 is .*it has to be an object"),
         ("a.jsonl", '[{"text": "a"},\n', "one list of objects .* name it .json"),
         ("a.jsonl", '{"text": "a", "spans": [[0, 1]]}', r"span \[0, 1\]. A span needs"),
@@ -44,7 +49,7 @@ CSV = "text,label\nA warm lamp,good\nA cold lamp,bad\n"
         ("a.jsonl", '{"text": "a", "answer": "yes"}', "'answer' is 'yes'; Prodigy writes accept"),
         ("a.json", '{"text": "a"}', "it has to be a list of objects"),
         ("a.conll", "Mira\n", "line 1: 'Mira' has 1 column, and 2 are needed"),
-        ("a.conll", "Mira\tPER\n", "line 1: 'PER' is no tag"),
+        ("a.conll", "Mira\tPER\n", "line 1: 'PER' is not a tag"),
         ("a.conll", "\tB-PER\n", "has a tag and no token"),
         ("a.conll", "\n\n", "There is no text in"),
         ("a.txt", "Mira met Jon.\n", "format of .* is not clear .* --format csv"),
@@ -79,7 +84,7 @@ def test_byte_order_marks_are_understood(encoding, tmp_path):
 def test_mixed_encodings_are_located_and_can_be_read(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("text,label\nKöln,a\n".encode() + "Zürich,b\nBär,b\n".encode("cp1252"))
-    with pytest.raises(ValueError, match="2 lines do not fit, the first is line 3, near 'Zürich,b"):
+    with pytest.raises(ValueError, match="2 lines do not fit; the first is line 3, near 'Zürich,b"):
         converted(path, tmp_path)
     _, docs = converted(path, tmp_path, columns=Columns(encodings=("utf-8", "cp1252")))
     assert [doc.text for doc in docs] == ["Köln", "Zürich", "Bär"]
@@ -149,9 +154,9 @@ def test_brat_folders_with_something_missing(tmp_path):
         converted(folder, tmp_path)
     write(folder / "a.txt", "b c\n")
     manifest, _ = converted(folder, tmp_path)
-    assert manifest["entities"]["dropped"] == {"not what stands there": 1}
+    assert manifest["entities"]["dropped"] == {"the text there is not what the file says": 1}
     write(folder / "a.ann", "T1 X 0 1 a\n")
-    with pytest.raises(ValueError, match="line 1: .* is no entity. BRAT writes"):
+    with pytest.raises(ValueError, match="line 1: .* is not an entity. BRAT writes"):
         converted(folder, tmp_path)
 
 
@@ -161,7 +166,7 @@ def test_brat_folders_with_something_missing(tmp_path):
         ({"align": "loose"}, "--align is 'loose'; it can be strict, contract, expand"),
         ({"format": "xml"}, "format 'xml' is unknown; known are csv"),
         ({"lang": "klingon"}, "no language 'klingon'"),
-        ({"columns": Columns(text="body")}, "no column 'body'"),
+        ({"columns": Columns(texts=("body",))}, "no column 'body'"),
         ({"columns": Columns(group="author")}, "no column 'author'; .* --group NAME"),
         ({"columns": Columns(sentences=0)}, "--sentences is 0"),
     ],
@@ -173,7 +178,7 @@ def test_a_wrong_option_is_explained(settings, message, tmp_path):
 
 def test_token_files_have_no_groups(tmp_path):
     path = write(tmp_path / "a.conll", "Mira\tB-PER\n")
-    with pytest.raises(ValueError, match="files of one token a line have no such column"):
+    with pytest.raises(ValueError, match="files of one token per line have no such column"):
         converted(path, tmp_path, columns=Columns(group="author"))
 
 
@@ -184,7 +189,7 @@ def test_a_split_and_a_dev_file_contradict(tmp_path):
 
 
 def test_what_is_no_annotated_folder_is_explained(tmp_path):
-    with pytest.raises(ValueError, match="no saved dataset .* no Parquet files .* no BRAT"):
+    with pytest.raises(ValueError, match="not a saved dataset .* no Parquet files .* no BRAT"):
         detect_format(tmp_path)
     with pytest.raises(ValueError, match="nothing at"):
         detect_format(tmp_path / "none")
@@ -211,8 +216,9 @@ def test_memory_hardly_grows_with_the_texts(tmp_path, monkeypatch):
         assert adds_up(manifest) == (rows, rows)
         return size
 
-    # Small parts, so that what is read and written next is no large share.
-    monkeypatch.setattr("spacy_reprtune.data.formats.tables.CHUNK", 500)
+    # Small parts, so that what is read and written next is not a large share.
     monkeypatch.setitem(SplitWriter.__init__.__kwdefaults__, "part_tokens", 5000)
-    first, second = peak(1000), peak(5000)
-    assert second - first < 4000 * 600, (first, second)
+    monkeypatch.setattr("spacy_reprtune.data.convert.Layout", partial(Layout, chunk=100))
+    monkeypatch.setattr("spacy_reprtune.data.convert._ZONE", 100)
+    first, second = peak(300), peak(1800)
+    assert second - first < 1500 * 600, (first, second)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data import check as checking
 from spacy_reprtune.data import checks
-from spacy_reprtune.data.formats import READERS
+from spacy_reprtune.data.formats import format_names
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "data.md").read_text("utf8")
@@ -34,4 +34,4 @@ def test_every_format_is_in_the_help():
     done = CliRunner().invoke(app, ["reprtune", "convert", "--help"])
     # The lines of the table break where they like.
     shown = re.sub(r"[\s│]", "", done.output)
-    assert all(name in shown for name in READERS)
+    assert all(name in shown for name in format_names())

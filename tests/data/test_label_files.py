@@ -68,7 +68,7 @@ def test_in_order_each_label_goes_through_the_splits_once(labels, shares):
     ("names", "message"),
     [
         (["only.txt"], "has 1 file"),
-        (["good.txt", "good.md", "bad.txt"], "do not give a label each"),
+        (["good.txt", "good.md", "bad.txt"], "do not give one label each"),
     ],
 )
 def test_names_that_give_no_labels_are_refused(names, message, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_reprtune.data.spacing import gather_evidence, join_words, restore_spaces
+from spacy_reprtune.data.spacing import Evidence, join_words, restore_spaces
 
 TEXTS = [
     "Mira Holt's boat (built in Norwood) left Elsey, Port Elsey and the bay.",
@@ -47,8 +47,11 @@ def test_a_quote_that_spans_sentences_opens_once_and_closes_once():
 def test_a_hyphen_is_joined_only_where_the_file_never_has_one_inside_a_word():
     split_off = [["tumour", "-", "suppressor", "gene"], ["wild", "-", "type", "mice"]]
     kept = [["well-known", "names"], ["Elsey", "-", "Norwood", "2", "-", "1"]]
-    assert gather_evidence(split_off).joining == {"-"}
-    assert gather_evidence(kept).joining == frozenset()
+    for sentences, joining in ((split_off, {"-"}), (kept, set())):
+        evidence = Evidence()
+        for words in sentences:
+            evidence.add(words)
+        assert evidence.joining == joining
     words = split_off[0]
     assert joined(words, restore_spaces(words, frozenset("-"))) == "tumour-suppressor gene"
     assert joined(words, restore_spaces(words)) == "tumour - suppressor gene"

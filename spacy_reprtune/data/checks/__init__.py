@@ -1,1 +1,1 @@
-"""What `reprtune check` looks for, a module a kind: texts, labels, entities, pieces."""
+"""What `reprtune check` looks for, one module per kind: texts, labels, entities, pieces."""

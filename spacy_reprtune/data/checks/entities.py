@@ -1,20 +1,18 @@
-"""Entities: borders, overlaps, labels, and mentions that were seen in training or forgotten."""
+"""Entities: borders, overlaps, labels, and mentions that train has seen or annotators forgot."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 from ..convert import label_variants
+from ..spacing import join_words
 from .facts import Facts
 from .finding import Cases, Finding, join_cases, plural, show_counts
 
-if TYPE_CHECKING:
-    from spacy.tokens import Doc
-
-# As spaCy's `debug data`.
+# The number that spaCy's `debug data` uses.
 RARE = 50
-# If this share of the mentions in a test was seen in training, a list of names would do as well.
+# If train has seen this share of the mentions in test, a list of names would do as well.
 SEEN = 0.98
-# A mention that is an entity this often, and in nine of ten places, probably always is.
+# A wording that is an entity this often, and in nine of ten places, probably always is one.
 _OFTEN = 5
 _NEARLY_ALWAYS = 0.9
 _MAX_TOKENS = 5
@@ -26,7 +24,7 @@ def has_entities(facts: Dict[str, Facts]) -> bool:
 
 
 def summarise_entities(facts: Dict[str, Facts]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Each label's mentions by split, and what share train has seen."""
+    """RETURNS (Dict[str, Any]): Mentions per label and split, and the share that train has seen."""
     names = sorted({label for part in facts.values() for label in part.ents})
     return {
         "labels": {x: {split: part.ents[x] for split, part in facts.items()} for x in names},
@@ -66,7 +64,7 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
         (
             "warning",
             "misaligned_entity",
-            "with a border inside of a token",
+            "with a border inside a token",
             "misaligned",
             "They can't be learned, and count as missed. Move the borders (`convert --align "
             "expand`) or change the tokenizer.",
@@ -76,7 +74,7 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
             "nested_entity",
             "overlap another",
             "nested",
-            "doc.ents and reprtune_ner hold one entity a token. Keep the longer, or use spancat.",
+            "doc.ents and reprtune_ner hold one entity per token. Keep the longer, or use spancat.",
         ),
         ("warning", "entity_across_sentences", "across a sentence border", "crossing", ""),
     ):
@@ -88,8 +86,8 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "no_entity_annotation",
-            f"{plural(joined['without_ents'].count, 'text')} never annotated with entities, beside "
-            f"{sum(part.n_annotated for part in parts):,} that were.",
+            f"{plural(joined['without_ents'].count, 'text')} never annotated with entities, unlike "
+            f"{sum(part.n_annotated for part in parts):,} others.",
             "They are not learned from. If they have no entities, say so: `doc.set_ents([])`.",
             joined["without_ents"].count,
             joined["without_ents"].shown,
@@ -98,11 +96,10 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
     yield from _check_seen(facts)
 
 
-def check_forgotten(train: Facts, docs: Iterable["Doc"]) -> Iterator[Finding]:
+def check_forgotten(train: Facts) -> Iterator[Finding]:
     """Find mentions that are entities nearly everywhere but here.
 
-    train (Facts): Of the training data.
-    docs (Iterable[Doc]): The training data once more.
+    train (Facts): Facts about the training data, gathered with words.
     YIELDS (Finding): What is wrong.
     """
     often = {
@@ -112,15 +109,13 @@ def check_forgotten(train: Facts, docs: Iterable["Doc"]) -> Iterator[Finding]:
     }
     plain: Dict[tuple, List[str]] = {}
     lengths = sorted({len(key) for key in often}, reverse=True)
-    for number, doc in enumerate(docs, start=1):
-        if not doc.has_annotation("ENT_IOB"):
-            continue
-        words = [token.text for token in doc]
+    for number, words, spaces, marked in train.words.read() if often and train.words else ():
         for length in lengths:
             for k in range(len(words) - length + 1):
                 key = tuple(words[k : k + length])
-                if key in often and not any(token.ent_type for token in doc[k : k + length]):
-                    shown = doc[max(0, k - 3) : k + length + 3].text.replace("\n", " ")
+                if key in often and not any(marked[k : k + length]):
+                    around = slice(max(0, k - 3), k + length + 3)
+                    shown = join_words(words[around], spaces[around])[0].strip().replace("\n", " ")
                     plain.setdefault(key, []).append(f"train {number}: …{shown}…")
     cases = Cases()
     for key, places in plain.items():
@@ -132,9 +127,9 @@ def check_forgotten(train: Facts, docs: Iterable["Doc"]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "forgotten_mention",
-            f"{plural(cases.count, 'mention')} not marked, where nearly all others of the same "
-            "wording are.",
-            "Have a look; each one that was forgotten teaches the opposite.",
+            f"{plural(cases.count, 'mention')} not marked, although nearly all others with the "
+            "same wording are.",
+            "Have a look: a mention that was forgotten teaches the model to miss it.",
             cases.count,
             cases.shown,
         )
@@ -147,7 +142,7 @@ def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "label_variants",
-            f"Labels that may be one: {', '.join(' / '.join(group) for group in variants)}.",
+            f"These labels may be one: {', '.join(' / '.join(group) for group in variants)}.",
             "`convert --merge-labels` makes them one.",
             len(variants),
         )
@@ -169,8 +164,9 @@ def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "unseen_label",
-                f"{split} has entity labels that train has not: {show_counts(unseen)}.",
-                "They can't be learned. Split again, or leave them out.",
+                f"Entity labels of {split} are missing from train, so they can't be learned: "
+                f"{show_counts(unseen)}.",
+                "Split again, or leave them out.",
                 len(unseen),
             )
         absent = sorted(label for label in train if not part.ents[label])
@@ -178,8 +174,8 @@ def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "absent_label",
-                f"{split} has none of these entity labels: {', '.join(absent)}.",
-                "Nothing is known about them afterwards.",
+                f"{split} has no entities with these labels: {', '.join(absent)}.",
+                "Their scores will be unknown.",
                 len(absent),
             )
 
@@ -188,14 +184,15 @@ def _check_seen(facts: Dict[str, Facts]) -> Iterator[Finding]:
     for split, share in summarise_entities(facts)["seen"].items():
         n = facts[split].n_ents
         message = (
-            f"{share:.0%} of the {plural(n, 'entity')} in {split} have a wording seen in train."
+            f"{share:.0%} of the {plural(n, 'entity')} in {split} have a wording that is also in "
+            "train."
         )
         if share >= SEEN and n >= 20:
             yield Finding(
                 "warning",
                 "all_seen",
                 message,
-                "A list of names would score as well; scores on new names are unknown.",
+                "A list of names would score as well, and the score on new names stays unknown.",
             )
         else:
             yield Finding("note", "seen", message)

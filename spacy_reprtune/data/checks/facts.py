@@ -1,15 +1,18 @@
-"""One reading of a split: everything that the checks need, and no text for longer than a moment."""
+"""One reading of a split: everything that the checks need, with no text kept in memory."""
 
+import marshal
 import re
+import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import numpy
 
 from ...copies import Signatures, Signer, runs_of, words_of
 from .finding import Cases
+from .pieces import PieceCounter
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -21,8 +24,10 @@ _ODD = re.compile(
 )
 _MARKUP = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d+);|</?(?:p|br|div|span|b|i|a|li|ul)\b[^>]*>")
 _SNIPPET = 60
-# Words of the runs by which a text is found again in the text for pretraining.
+# Words per run, by which a text is found again in the text for pretraining.
 GRAM = 8
+# nlp.max_length of every pipeline that does not say otherwise.
+MAX_LENGTH = 1_000_000
 
 
 @dataclass
@@ -40,7 +45,7 @@ class Facts:
     blank: Cases = field(default_factory=Cases)
     odd: Cases = field(default_factory=Cases)
     markup: Cases = field(default_factory=Cases)
-    # Labels of texts: an id of the set of labels that hold, a text; -1 without categories.
+    # Labels of texts: one id per text for the set of labels that hold; -1 without categories.
     label_sets: List[int] = field(default_factory=list)
     label_names: Dict[Tuple[str, ...], int] = field(default_factory=dict)
     n_cats: int = 0
@@ -61,27 +66,66 @@ class Facts:
     misaligned: Cases = field(default_factory=Cases)
     crossing: Cases = field(default_factory=Cases)
     nested: Cases = field(default_factory=Cases)
+    # Texts that spaCy refuses to tokenize.
+    too_long: Cases = field(default_factory=Cases)
+    # Words of each text, and which of them are in an entity, for a second look.
+    words: Optional["WordSpool"] = None
+    pieces: Optional[PieceCounter] = None
     # Runs of words of each text, where text for pretraining is compared.
     grams: Dict[int, Set[int]] = field(default_factory=dict)
 
     @property
     def exact(self):
-        """RETURNS (NDArray[uint64]): A hash of each text."""
+        """RETURNS (NDArray[uint64]): Hash of each text."""
         return self.signatures.exact
 
 
+class WordSpool:
+    """Words of docs in a temporary file, with a mark for those in an entity."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._n = 0
+
+    def add(self, number: int, doc: "Doc") -> None:
+        """Put a doc at the end.
+
+        number (int): Number of the doc in its split, from 1.
+        doc (Doc): The doc.
+        """
+        words = [token.text for token in doc]
+        spaces = [bool(token.whitespace_) for token in doc]
+        marshal.dump((number, words, spaces, [bool(token.ent_type) for token in doc]), self._file)
+        self._n += 1
+
+    def read(self) -> Iterator[Tuple[int, List[str], List[bool], List[bool]]]:
+        """YIELDS (Tuple[int, List[str], List[bool], List[bool]]): Number of a doc, its words,
+        whether a space follows each, and whether each is in an entity."""
+        self._file.seek(0)
+        for _ in range(self._n):
+            yield marshal.load(self._file)
+
+
 def gather(
-    split: str, docs: Iterable["Doc"], nlp: "Language", *, with_grams: bool = False
+    split: str,
+    docs: Iterable["Doc"],
+    nlp: "Language",
+    *,
+    with_grams: bool = False,
+    words: Optional["WordSpool"] = None,
+    pieces: Optional[PieceCounter] = None,
 ) -> Facts:
     """Read a split.
 
-    split (str): Its name.
-    docs (Iterable[Doc]): Its docs.
-    nlp (Language): The tokenizer that entities have to fit.
+    split (str): Name of the split.
+    docs (Iterable[Doc]): Docs of the split.
+    nlp (Language): Pipeline with the tokenizer that entities have to fit.
     with_grams (bool): Whether to keep runs of words.
-    RETURNS (Facts): What is known then.
+    words (Optional[WordSpool]): Takes the words, for a second look.
+    pieces (Optional[PieceCounter]): Counts the pieces of the texts.
+    RETURNS (Facts): What is known about the split.
     """
-    facts = Facts(split)
+    facts = Facts(split, words=words, pieces=pieces)
     signer = Signer()
     for number, doc in enumerate(docs, start=1):
         where = f"{split} {number}"
@@ -99,6 +143,12 @@ def gather(
             facts.markup.add(f"{where}: …{_around(text, _MARKUP)}…")
         _gather_cats(facts, doc, case)
         _gather_ents(facts, doc, nlp, where, case)
+        if len(text) > MAX_LENGTH:
+            facts.too_long.add(case)
+        if pieces is not None:
+            pieces.add(text)
+        if words is not None and doc.has_annotation("ENT_IOB"):
+            words.add(number, doc)
         if with_grams:
             facts.grams[number - 1] = _grams(text)
     facts.signatures = signer.finish()
@@ -108,9 +158,9 @@ def gather(
 def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
     """Find the texts of a corpus in the text for pretraining.
 
-    facts (Iterable[Facts]): Of the splits, gathered with runs of words.
-    path (Path): A text file, read line by line.
-    RETURNS (Dict[str, Cases]): Split to the texts of which half of all runs or more occur.
+    facts (Iterable[Facts]): Facts about the splits, gathered with runs of words.
+    path (Path): Text file, read line by line.
+    RETURNS (Dict[str, Cases]): Split to its texts of which half of the runs or more occur.
     """
     facts = list(facts)
     wanted = {gram for part in facts for runs in part.grams.values() for gram in runs}
@@ -199,7 +249,7 @@ def _around(text: str, pattern: "re.Pattern[str]", width: int = 20) -> str:
 
 
 def label_array(facts: Facts, ids: Dict[Tuple[str, ...], int]) -> "numpy.ndarray":
-    """RETURNS (NDArray[int64]): The set of labels of each text, numbered alike in all splits."""
+    """RETURNS (NDArray[int64]): Number of each text's set of labels, the same in all splits."""
     names = {index: held for held, index in facts.label_names.items()}
     return numpy.array(
         [-1 if k < 0 else ids.setdefault(names[k], len(ids)) for k in facts.label_sets],

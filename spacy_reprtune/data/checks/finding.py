@@ -1,4 +1,4 @@
-"""One thing that is wrong, or worth knowing, about a corpus."""
+"""One thing that is wrong with a corpus, or worth knowing about it."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -11,14 +11,14 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding.
+    """One kind of fault in a corpus.
 
     level (str): "error", "warning" or "note".
-    code (str): A name for it, for tools and tests.
-    message (str): What it is, with numbers.
-    advice (str): What to do.
-    count (int): How often it occurs.
-    cases (List[str]): Some of them.
+    code (str): Name of the kind, for tools and tests.
+    message (str): What was found, with numbers.
+    advice (str): What to do about it.
+    count (int): Number of cases.
+    cases (List[str]): Some of the cases.
     """
 
     level: str
@@ -29,30 +29,30 @@ class Finding:
     cases: List[str] = field(default_factory=list)
 
     def to_dict(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): For JSON."""
+        """RETURNS (Dict[str, Any]): The finding for a JSON file."""
         return asdict(self)
 
 
 @dataclass
 class Cases:
-    """A count of something, and some cases of it.
+    """A number of cases, and some of them to show.
 
-    count (int): How often.
-    shown (List[str]): The first few.
+    count (int): Number of cases.
+    shown (List[str]): First few cases.
     """
 
     count: int = 0
     shown: List[str] = field(default_factory=list)
 
     def add(self, case: str) -> None:
-        """case (str): The next one."""
+        """case (str): Next case."""
         self.count += 1
         if len(self.shown) < SHOWN:
             self.shown.append(case)
 
 
 def join_cases(cases: "List[Cases]") -> Cases:
-    """RETURNS (Cases): Those of several splits together."""
+    """RETURNS (Cases): Cases of several splits together."""
     joined = Cases()
     for part in cases:
         joined.count += part.count

@@ -1,4 +1,4 @@
-"""Labels of texts: balance, names, splits that lack some, texts with none or too many."""
+"""Labels of texts: balance, names, splits that lack a label, texts with none or too many."""
 
 from collections import Counter
 from typing import Any, Dict, Iterator, List
@@ -9,9 +9,9 @@ from .finding import Finding, join_cases, plural, show_counts
 
 # spaCy's `debug data` warns below 50 examples of an entity label; a text says more than a mention.
 RARE = 10
-# The largest label against the smallest, from which on weights are worth a thought.
+# Ratio of the largest label to the smallest from which weights are worth a thought.
 IMBALANCE = 10.0
-# If so many texts have exactly one label, that is what the data means.
+# If this share of the texts has exactly one label, that is what the data means.
 EXCLUSIVE = 0.95
 
 
@@ -27,9 +27,9 @@ def is_exclusive(facts: Dict[str, Facts]) -> bool:
 
 
 def balanced_weights(counts: "Counter[str]") -> Dict[str, float]:
-    """What `class_weights = "balanced"` comes to: n / (k * n_c), as in scikit-learn.
+    """Compute what `class_weights = "balanced"` comes to: n / (k * n_c), as in scikit-learn.
 
-    counts (Counter[str]): Label to number of training texts.
+    counts (Counter[str]): Number of training texts per label.
     RETURNS (Dict[str, float]): Label to weight.
     """
     total, k = sum(counts.values()), len(counts)
@@ -37,7 +37,7 @@ def balanced_weights(counts: "Counter[str]") -> Dict[str, float]:
 
 
 def summarise_labels(facts: Dict[str, Facts]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Each label's texts by split, and its balanced weight."""
+    """RETURNS (Dict[str, Any]): Texts per label and split, and each label's balanced weight."""
     names = sorted({label for part in facts.values() for label in part.known})
     train = facts["train"].labels if "train" in facts else Counter()
     weights = balanced_weights(Counter({label: train[label] for label in names}))
@@ -64,7 +64,7 @@ def check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "bad_score",
-            f"{plural(bad.count, 'score')} of a label not between 0 and 1.",
+            f"{plural(bad.count, 'score')} of a label outside of 0 to 1.",
             "Use 1.0 for labels that hold and 0.0 for others.",
             bad.count,
             bad.shown,
@@ -74,9 +74,9 @@ def check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "no_labels",
-            f"{plural(unannotated.count, 'text')} without any label, annotated or not, "
-            f"beside {sum(part.n_cats for part in parts):,} with.",
-            "They are not learned from. Annotate them or leave them out.",
+            f"{plural(unannotated.count, 'text')} without any label, unlike "
+            f"{sum(part.n_cats for part in parts):,} others.",
+            "They are not learned from. Annotate them, or leave them out.",
             unannotated.count,
             unannotated.shown,
         )
@@ -90,8 +90,8 @@ def check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
             "warning",
             "missing_scores",
             f"Some texts do not mention some labels: {show_counts(Counter(partial))}.",
-            "With several labels a text, these are unknown and not learned from; with one label a "
-            "text, write 0.0.",
+            "With several labels per text, these are unknown and not learned from; with one label "
+            "per text, write 0.0.",
             sum(partial.values()),
         )
     if is_exclusive(facts):
@@ -106,7 +106,7 @@ def _check_names(names: List[str]) -> Iterator[Finding]:
             "error",
             "label_spaces",
             f"Labels with white space at the edge: {', '.join(map(repr, edged))}.",
-            "Nobody will see the difference in a table of scores: rename them.",
+            "Nobody can see the difference in a table of scores: rename them.",
             len(edged),
         )
     variants = label_variants({name.strip() for name in names})
@@ -115,7 +115,7 @@ def _check_names(names: List[str]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "label_variants",
-            f"Labels that may be one: {', '.join(shown)}.",
+            f"These labels may be one: {', '.join(shown)}.",
             "`convert --merge-labels` makes them one.",
             len(variants),
         )
@@ -157,8 +157,9 @@ def _check_balance(facts: Dict[str, Facts], names: List[str]) -> Iterator[Findin
             yield Finding(
                 "error",
                 "unseen_label",
-                f"{split} has labels that train has not: {show_counts(unseen)}.",
-                "They can't be learned. Split again, or leave them out.",
+                f"Labels of {split} are missing from train, so they can't be learned: "
+                f"{show_counts(unseen)}.",
+                "Split again, or leave them out.",
                 len(unseen),
             )
         absent = [label for label in held if not part.labels[label]]
@@ -166,9 +167,9 @@ def _check_balance(facts: Dict[str, Facts], names: List[str]) -> Iterator[Findin
             yield Finding(
                 "warning",
                 "absent_label",
-                f"{split} has none of these labels: {', '.join(absent)}.",
-                "Nothing is known about them afterwards. Split again: `convert` puts a label with "
-                "five texts and more into every split.",
+                f"{split} has no texts with these labels: {', '.join(absent)}.",
+                "Their scores will be unknown. Split again: `convert` puts a label with five texts "
+                "or more into every split.",
                 len(absent),
             )
     rare = Counter({label: train[label] for label in held if train[label] < RARE})

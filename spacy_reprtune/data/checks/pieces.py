@@ -1,26 +1,28 @@
-"""The texts as the encoder sees them: pieces a text and a word, and pieces it does not know."""
+"""The texts as the encoder sees them: pieces per text and word, and pieces it does not know."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List
 
 import numpy
 
 from .finding import Finding
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc
+    from ...encoder.pieces import PieceTokenizer
 
-# Word pieces that stand for something that the encoder can't spell.
+# Share of pieces that stand for something that the encoder can't spell, from which it matters.
 UNKNOWN = 0.01
+# Texts that are kept to time an encoder on.
+SAMPLE = 128
 _CHUNK = 1000
 _OFFSET_FAMILIES = ("roberta", "camembert", "mpnet", "longformer", "xlm-roberta", "xmod")
 
 
 def encoder_limit(path: Path) -> int:
-    """How many pieces an encoder takes at once.
+    """Say how many pieces an encoder takes at once.
 
-    path (Path): Its directory.
-    RETURNS (int): Special pieces included; 512 if it does not say.
+    path (Path): Directory of the encoder.
+    RETURNS (int): Number of pieces, special ones included; 512 if it does not say.
     """
     import srsly
 
@@ -32,59 +34,67 @@ def encoder_limit(path: Path) -> int:
     return int(limit)
 
 
-def measure_pieces(docs: Iterable["Doc"], tokenizer: Any, limit: int) -> Dict[str, Any]:
-    """Cut texts into pieces and count.
+class PieceCounter:
+    """Cuts texts into pieces and counts them, some texts at a time."""
 
-    docs (Iterable[Doc]): The texts.
-    tokenizer (PieceTokenizer): Of the encoder.
-    limit (int): Pieces a window, special ones included.
-    RETURNS (Dict[str, Any]): `window`, `longest`, `median`, `mean`, the shares `above_window` and
-        `unknown`, and `per_word`.
-    """
-    unknown_id = tokenizer.tokenizer.unk_token_id
-    room = limit - len(tokenizer.prefix) - len(tokenizer.suffix)
-    lengths: List[int] = []
-    words = unknown = 0
-    texts: List[str] = []
+    def __init__(self, tokenizer: "PieceTokenizer", limit: int) -> None:
+        """Begin to count.
 
-    def flush() -> None:
-        nonlocal words, unknown
-        for text, pieces in zip(texts, tokenizer(texts), strict=True):
-            lengths.append(len(pieces))
-            words += len(text.split())
-            unknown += int((pieces.ids == unknown_id).sum()) if unknown_id is not None else 0
-        texts.clear()
+        tokenizer (PieceTokenizer): Tokenizer of the encoder.
+        limit (int): Pieces per window, special ones included.
+        """
+        self.tokenizer = tokenizer
+        self.limit = limit
+        self.sample: List[str] = []
+        self._lengths: List[int] = []
+        self._texts: List[str] = []
+        self._words = self._unknown = 0
 
-    for doc in docs:
-        texts.append(doc.text)
-        if len(texts) >= _CHUNK:
-            flush()
-    flush()
-    counts = numpy.array(lengths or [0])
-    total = max(1, int(counts.sum()))
-    return {
-        "window": limit,
-        "longest": int(counts.max()),
-        "median": float(numpy.median(counts)),
-        "mean": round(float(counts.mean()), 2),
-        "above_window": round(float((counts > room).mean()), 4),
-        "unknown": round(unknown / total, 5),
-        "per_word": round(total / max(1, words), 3),
-    }
+    def add(self, text: str) -> None:
+        """text (str): Next text. The first of them stay in `sample`."""
+        if len(self.sample) < SAMPLE:
+            self.sample.append(text)
+        self._texts.append(text)
+        if len(self._texts) >= _CHUNK:
+            self._flush()
+
+    def finish(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): `window`, `longest`, `median`, `mean`, `per_word`, and the
+        shares `above_window` and `unknown`."""
+        self._flush()
+        room = self.limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
+        counts = numpy.array(self._lengths or [0])
+        return {
+            "window": self.limit,
+            "longest": int(counts.max()),
+            "median": float(numpy.median(counts)),
+            "mean": round(float(counts.mean()), 2),
+            "above_window": round(float((counts > room).mean()), 4),
+            "unknown": round(self._unknown / max(1, int(counts.sum())), 5),
+            "per_word": round(int(counts.sum()) / max(1, self._words), 3),
+        }
+
+    def _flush(self) -> None:
+        unknown = self.tokenizer.tokenizer.unk_token_id
+        for text, pieces in zip(self._texts, self.tokenizer(self._texts), strict=True):
+            self._lengths.append(len(pieces))
+            self._words += len(text.split())
+            self._unknown += int((pieces.ids == unknown).sum()) if unknown is not None else 0
+        self._texts = []
 
 
 def check_pieces(pieces: Dict[str, Any]) -> Iterator[Finding]:
-    """Judge what `measure_pieces` found in the training texts.
+    """Judge the pieces of the training texts.
 
-    pieces (Dict[str, Any]): What it returned.
-    YIELDS (Finding): What is wrong, or worth knowing.
+    pieces (Dict[str, Any]): What `PieceCounter.finish` returned.
+    YIELDS (Finding): What is wrong or worth knowing.
     """
     if pieces["unknown"] > UNKNOWN:
         yield Finding(
             "warning",
             "unknown_pieces",
             f"{pieces['unknown']:.1%} of the pieces are unknown to the encoder.",
-            "It can't tell them apart. Choose an encoder of the language and writing, or clean the "
+            "It can't tell them apart. Choose an encoder of this language and script, or clean the "
             "texts.",
         )
     if pieces["above_window"]:
@@ -93,12 +103,12 @@ def check_pieces(pieces: Dict[str, Any]) -> Iterator[Finding]:
             "long_texts",
             f"{pieces['above_window']:.1%} of the texts have more pieces than a window of "
             f"{pieces['window']} holds; the longest has {pieces['longest']:,}.",
-            "Nothing is cut off: they get several windows, and cost as much time.",
+            "Nothing is cut off: each gets several windows, which take time accordingly.",
         )
     yield Finding(
         "note",
         "pieces_per_word",
-        f"{pieces['per_word']:.2f} pieces a word, {pieces['mean']:.0f} a text.",
-        "The more pieces a word, the less the encoder knows the vocabulary, and the more "
-        "pretraining on your own text may give.",
+        f"{pieces['per_word']:.2f} pieces per word, {pieces['mean']:.0f} per text.",
+        "The more pieces per word, the less the encoder knows the vocabulary, and the more "
+        "pretraining on your own text may help.",
     )

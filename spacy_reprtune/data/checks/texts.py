@@ -1,21 +1,26 @@
-"""Sizes, copies and leaks, and what is in the texts that no reader wants there."""
+"""Sizes, copies and leaks, and characters that no reader wants in a text."""
 
 import math
+import re
 from collections import defaultdict
+from itertools import combinations
 from typing import Dict, Iterator, List, Tuple
 
 import numpy
 
-from ...copies import Signatures, near_pairs
-from .facts import Facts, label_array
+from ...copies import Signatures, near_pairs, words_of
+from .facts import MAX_LENGTH, Facts, label_array
 from .finding import Cases, Finding, join_cases, plural
 
-# Below this, a score on the split says little.
+# With fewer texts than this, a score on the split says little.
 SMALL = 50
+# Texts of fewer words, such as "1." or "Thank you", occur in any two samples of a language.
+TRIVIAL_WORDS = 3
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uf900-\ufaff]")
 
 
 def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
-    """Are there enough texts, and can they be read?
+    """Check whether there are enough texts, and whether they can be read.
 
     facts (Dict[str, Facts]): Split to facts.
     YIELDS (Finding): What is wrong.
@@ -40,7 +45,7 @@ def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
                 "small_split",
                 f"{split} has {plural(part.n_docs, 'text')}: an accuracy of 0.90 on it means "
                 f"0.90 ± {margin:.2f}.",
-                "More texts, or judge by several seeds.",
+                "Annotate more texts, or judge by several seeds.",
                 part.n_docs,
             )
     parts = list(facts.values())
@@ -51,15 +56,22 @@ def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
             "odd_characters",
             "with invisible or wrongly decoded characters",
             [p.odd for p in parts],
-            "Decode the files as what they are (`convert --encoding`), and clean the texts as "
-            "those will be that the model is used on.",
+            "Decode the files with their own encoding (`convert --encoding`), and clean the texts "
+            "in the same way as those that the model will be used on.",
         ),
         (
             "warning",
             "markup",
             "with HTML",
             [p.markup for p in parts],
-            "Take it out, unless the model is used on HTML.",
+            "Take it out, unless the model will be used on HTML.",
+        ),
+        (
+            "error",
+            "too_long",
+            f"with more than {MAX_LENGTH:,} characters, which spaCy refuses to tokenize",
+            [p.too_long for p in parts],
+            "Cut them into sections before `convert`.",
         ),
     ):
         joined = join_cases(cases)
@@ -69,7 +81,7 @@ def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
 
 
 def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
-    """Find equal and nearly equal texts, within and across splits, and equal texts told apart.
+    """Find equal and nearly equal texts, in one split or several, and equal ones labeled otherwise.
 
     facts (Dict[str, Facts]): Split to facts.
     YIELDS (Finding): What is wrong.
@@ -89,6 +101,7 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
     within: Cases = Cases()
     across: Dict[Tuple[str, str], Cases] = defaultdict(Cases)
     conflicts: Cases = Cases()
+    trivial: Cases = Cases()
     for group in _equal(exact, blank):
         here = splits[group]
         places = [parts[k].split for k in sorted(set(here.tolist()))]
@@ -96,19 +109,31 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
         for k in set(here.tolist()):
             for _ in range(int((here == k).sum()) - 1):
                 within.add(f"{parts[k].split}: {shown}")
-        for i, first in enumerate(places):
-            for second in places[i + 1 :]:
+        if _count_words(shown) < TRIVIAL_WORDS:
+            trivial.add(shown) if len(places) > 1 else None
+        else:
+            for first, second in combinations(places, 2):
                 across[(first, second)].add(shown)
         held = sorted({int(x) for x in labels[group] if x >= 0})
         if len(held) > 1:
             told = " | ".join(", ".join(names[x]) or "none" for x in held)
             conflicts.add(f"{shown} → {told}")
+    if trivial.count:
+        yield Finding(
+            "note",
+            "trivial_copies",
+            f"{plural(trivial.count, 'text')} of fewer than {TRIVIAL_WORDS} words in several "
+            "splits.",
+            "Texts as short as this do not count as leaks.",
+            trivial.count,
+            trivial.shown,
+        )
     if within.count:
         yield Finding(
             "warning",
             "duplicates",
-            f"{plural(within.count, 'text')} once more in the same split.",
-            "Leave the copies out: they count twice in training and in scores.",
+            f"{plural(within.count, 'text')} a second time in the same split.",
+            "Leave the copies out: they count double in training and in scores.",
             within.count,
             within.shown,
         )
@@ -117,8 +142,8 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
             "error",
             "leak",
             f"{plural(cases.count, 'text')} both in {first} and in {second}.",
-            "Scores on it are too high. Split the whole data again: `convert --split` keeps copies "
-            "together.",
+            "Scores on them are too high. Split the whole data again: `convert --split` keeps "
+            "copies together.",
             cases.count,
             cases.shown,
         )
@@ -132,6 +157,11 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
             conflicts.shown,
         )
     yield from _near(Signatures(exact, minima), splits, blank, parts, snippets)
+
+
+def _count_words(text: str) -> float:
+    """Words of a text, with two characters of a script without spaces as one."""
+    return len(words_of(text)) + len(_UNSPACED.findall(text)) / 2
 
 
 def _near(
@@ -154,7 +184,7 @@ def _near(
             "warning",
             "near_duplicates",
             f"{plural(within.count, 'pair')} of nearly equal texts in one split.",
-            "Keep one of each, if they are copies.",
+            "Keep one of each pair, if they are copies.",
             within.count,
             within.shown,
         )
@@ -163,15 +193,15 @@ def _near(
             "warning",
             "near_leak",
             f"{plural(across.count, 'pair')} of nearly equal texts in two splits.",
-            "Scores may be too high. `convert --split` keeps such texts together; --group does "
-            "what no comparison of words can.",
+            "Scores may be too high. `convert --split` keeps such texts together; --group also "
+            "keeps together what no comparison of words finds.",
             across.count,
             across.shown,
         )
 
 
 def _equal(exact: "numpy.ndarray", blank: "numpy.ndarray") -> Iterator["numpy.ndarray"]:
-    """Groups of two and more texts that are equal, in the order of their first."""
+    """Groups of two or more equal texts, in the order of their first."""
     order = numpy.argsort(exact, kind="stable")
     cuts = numpy.flatnonzero(exact[order][1:] != exact[order][:-1]) + 1
     groups = [g for g in numpy.split(order, cuts) if len(g) > 1 and not blank[g[0]]]

@@ -4,19 +4,28 @@ import re
 from pathlib import Path
 from typing import Iterator, List
 
-from ..record import Columns, Record, Span
+from ..record import BadRow, Columns, Record
+from ..spans import Claim, resolve_claims
 from .text import read_text
 
-_ENTITY = re.compile(r"(T\d+)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t?(.*)")
+_ENTITY = re.compile(r"(T\d+)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t?(.*)", re.DOTALL | re.ASCII)
+_IGNORED = {
+    "R": "relation",
+    "*": "relation",
+    "E": "event",
+    "A": "attribute",
+    "M": "attribute",
+    "N": "link to a knowledge base",
+}
 
 
 def read_brat(path: Path, columns: Columns) -> Iterator[Record]:
     """Read the entities of a folder of .txt and .ann files.
 
     path (Path): The folder, searched through.
-    columns (Columns): The encodings. With a `group` of "folder", texts of one folder stay together.
-    YIELDS (Record): A record a text. Relations, events, attributes and notes are left out.
-    RAISES (ValueError): An annotation has no text, or a line of entities can't be read.
+    columns (Columns): Encodings. With a `group` of "folder", texts of one folder stay together.
+    YIELDS (Record): One per text. Relations, events and attributes are counted and left out.
+    RAISES (ValueError): An annotation has no text beside it.
     """
     if columns.group not in (None, "folder"):
         raise ValueError(
@@ -27,39 +36,44 @@ def read_brat(path: Path, columns: Columns) -> Iterator[Record]:
         if not annotation.with_suffix(".txt").is_file():
             raise ValueError(f"{annotation} has no text: {annotation.stem}.txt is not beside it.")
     for file in sorted(path.rglob("*.txt")):
-        # Line ends count as BRAT counts them, so they stay as they are.
+        # BRAT counts line ends as they are, so they stay as they are.
         record = Record(read_text(file, columns.encodings), str(file))
         if columns.group == "folder":
             record.group = str(file.parent.relative_to(path))
         annotation = file.with_suffix(".ann")
-        if annotation.is_file():
-            _read_entities(annotation, record, columns)
-        else:
-            record.drop = "no .ann file"
+        try:
+            if annotation.is_file():
+                _read_entities(annotation, record, columns)
+            else:
+                record.drop = "no .ann file"
+        except BadRow as error:
+            record.drop, record.case = error.reason, str(error)
         yield record
 
 
 def _read_entities(path: Path, record: Record, columns: Columns) -> None:
-    spans: List[Span] = []
-    for number, line in enumerate(read_text(path, columns.encodings).splitlines(), start=1):
-        if not line.startswith("T"):
-            continue
-        match = _ENTITY.fullmatch(line.rstrip("\n"))
+    claims: List[Claim] = []
+    for number, line in enumerate(read_text(path, columns.encodings).split("\n"), start=1):
         where = f"{path}, line {number}"
+        line = line.rstrip("\r")
+        if not line.startswith("T"):
+            kind = _IGNORED.get(line[:1])
+            if kind:
+                record.ignored[kind] += 1
+            elif line.strip() and not line.startswith("#"):
+                raise BadRow(f"{where}: {line!r} is not an annotation of BRAT.", "line not BRAT's")
+            continue
+        match = _ENTITY.fullmatch(line)
         if match is None:
-            raise ValueError(
-                f"{where}: {line!r} is no entity. BRAT writes: T1<tab>Label 0 4<tab>text"
+            raise BadRow(
+                f"{where}: {line!r} is not an entity. BRAT writes: T1<tab>Label 0 4<tab>text",
+                "line not BRAT's",
             )
         _, label, offsets, shown = match.groups()
         if ";" in offsets:
             record.lost.append(("in several parts", f"{where}: {label} '{shown}'"))
-            continue
-        start, end = map(int, offsets.split())
-        found = " ".join(record.text[start:end].split())
-        if shown and end <= len(record.text) and found != " ".join(shown.split()):
-            record.lost.append(
-                ("not what stands there", f"{where}: {label} '{shown}', the text has '{found}'")
-            )
-            continue
-        spans.append((start, end, label))
-    record.spans = spans
+        else:
+            start, end = map(int, offsets.split())
+            claims.append(Claim(start, end, label, shown))
+    record.spans, lost = resolve_claims(record.text, claims, columns.offsets, str(path))
+    record.lost += lost

@@ -1,4 +1,4 @@
-"""A folder with a file a label and a text a line, as the sets of the 2000s come."""
+"""A folder with one file per label and one text per line, common for data sets of the 2000s."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List
@@ -11,9 +11,9 @@ def read_label_files(path: Path, columns: Columns) -> Iterator[Record]:
     """Read a folder of text files: each file is a label, each line a text.
 
     path (Path): The folder. Files whose names begin with a dot are passed over.
-    columns (Columns): The encodings; a line has no columns.
-    YIELDS (Record): A record a line, file by file in the order of their names.
-    RAISES (ValueError): It is no folder, has fewer than two files, or two files name one label.
+    columns (Columns): Encodings; a line has no columns.
+    YIELDS (Record): One per line, file by file in the order of their names.
+    RAISES (ValueError): It is not a folder, has fewer than two files, or two files name one label.
     """
     files = label_files(path)
     for label, file in files.items():
@@ -27,22 +27,23 @@ def label_files(path: Path) -> Dict[str, Path]:
     path (Path): The folder.
     RETURNS (Dict[str, Path]): Label to file: `good.txt` is "good"; where all files have one name
         before the last dot, as `reviews.pos` and `reviews.neg`, what comes after it is the label.
-    RAISES (ValueError): It is no folder, has fewer than two files, or two files name one label.
+    RAISES (ValueError): It is not a folder, has fewer than two files, or two files name one label.
     """
     files: List[Path] = []
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
     if len(files) < 2:
         raise ValueError(
-            f"{path} has {len(files)} file(s) with a text a line. This format is a folder with a "
-            "file a label, such as good.txt and bad.txt, or reviews.good and reviews.bad."
+            f"{path} has {len(files)} file(s) with one text per line. This format is a folder "
+            "with one file per label, such as good.txt and bad.txt, or reviews.good and "
+            "reviews.bad."
         )
     by_suffix = len({file.stem for file in files}) == 1
     labels = {(file.suffix[1:] if by_suffix else file.stem): file for file in files}
     if len(labels) < len(files) or "" in labels:
         names = ", ".join(file.name for file in files)
         raise ValueError(
-            f"The names of the files in {path} do not give a label each: {names}. Name each file "
+            f"The names of the files in {path} do not give one label each: {names}. Name each file "
             "after its label, as good.txt and bad.txt, and take other files away."
         )
     return labels

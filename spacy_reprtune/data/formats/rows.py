@@ -1,15 +1,18 @@
 """A row of a table, or an object of a JSON file, to a record: what an annotation may look like."""
 
+import ast
 import difflib
+import json
 import math
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence
 
-from ..record import Columns, Record, Span
-from .tags import decode_tags
+from ..record import BadRow, Columns, Record
+from ..spans import Claim, is_offset, resolve_claims
+from .tokens import tagged_record
 
 # Where an annotation may stand, when nobody says where.
 LABEL_KEYS = ("label", "labels", "cats")
-SPAN_KEYS = ("spans", "entities")
+SPAN_KEYS = ("spans", "entities", "ents")
 TAG_KEYS = ("ner_tags", "tags")
 _ALLOWED = (
     "a label ('SPORT'), a list of labels, a table of labels and scores ({'SPORT': 1.0}), or a list "
@@ -19,24 +22,26 @@ _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
 
 
-def read_row(row: Mapping[str, Any], columns: Columns, where: str) -> Record:
+def read_row(row: Any, where: str, columns: Columns) -> Record:
     """Read a row by the shape of its values: a label, labels, scores, spans, or tokens with tags.
 
     row (Mapping[str, Any]): Column to value.
+    where (str): Place of the row, for messages.
     columns (Columns): Which columns to read.
-    where (str): Where the row stands, for messages.
     RETURNS (Record): The text and its annotation.
-    RAISES (ValueError): A column is missing, or a value has none of these shapes.
+    RAISES (BadRow): A column is missing, or a value has none of these shapes.
     """
-    if columns.text is None and "text" not in row and "tokens" in row:
-        return _read_tokens(row, columns, where)
-    text_key = columns.text or "text"
-    text = row[find_key(row, text_key, "--text", where)]
-    if text is None or (isinstance(text, float) and math.isnan(text)):
-        return Record("", where, drop="no text", group=_group(row, columns, where))
-    if not isinstance(text, str):
-        raise ValueError(f"{where}: '{text_key}' is {text!r}; it has to be a text.")
-    record = Record(text, where, group=_group(row, columns, where))
+    if not isinstance(row, Mapping):
+        raise BadRow(
+            f'{where} is {_short(row)}; it has to be an object: {{"text": …}}', "not an object"
+        )
+    if not columns.texts and "text" not in row and "tokens" in row:
+        return _read_tokens(row, where, columns)
+    text = _text_of(row, where, columns)
+    record = Record(text or "", where, group=group_of(row, columns, where))
+    if text is None:
+        record.drop = "no text"
+        return record
     if len(columns.labels) > 1:
         record.cats = {
             label: _as_flag(row[find_key(row, label, "--label", where)], label, where)
@@ -48,7 +53,12 @@ def read_row(row: Mapping[str, Any], columns: Columns, where: str) -> Record:
     else:
         keys = [key for key in (*LABEL_KEYS, *SPAN_KEYS) if key in row]
     for key in keys:
-        read_annotation(row[key], key, record, columns.label_separator)
+        read_annotation(row[key], key, record, columns)
+    if record.spans and len(columns.texts) > 1:
+        raise BadRow(
+            f"{where}: spans count the characters of one text, and --text names several columns.",
+            "spans in several texts",
+        )
     return record
 
 
@@ -56,11 +66,11 @@ def find_key(row: Mapping[str, Any], key: str, option: str, where: str) -> str:
     """Find a column by its name.
 
     row (Mapping[str, Any]): Column to value.
-    key (str): The name.
-    option (str): The option that names another one.
-    where (str): For the message.
-    RETURNS (str): The name.
-    RAISES (ValueError): There is no such column; the message lists those there are.
+    key (str): Name of the column.
+    option (str): Option that names another one.
+    where (str): Place of the row, for the message.
+    RETURNS (str): Name of the column.
+    RAISES (BadRow): There is no such column; the message lists those there are.
     """
     if key in row:
         return key
@@ -68,153 +78,216 @@ def find_key(row: Mapping[str, Any], key: str, option: str, where: str) -> str:
     folded = {name.strip().casefold(): name for name in names}
     close = difflib.get_close_matches(key.casefold(), folded, n=1, cutoff=0.6)
     hint = f" Did you mean '{folded[close[0]]}'?" if close else ""
-    raise ValueError(
-        f"{where}: there is no column '{key}'; there are {', '.join(map(repr, names)) or 'none'}."
-        f"{hint} Name the column: {option} NAME"
+    shown = ", ".join(map(_short, names)) or "none"
+    raise BadRow(
+        f"{where}: there is no column '{key}'; there are {shown}.{hint} Name the column: {option} "
+        "NAME",
+        f"no column '{key}'",
     )
 
 
-def read_annotation(value: Any, key: str, record: Record, separator: Optional[str]) -> None:
+def group_of(row: Mapping[str, Any], columns: Columns, where: str) -> Optional[str]:
+    """RETURNS (Optional[str]): Group of a row; None for a group of its own."""
+    if columns.group is None:
+        return None
+    value = row[find_key(row, columns.group, "--group", where)]
+    return None if value is None or value == "" else str(value)
+
+
+def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> None:
     """Add what one value says to a record.
 
-    value (Any): A label, a list of labels, a table of scores, or a list of spans.
+    value (Any): A label, a list of labels, a table of scores, a list of spans, or a string that
+        holds one of them as JSON.
     key (str): Its column, for messages.
     record (Record): Changed in place.
-    separator (Optional[str]): Between several labels in one string.
-    RAISES (ValueError): The value is none of these.
+    columns (Columns): Separator of labels, and unit of offsets.
+    RAISES (BadRow): The value is none of these.
     """
-    where = record.where
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if isinstance(value, str):
+        value = parse_cell(value)
+    if _is_nothing(value):
         return
     if isinstance(value, str):
+        separator = columns.label_separator
         names = value.split(separator) if separator else [value]
-        names = [name.strip() if separator else name for name in names]
-        record.cats = {**(record.cats or {}), **{name: 1.0 for name in names if name.strip()}}
+        _add_labels(record, [name.strip() if separator else name for name in names])
     elif isinstance(value, bool | int | float):
-        # 1.0 and 1 are the same class to whoever wrote the file.
-        whole = isinstance(value, float) and value.is_integer()
-        record.cats = {**(record.cats or {}), str(int(value) if whole else value): 1.0}
+        _add_labels(record, [_as_label(value)])
+    elif isinstance(value, Mapping) and set(value) == {"choices"}:
+        read_annotation(value["choices"], key, record, columns)
+    elif isinstance(value, Mapping) and _has_offsets(value):
+        _read_list([value], key, record, columns)
+    elif isinstance(value, Mapping) and key == "spans":
+        # Doc.to_json: groups of spans by their key.
+        for spans in value.values():
+            read_annotation(spans, key, record, columns)
     elif isinstance(value, Mapping):
-        if set(value) == {"choices"}:
-            read_annotation(value["choices"], key, record, separator)
-            return
-        scores = {str(label): _as_score(score, label, where) for label, score in value.items()}
+        scores = {str(x): _as_score(score, x, record.where) for x, score in value.items()}
         record.cats = {**(record.cats or {}), **scores}
         record.complete = False
     elif isinstance(value, list | tuple):
-        _read_list(value, key, record)
+        _read_list(value, key, record, columns)
     else:
-        raise ValueError(f"{where}: '{key}' is {value!r}; allowed are {_ALLOWED}.")
+        raise BadRow(f"{record.where}: '{key}' is {_short(value)}; allowed are {_ALLOWED}.", _SHAPE)
 
 
-def _read_list(values: Sequence[Any], key: str, record: Record) -> None:
+_SHAPE = "annotation not understood"
+
+
+def parse_cell(value: str) -> Any:
+    """Parse a string that holds a list or a table, as JSON or as Python prints it.
+
+    value (str): Cell of a table.
+    RETURNS (Any): What it holds, or the string itself.
+    """
+    text = value.strip()
+    if text[:1] + text[-1:] not in ("[]", "{}"):
+        return value
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+
+
+def _text_of(row: Mapping[str, Any], where: str, columns: Columns) -> Optional[str]:
+    parts = []
+    for name in columns.texts or ("text",):
+        value = row[find_key(row, name, "--text", where)]
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue
+        if not isinstance(value, str):
+            raise BadRow(
+                f"{where}: '{name}' is {_short(value)}; it has to be a text.", "the text is no text"
+            )
+        parts.append(value)
+    return "\n".join(parts) if parts else None
+
+
+def _read_list(values: Sequence[Any], key: str, record: Record, columns: Columns) -> None:
     if not values:
         # Under "label", no label or no entity: the rest of the file tells which.
         record.spans = record.spans or []
         if key not in SPAN_KEYS:
             record.cats = record.cats or {}
     elif all(isinstance(value, str) for value in values):
-        record.cats = {**(record.cats or {}), **dict.fromkeys(values, 1.0)}
+        _add_labels(record, values)
     elif all(isinstance(value, list | tuple | Mapping) for value in values):
-        record.spans = record.spans or []
-        for value in values:
-            record.spans.append(_as_span(value, key, record.where))
-    elif all(isinstance(value, int) for value in values):
-        record.cats = {**(record.cats or {}), **{str(int(value)): 1.0 for value in values}}
+        claims = [claim for value in values for claim in _as_claims(value, key, record.where)]
+        spans, lost = resolve_claims(record.text, claims, columns.offsets, record.where)
+        record.spans = [*(record.spans or ()), *spans]
+        record.lost += lost
+    elif all(isinstance(value, bool | int | float) for value in values):
+        _add_labels(record, [_as_label(value) for value in values])
     else:
-        raise ValueError(f"{record.where}: '{key}' is {values!r}; allowed are {_ALLOWED}.")
+        raise BadRow(
+            f"{record.where}: '{key}' is {_short(values)}; allowed are {_ALLOWED}.", _SHAPE
+        )
 
 
-def _as_span(value: Any, key: str, where: str) -> Span:
+def _add_labels(record: Record, labels: Sequence[str]) -> None:
+    kept = {label: 1.0 for label in labels if label.strip()}
+    if kept:
+        record.cats = {**(record.cats or {}), **kept}
+
+
+def _has_offsets(value: Mapping[str, Any]) -> bool:
+    return any(key in value for key in ("start", "start_offset"))
+
+
+def _as_claims(value: Any, key: str, where: str) -> List[Claim]:
+    said: Any = None
     if isinstance(value, Mapping):
         start = value.get("start", value.get("start_offset"))
         end = value.get("end", value.get("end_offset"))
-        label = value.get("label", value.get("labels"))
-        if isinstance(label, list) and len(label) == 1:
-            label = label[0]
+        labels = value.get("label", value.get("labels"))
+        said = value.get("text")
     else:
-        start, end, label = value if len(value) == 3 else (None, None, None)
-    numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (start, end))
-    if not numbers or not isinstance(label, str):
-        raise ValueError(
-            f"{where}: '{key}' has the span {value!r}. A span needs a first character, the one "
-            "after the last, and a label: [0, 4, 'PERSON'] or "
-            "{'start': 0, 'end': 4, 'label': 'PERSON'}."
+        start, end, labels = value if len(value) == 3 else (None, None, None)
+    labels = labels if isinstance(labels, list | tuple) else [labels]
+    named = all(isinstance(x, str) or is_offset(x) for x in labels)
+    if not is_offset(start) or not is_offset(end) or not labels or not named:
+        raise BadRow(
+            f"{where}: '{key}' has the span {_short(value)}. A span needs a first character, the "
+            "one after the last, and a label: [0, 4, 'PERSON'] or "
+            "{'start': 0, 'end': 4, 'label': 'PERSON'}.",
+            "span not understood",
         )
-    return start, end, label
+    said = said if isinstance(said, str) else None
+    return [Claim(start, end, str(label), said) for label in labels]
+
+
+def _as_label(value: Any) -> str:
+    # 1.0 and 1 are the same class to whoever wrote the file.
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def _as_score(score: Any, label: Any, where: str) -> float:
     if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
-        raise ValueError(
-            f"{where}: the score of '{label}' is {score!r}; it has to be between 0 and 1, or true "
-            "or false."
+        raise BadRow(
+            f"{where}: the score of '{label}' is {_short(score)}; it has to be between 0 and 1, or "
+            "true or false.",
+            "score not between 0 and 1",
         )
     return float(score)
 
 
 def _as_flag(value: Any, label: str, where: str) -> float:
     text = str(value if value is not None else "").strip().casefold()
-    if text in _YES:
-        return 1.0
-    if text in _NO:
-        return 0.0
-    raise ValueError(
-        f"{where}: the column '{label}' has {value!r}. With several label columns, each is a label "
-        "and its cells are 1 or 0."
+    if text in _YES or text in _NO:
+        return float(text in _YES)
+    raise BadRow(
+        f"{where}: the column '{label}' has {_short(value)}. With several label columns, each is a "
+        "label and its cells are 1 or 0.",
+        "label column not 0 or 1",
     )
 
 
-def _group(row: Mapping[str, Any], columns: Columns, where: str) -> Optional[str]:
-    if columns.group is None:
-        return None
-    value = row[find_key(row, columns.group, "--group", where)]
-    # A text without a group is a group of its own.
-    return None if value is None or value == "" else str(value)
-
-
-def _read_tokens(row: Mapping[str, Any], columns: Columns, where: str) -> Record:
+def _read_tokens(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
     """Words with tags, as sets on the Hugging Face hub have them."""
-    from ..spacing import join_words, restore_spaces
-
     keys = columns.labels[:1] or [key for key in TAG_KEYS if key in row]
     if not keys:
-        raise ValueError(
+        raise BadRow(
             f"{where}: there are 'tokens' but no tags; looked for {' and '.join(TAG_KEYS)}. "
-            "Name the column: --label NAME"
+            "Name the column: --label NAME",
+            "tokens without tags",
         )
-    words = [str(word) for word in row["tokens"]]
-    tags = list(row[find_key(row, keys[0], "--label", where)])
-    if len(words) != len(tags):
-        raise ValueError(f"{where}: there are {len(words)} tokens and {len(tags)} tags.")
-    if any(not isinstance(tag, str) for tag in tags):
-        raise ValueError(
-            f"{where}: the tags are numbers ({tags[0]!r}) and the file does not say what they "
-            "mean. Save the set with its features (datasets: `save_to_disk`, `to_parquet`)."
-        )
-    pairs = [(word, tag) for word, tag in zip(words, tags, strict=True) if word.strip()]
-    words = [word for word, _ in pairs]
-    entities, _ = decode_tags([tag for _, tag in pairs], where)
-    spaces = restore_spaces(words)
-    text, starts = join_words(words, spaces)
-    return Record(
-        text,
-        where,
-        spans=word_spans(entities, words, starts),
-        words=words,
-        spaces=spaces,
-        group=_group(row, columns, where),
-    )
+    tokens = _as_list(row["tokens"], "tokens", where)
+    tags = _as_list(row[find_key(row, keys[0], "--label", where)], keys[0], where)
+    if columns.names:
+        tags = [columns.names.get(_as_label(tag), tag) if is_offset(tag) else tag for tag in tags]
+    for values, what in ((tokens, "tokens"), (tags, "tags")):
+        wrong = next((value for value in values if not isinstance(value, str)), None)
+        if wrong is not None:
+            meaning = (
+                " and the file does not say what numbers mean. Save the set with its features "
+                "(datasets: `save_to_disk`, `to_parquet`), or name them: --label-names FILE"
+                if what == "tags" and is_offset(wrong)
+                else ""
+            )
+            raise BadRow(
+                f"{where}: the {what} have {_short(wrong)}; they have to be texts{meaning}.",
+                f"{what} that are no texts",
+            )
+    return tagged_record([(tokens, tags)], where, group_of(row, columns, where))
 
 
-def word_spans(
-    entities: Sequence[Tuple[int, int, str]], words: Sequence[str], starts: Sequence[int]
-) -> List[Span]:
-    """Turn spans of words into spans of characters.
+def _as_list(value: Any, key: str, where: str) -> List[Any]:
+    value = parse_cell(value) if isinstance(value, str) else value
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"{where}: '{key}' is {_short(value)}; it has to be a list of texts.", _SHAPE)
+    return list(value)
 
-    entities (Sequence[Tuple[int, int, str]]): First word, the one after the last, and label.
-    words (Sequence[str]): The words.
-    starts (Sequence[int]): The first character of each.
-    RETURNS (List[Span]): The same by character.
-    """
-    return [(starts[i], starts[j - 1] + len(words[j - 1]), label) for i, j, label in entities]
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 120 else f"{shown[:100]}…"

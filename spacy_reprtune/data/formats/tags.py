@@ -1,27 +1,34 @@
-"""Tags to entities, whatever the scheme: IOB1, IOB2 (BIO), BIOES, BILUO."""
+"""Tags to entities, whatever the scheme: IOB1, IOB2 (BIO), BIOES, BMES, BILUO."""
 
 import re
 from collections import Counter
 from typing import Counter as CounterType
 from typing import List, Sequence, Tuple
 
+from ..record import BadRow
+
 # First word, the one after the last, and label.
 Entity = Tuple[int, int, str]
+# Label of tags that have none, as in files where everything marked is of one kind.
+UNNAMED = "ENTITY"
 
-_TAG = re.compile(r"([BILUOES])-(.+)", re.DOTALL)
+_TAG = re.compile(r"([BILUESMW])(?:[-_](.+))?", re.DOTALL | re.IGNORECASE)
+# BMES says M for "inside" and, sometimes, W for a whole word.
+_SYNONYMS = {"M": "I", "W": "S"}
 
 
 def decode_tags(tags: Sequence[str], where: str = "") -> Tuple[List[Entity], int]:
     """Read the entities of one sentence.
 
     One rule covers all schemes, because they differ only in what they leave out: B, S and U begin
-    an entity, and so does anything that does not go on with the label before; E, L, S, U end one.
+    an entity, and so does any tag that does not continue the label before it; E, L, S and U end
+    one.
 
-    tags (Sequence[str]): A tag a word: `O`, or a prefix, a hyphen and a label.
-    where (str): Where they stand, for the message.
-    RETURNS (Tuple[List[Entity], int]): Entities in order, and how many begin with an I, E or L. In
-        IOB1 most do; elsewhere that is a mistake which this repairs.
-    RAISES (ValueError): A tag is none of these.
+    tags (Sequence[str]): One tag per word: `O`, or a prefix, a hyphen and a label.
+    where (str): Place of the sentence, for the message.
+    RETURNS (Tuple[List[Entity], int]): Entities in order, and how many of them begin with an I, E
+        or L. In IOB1 most do; in other schemes that is a mistake, which this repairs.
+    RAISES (BadRow): A value is not a tag.
     """
     entities: List[Entity] = []
     begun_inside = 0
@@ -45,38 +52,57 @@ def decode_tags(tags: Sequence[str], where: str = "") -> Tuple[List[Entity], int
 def split_tag(tag: str, where: str = "") -> Tuple[str, str]:
     """Take a tag apart.
 
-    tag (str): As `O` or `B-PERSON`. The label may have hyphens.
-    where (str): For the message.
-    RETURNS (Tuple[str, str]): Prefix and label, no label for `O`.
-    RAISES (ValueError): It is none.
+    tag (str): Tag such as `O`, `B-PERSON`, `B_PERSON` or a bare `B`. The label may have hyphens.
+    where (str): Place of the tag, for the message.
+    RETURNS (Tuple[str, str]): Prefix (one of B, I, L, U, E, S, O) and label; no label for `O`.
+    RAISES (BadRow): It is not a tag.
     """
-    if tag == "O":
+    if tag in ("O", "o"):
         return "O", ""
     match = _TAG.fullmatch(tag)
-    if match is None or match[1] == "O":
+    if match is None:
         place = f"{where}: " if where else ""
-        raise ValueError(
-            f"{place}{tag!r} is no tag. Allowed are O, and B-, I-, E-, S- (IOB, BIOES) or B-, I-, "
-            "L-, U- (BILUO) in front of a label: B-PERSON."
+        raise BadRow(
+            f"{place}{tag!r} is not a tag. Allowed are O, and B-, I-, E-, S- (IOB, BIOES) or B-, "
+            "I-, L-, U- (BILUO) in front of a label: B-PERSON.",
+            "tag not understood",
         )
-    return match[1], match[2]
+    prefix = match[1].upper()
+    return _SYNONYMS.get(prefix, prefix), match[2] or UNNAMED
 
 
 def name_scheme(prefixes: CounterType[str], begun_inside: int) -> str:
-    """Say which scheme a file has.
+    """Name the scheme of a file.
 
-    prefixes (Counter[str]): How often each prefix occurs.
-    begun_inside (int): How many entities begin with an I, E or L.
+    prefixes (Counter[str]): Number of tags by prefix.
+    begun_inside (int): Number of entities that begin with an I, E or L.
     RETURNS (str): "IOB1", "IOB2", "BIOES" or "BILUO".
     """
     if prefixes["U"] or prefixes["L"]:
         return "BILUO"
     if prefixes["S"] or prefixes["E"]:
         return "BIOES"
-    # In IOB1, a B only separates neighbours of the same label.
+    # In IOB1, a B only separates neighbors of the same label.
     return "IOB1" if begun_inside > prefixes["B"] else "IOB2"
 
 
-def count_prefixes(tags: Sequence[str]) -> CounterType[str]:
-    """RETURNS (Counter[str]): How often each prefix occurs."""
-    return Counter(split_tag(tag)[0] for tag in tags)
+def prefixes_of(tags: Sequence[str]) -> str:
+    """RETURNS (str): Prefix of each tag, joined: "OBIO"."""
+    return "".join(split_tag(tag)[0] for tag in tags)
+
+
+def looks_like_tags(tags: Sequence[str]) -> bool:
+    """Tell whether values are the tags of words rather than the labels of texts.
+
+    tags (Sequence[str]): Values of a column.
+    RETURNS (bool): Whether all are tags, and not all are `O` or bare prefixes without any `O`.
+    """
+    found = Counter()
+    for tag in tags:
+        if tag in ("O", "o"):
+            found["outside"] += 1
+        elif match := _TAG.fullmatch(tag):
+            found["named" if match[2] else "bare"] += 1
+        else:
+            return False
+    return bool(found["named"] or (found["bare"] and found["outside"] and "B" in set(tags)))

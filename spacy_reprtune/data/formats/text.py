@@ -17,33 +17,39 @@ _WIDE_MARKS = {
 def open_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[IO[str]]:
     """Open a text file with its line ends as they are and its byte order mark taken away.
 
-    path (Path): The file.
-    encodings (Sequence[str]): The encoding. Bytes that do not fit the first are read in the
-        second, if there is one: a file of UTF-8 to which someone appended lines of Windows-1252.
+    Lines end at a line feed only: other characters that Unicode calls line ends (NEL, LS, PS, VT,
+    FF) are text. Only in a file without any line feed, a carriage return ends a line.
+
+    path (Path): Text file.
+    encodings (Sequence[str]): Encoding of the file. Bytes that do not fit the first are read in
+        the second, if there is one: a file of UTF-8 to which someone appended lines of
+        Windows-1252. A byte order mark outweighs the first.
     YIELDS (IO[str]): The open file.
     RAISES (ValueError): An encoding is unknown, or the bytes do not fit.
     """
     for name in encodings:
         try:
-            codecs.lookup(name)
-        except LookupError:
+            # "hex" and the like are found, but they do not make text of bytes.
+            b"    ".decode(name, "ignore")
+        except (LookupError, UnicodeError):
             raise ValueError(
                 f"The encoding {name!r} is unknown. Common ones are utf-8, cp1252, latin-1, utf-16."
             ) from None
     first, errors = encodings[0], "strict"
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(1 << 16)
     wide = next((name for mark, name in _WIDE_MARKS.items() if head.startswith(mark)), None)
     if wide:
         first = wide
-    elif codecs.lookup(first).name == "utf-8":
+    elif codecs.lookup(first).name == "utf-8" or head.startswith(codecs.BOM_UTF8):
         first = "utf-8-sig"
         if len(encodings) > 1:
             errors = _fallback(encodings[1])
-    with path.open(encoding=first, errors=errors, newline="") as file:
+    end = "\r" if b"\r" in head and b"\n" not in head else "\n"
+    with path.open(encoding=first, errors=errors, newline=end) as file:
         try:
             yield file
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise ValueError(_explain(path, first, error)) from error
 
 
@@ -56,9 +62,9 @@ def read_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> str:
 def read_lines(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[Tuple[int, str]]:
     """Read a file by lines.
 
-    path (Path): The file.
-    encodings (Sequence[str]): As for `open_text`.
-    YIELDS (Tuple[int, str]): The number of a line, from 1, and the line without its end.
+    path (Path): Text file.
+    encodings (Sequence[str]): Encodings, as for `open_text`.
+    YIELDS (Tuple[int, str]): Number of a line, from 1, and the line without its end.
     """
     with open_text(path, encodings) as file:
         for number, line in enumerate(file, start=1):
@@ -66,7 +72,7 @@ def read_lines(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[Tu
 
 
 def _fallback(encoding: str) -> str:
-    """An error handler that reads what is no UTF-8 in another encoding."""
+    """Register an error handler that reads bytes that are not UTF-8 in another encoding."""
     name = f"spacy_reprtune.{codecs.lookup(encoding).name}"
 
     def decode(error: UnicodeError) -> Tuple[str, int]:
@@ -79,7 +85,7 @@ def _fallback(encoding: str) -> str:
     return name
 
 
-def _explain(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
+def _explain(path: Path, encoding: str, error: UnicodeError) -> str:
     # The error counts from the start of a buffer, so the line is looked up again.
     name = encoding.replace("-sig", "")
     wrong, first, shown = 0, 0, ""
@@ -87,16 +93,16 @@ def _explain(path: Path, encoding: str, error: UnicodeDecodeError) -> str:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode(encoding if number == 1 else name)
-            except UnicodeDecodeError as line_error:
+            except UnicodeError as line_error:
                 wrong += 1
                 if not first:
-                    first, at = number, line_error.start
+                    first, at = number, getattr(line_error, "start", 0)
                     shown = line[max(0, at - 20) : at + 20].decode("cp1252", errors="replace")
     if not first:
-        return f"{path} is not encoded in {name}: {error.reason}. Name its encoding: --encoding"
+        return f"{path} is not encoded in {name}: {error}. Name its encoding: --encoding"
     return (
-        f"{path} is not all encoded in {name}: {wrong:,} lines do not fit, the first is line "
+        f"{path} is not all encoded in {name}: {wrong:,} lines do not fit; the first is line "
         f"{first}, near '{shown.strip()}' (read here as cp1252). If the whole file has another "
         "encoding, name it: --encoding cp1252. If only some lines have: --encoding utf-8,cp1252 "
-        "reads what is no UTF-8 as cp1252."
+        "reads what is not UTF-8 as cp1252."
     )

@@ -1,0 +1,100 @@
+"""Prodigy's answers: `accept`, `reject` or `ignore`, and what each says about a text."""
+
+from typing import Any, Mapping
+
+from ..record import BadRow, Columns, Record
+from .rows import read_row
+
+_ANSWERS = ("accept", "reject", "ignore")
+
+
+def read_answer(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
+    """Read one line of `prodigy db-out`.
+
+    row (Mapping[str, Any]): An example with its answer.
+    where (str): Place of the example.
+    columns (Columns): Names of the keys.
+    RETURNS (Record): The text and its annotation.
+    RAISES (BadRow): A value is not what Prodigy writes.
+    """
+    answer = row["answer"]
+    if answer not in _ANSWERS:
+        raise BadRow(
+            f"{where}: 'answer' is {answer!r}; Prodigy writes accept, reject or ignore.",
+            "answer not understood",
+        )
+    bare = {key: value for key, value in row.items() if key not in ("label", "accept", "options")}
+    record = read_row(bare, where, columns)
+    if record.drop:
+        return record
+    _check_tokens(row, where)
+    label = row.get("label")
+    if "options" in row:
+        _read_choice(row, record)
+    elif isinstance(label, str) and not row.get("spans"):
+        # One question about one label: a rejection is knowledge as well.
+        record.cats, record.complete = {label: float(answer == "accept")}, False
+    elif record.spans is None and row.get("_view_id") in ("ner_manual", "spans_manual"):
+        record.spans = []
+    elif row.get("_view_id") == "ner":
+        # One question about one entity: nothing is known about the rest of the text.
+        record.spans_complete = False
+    is_question = record.cats is not None and "options" not in row
+    if answer == "ignore" or (answer == "reject" and not is_question):
+        record.drop = f"answer is {answer}"
+    return record
+
+
+def _read_choice(row: Mapping[str, Any], record: Record) -> None:
+    options, accepted = row["options"], row.get("accept")
+    accepted = [] if accepted is None else accepted
+    if not isinstance(accepted, list):
+        accepted = [accepted]
+    ids = [o.get("id") if isinstance(o, Mapping) else None for o in _as_list(options)]
+    if not ids or None in ids or any(isinstance(x, list | Mapping) for x in (*ids, *accepted)):
+        raise BadRow(
+            f"{record.where}: 'options' is {options!r} and 'accept' {accepted!r}. Prodigy writes a "
+            "list of objects with an 'id', and a list of ids.",
+            "options not understood",
+        )
+    # 1 and "1" are the same option.
+    names = [str(option) for option in ids]
+    chosen = {str(option) for option in accepted}
+    if chosen - set(names):
+        raise BadRow(
+            f"{record.where}: 'accept' has {', '.join(sorted(chosen - set(names)))}, and the "
+            f"options are {', '.join(names)}.",
+            "accepts an option that it does not have",
+        )
+    record.cats = {name: float(name in chosen) for name in names}
+
+
+def _check_tokens(row: Mapping[str, Any], where: str) -> None:
+    """The offsets of a span and of its tokens have to agree."""
+    tokens = {
+        _hashable(token, "id"): token
+        for token in _as_list(row.get("tokens"))
+        if isinstance(token, Mapping)
+    }
+    tokens.pop(None, None)
+    for span in _as_list(row.get("spans")):
+        first = tokens.get(_hashable(span, "token_start"))
+        last = tokens.get(_hashable(span, "token_end"))
+        if first and last:
+            stated = span.get("start"), span.get("end")
+            found = first.get("start"), last.get("end")
+            if stated != found:
+                raise BadRow(
+                    f"{where}: a span has the offsets {stated} and tokens with the offsets "
+                    f"{found}.",
+                    "offsets of a span and of its tokens differ",
+                )
+
+
+def _hashable(span: Any, key: str) -> Any:
+    value = span.get(key) if isinstance(span, Mapping) else None
+    return value if isinstance(value, int | str) else None
+
+
+def _as_list(value: Any) -> list:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,107 @@
+"""Tables with one word per row, such as `Sentence #, Word, POS, Tag`: rows to sentences."""
+
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from ..record import BadRow, Columns, Record, read_each
+from .rows import find_key, group_of, read_row
+from .tags import looks_like_tags, split_tag
+from .tokens import tagged_record
+
+Row = Tuple[str, Any]
+# Rows by which a table of tokens is told from a table of texts.
+_PEEK = 200
+WORDS = ("word", "words", "token", "form")
+_TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label")
+
+
+class _Table(NamedTuple):
+    word: str
+    tag: str
+    sentence: str
+
+
+def read_rows(rows: Iterable[Row], columns: Columns) -> Iterator[Record]:
+    """Read the rows of a table, each a text, or each a word of a sentence.
+
+    rows (Iterable[Tuple[str, Any]]): Places and rows.
+    columns (Columns): Which columns to read.
+    YIELDS (Record): Texts in order.
+    RAISES (ValueError): It is a table of words, and no column tells where sentences end.
+    """
+    rows = iter(rows)
+    head = list(islice(rows, _PEEK))
+    table = _find_table(head, columns)
+    rows = chain(head, rows)
+    if table is None:
+        yield from read_each(rows, partial(read_row, columns=columns))
+    else:
+        yield from read_each(_sentences(rows, table), partial(_read_sentence, table, columns))
+
+
+def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
+    mappings = [row for _, row in head if isinstance(row, Mapping)]
+    if not mappings or len(columns.texts) > 1 or len(columns.labels) > 1:
+        return None
+    names = {str(name).strip().casefold(): name for name in mappings[0]}
+    known = [names[name] for name in WORDS if name in names]
+    word = columns.texts[0] if columns.texts else "text" if "text" in names else (known or [""])[0]
+    known = [names[name] for name in _TAGS if name in names]
+    tag = columns.labels[0] if columns.labels else (known or [""])[0]
+    values = [row[tag] for row in mappings if isinstance(row.get(tag), str) and row[tag]]
+    words = [row[word] for row in mappings if isinstance(row.get(word), str)]
+    single = sum(len(text.split()) <= 1 for text in words)
+    if not words or single < 0.95 * len(words) or not looks_like_tags(values):
+        return None
+    for start in ("sent", "doc"):
+        sentence = next((names[name] for name in names if name.startswith(start)), None)
+        if sentence is not None:
+            return _Table(word, tag, sentence)
+    example = next(value for value in values if value not in ("O", "o"))
+    raise ValueError(
+        f"{head[0][0].rpartition(',')[0]} looks like a table of words: '{word}' has single words "
+        f"and '{tag}' has tags such as {example!r}, and no column tells where a sentence ends. "
+        "Name such a column 'sentence', with the same number for all words of a sentence; or write "
+        "one word and its tag per line, with blank lines between sentences (--format conll)."
+    )
+
+
+def _sentences(rows: Iterable[Row], table: _Table) -> Iterator[Tuple[str, List[Row]]]:
+    """Rows of each sentence: it ends where its number changes; a blank cell means the same one."""
+    current: List[Row] = []
+    number: Any = None
+    for where, row in rows:
+        value = row.get(table.sentence) if isinstance(row, Mapping) else None
+        value = value.strip() if isinstance(value, str) else value
+        if current and value not in (None, "", number):
+            yield current[0][0], current
+            current = []
+        number = number if value in (None, "") else value
+        current.append((where, row))
+    if current:
+        yield current[0][0], current
+
+
+def _read_sentence(table: _Table, columns: Columns, rows: List[Row], where: str) -> Record:
+    words, tags = [], []
+    skipped = 0
+    for place, row in rows:
+        if isinstance(row, BadRow):
+            raise row
+        if not isinstance(row, Mapping):
+            raise BadRow(f"{place} is {row!r}; it has to be an object.", "not an object")
+        word = row[find_key(row, table.word, "--text", place)]
+        tag = row[find_key(row, table.tag, "--label", place)]
+        if not isinstance(word, str) or not word.strip():
+            skipped += 1
+            continue
+        if not isinstance(tag, str):
+            raise BadRow(f"{place}: {word!r} has the tag {tag!r}.", "tag not understood")
+        split_tag(tag, place)
+        words.append(word)
+        tags.append(tag)
+    record = tagged_record([(words, tags)], where, group_of(rows[0][1], columns, where))
+    if skipped:
+        record.ignored["row without a word"] += skipped
+    return record

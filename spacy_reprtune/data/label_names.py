@@ -1,0 +1,76 @@
+"""Names of labels that a data set calls by numbers, as AG News does, from a file of names."""
+
+import json
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, Tuple, Union
+
+from .formats.text import read_lines, read_text
+
+Names = Union[List[str], Dict[str, str]]
+
+
+def read_label_names(path: Path, encodings: Tuple[str, ...]) -> Names:
+    """Read a file of names.
+
+    path (Path): One name per line in the order of the ids, or an id and a name per line with a tab
+        or a comma between them, or the same as JSON: a list, or an object of ids and names.
+    encodings (Tuple[str, ...]): Encodings of the file.
+    RETURNS (Union[List[str], Dict[str, str]]): Names in order, or id to name.
+    RAISES (ValueError): It is none of these.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file of label names at {path}.")
+    if path.suffix.lower() == ".json":
+        try:
+            found = json.loads(read_text(path, encodings))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        values = list(found.values()) if isinstance(found, Mapping) else found
+        if not isinstance(values, list) or not all(isinstance(x, str) for x in values):
+            raise ValueError(f"{path} has to be a list of names, or an object of ids and names.")
+        return dict(found) if isinstance(found, Mapping) else values
+    lines = [line.strip() for _, line in read_lines(path, encodings) if line.strip()]
+    for separator in ("\t", ",", " "):
+        pairs = [[part.strip() for part in line.split(separator, 1)] for line in lines]
+        if lines and all(len(pair) == 2 and pair[0].lstrip("-").isdecimal() for pair in pairs):
+            return {pair[0]: pair[1] for pair in pairs}
+    if not lines:
+        raise ValueError(f"{path} has no names of labels.")
+    return lines
+
+
+def name_labels(labels: Iterable[str], names: Names, path: Path) -> Dict[str, str]:
+    """Give each id of a corpus its name.
+
+    labels (Iterable[str]): Ids that occur.
+    names (Union[List[str], Dict[str, str]]): What `read_label_names` returned. A list counts from 0
+        or from 1, whichever the ids show.
+    path (Path): The file of names, for messages.
+    RETURNS (Dict[str, str]): Id to name.
+    RAISES (ValueError): An id has no name, or the ids do not show where the list begins.
+    """
+    ids = sorted(set(labels))
+    if isinstance(names, list):
+        names = _count(ids, names, path)
+    # Labels that are not numbers are names already.
+    unknown = [x for x in ids if x not in names and x.lstrip("-").isdecimal()]
+    if unknown:
+        raise ValueError(
+            f"{path} has no name for the labels {', '.join(map(repr, unknown[:9]))}; it names "
+            f"{', '.join(f'{key} ({name})' for key, name in list(names.items())[:9])}."
+        )
+    return {label: names[label] for label in ids if label in names}
+
+
+def _count(ids: List[str], names: List[str], path: Path) -> Dict[str, str]:
+    numbers = {int(label) for label in ids if label.isdecimal()}
+    if not numbers:
+        return {}
+    first = 0 if 0 in numbers else 1 if len(names) in numbers else None
+    if first is None:
+        raise ValueError(
+            f"{path} has {len(names)} names, and the labels {', '.join(ids[:9])} do not show "
+            "whether the first name is that of label 0 or 1. Write the ids into the file: "
+            f"0<tab>{names[0]}"
+        )
+    return {str(number): name for number, name in enumerate(names, start=first)}
