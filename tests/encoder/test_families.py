@@ -4,8 +4,11 @@ import numpy
 import pytest
 import spacy
 import torch
+import transformers
 from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
 from thinc.api import Adam
+from transformers import AutoModel, AutoTokenizer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from spacy_reprtune.bridge.encoder import Encoder_v1
 from spacy_reprtune.encoder.freezing import find_blocks
@@ -23,12 +26,16 @@ FAMILIES = {
     "electra": {"embedding_size": 16},
     "mpnet": {"tokenizer": byte_level_tokenizer},
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
+    "xlm-roberta": {"tokenizer": byte_level_tokenizer},
+    "eurobert": {"tokenizer": byte_level_tokenizer, "num_key_value_heads": 2},
 }
 TEXTS = ["a great film", "", "  ", "this movie is not unfilmable, " * 20]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, tmp_path_factory):
+    if request.param not in CONFIG_MAPPING:
+        pytest.skip(f"transformers {transformers.__version__} has no {request.param}")
     settings = dict(FAMILIES[request.param])
     tokenizer = settings.pop("tokenizer", wordpiece_tokenizer)()
     if request.param == "modernbert":
@@ -42,6 +49,42 @@ def make(path, **settings):
     model = Encoder_v1(str(path), precision="fp32", **settings)
     model.initialize()
     return model
+
+
+def test_vectors_are_those_of_the_model_called_by_hand(family):
+    """For each text of one window, the mean of each token's pieces."""
+    tokenizer = AutoTokenizer.from_pretrained(str(family))
+    hugging_face = AutoModel.from_pretrained(str(family), torch_dtype=torch.float32).eval()
+    nlp = spacy.blank("en")
+    docs = [nlp.make_doc(text) for text in ("a great film", "unfilmable movie plot 1 2 .", "is")]
+    for doc, vectors in zip(docs, make(family).predict(docs), strict=True):
+        encoding = tokenizer(doc.text, return_offsets_mapping=True)
+        ids = torch.tensor([encoding["input_ids"]])
+        with torch.no_grad():
+            rows = hugging_face(input_ids=ids, attention_mask=torch.ones_like(ids))[0][0]
+        for token, vector in zip(doc, vectors, strict=True):
+            own = [
+                i
+                for i, (start, end) in enumerate(encoding["offset_mapping"])
+                if max(start, token.idx) < min(end, token.idx + len(token))
+            ]
+            numpy.testing.assert_allclose(vector, rows[own].mean(0), atol=1e-5)
+
+
+def test_a_trained_encoder_is_the_same_after_saving_and_loading(family, tmp_path):
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("a great film")
+    model = make(family)
+    before = model.predict([doc])[0]
+    vectors, backprop = model.begin_update([doc])
+    backprop([numpy.cumsum(numpy.ones_like(v), axis=1) for v in vectors])
+    model.finish_update(Adam(0.01))
+    trained = model.predict([doc])[0]
+    assert not numpy.allclose(before, trained, atol=1e-4)
+    again = Encoder_v1(str(family), precision="fp32").from_bytes(model.to_bytes())
+    numpy.testing.assert_allclose(again.predict([doc])[0], trained, atol=1e-6)
+    model.shims[0].to_directory(tmp_path)
+    numpy.testing.assert_allclose(make(tmp_path / "encoder").predict([doc])[0], trained, atol=1e-6)
 
 
 def test_blocks_are_found_in_the_module_tree(family):
