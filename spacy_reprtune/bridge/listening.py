@@ -111,7 +111,7 @@ def run_head(
         backprop_rows(backward(d_output))
         return docs
 
-    return model.ops.asarray(output), backprop
+    return output if isinstance(output, tuple) else model.ops.asarray(output), backprop
 
 
 def init(model: Model[List[Doc], Floats2d], X: Optional[List[Doc]] = None, Y: Any = None) -> None:

@@ -8,6 +8,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..encoder.token_rows import ListenedEncoder, TokenRows
+from .device import configured_device
 from .shim import TorchShim
 
 
@@ -95,7 +96,7 @@ class ListeningShim(TorchShim):
         return self
 
     def _set_head(self, n_labels: int, width: int) -> None:
-        self._model = self.build(ListenedEncoder(width), n_labels)
+        self._model = self.build(ListenedEncoder(width, configured_device("auto")), n_labels)
         self._model.eval()
         self.n_labels, self.width = n_labels, width
         self._updater = None

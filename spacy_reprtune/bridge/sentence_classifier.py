@@ -1,17 +1,33 @@
-"""`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a solved head."""
+"""`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a fitted head."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Callable, List, Tuple
 
 from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .text_classifier import forward, init
+from .text_classifier import init
 
 if TYPE_CHECKING:
     from ..encoder.module import Encoder
+
+
+@dataclass
+class PooledScores:
+    """The output of the model for docs, and the form of its gradient.
+
+    vectors (Floats2d): The vector of each doc, shape (n_docs, width).
+    logits (Floats2d): The logits of each doc, shape (n_docs, n_labels).
+    """
+
+    vectors: Floats2d
+    logits: Floats2d
+
+
+DocsToPooledScores = Model[List[Doc], PooledScores]
 
 
 @registry.architectures("spacy_reprtune.SentenceClassifier.v1")
@@ -20,19 +36,17 @@ def SentenceClassifier_v1(
     *,
     pooling: str = "mean",
     normalize: bool = True,
-) -> Model[List[Doc], Floats2d]:
+) -> DocsToPooledScores:
     """Pool an encoder's vectors and classify the result with a linear head.
 
-    Predictions are logits of the shape (n_docs, n_labels). In a training step the vector of each
-    doc stands in front of its logits, (n_docs, width + n_labels): the contrastive loss is a loss
-    of the vectors.
+    The contrastive loss is a loss of the vectors, so the model returns them beside the logits.
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
     pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
         of a text, however many windows it takes.
-    normalize (bool): Whether vectors are brought to length 1, as most sentence encoders were
+    normalize (bool): Whether vectors are scaled to length 1, as most sentence encoders were
         trained and as the cosine sees them.
-    RETURNS (Model[List[Doc], Floats2d]): The model.
+    RETURNS (Model[List[Doc], PooledScores]): The model.
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
     from ..heads.pooling import POOLINGS
@@ -53,6 +67,28 @@ def SentenceClassifier_v1(
         # spaCy sets the rate before each update, but only where the attribute is there.
         attrs={"dropout_rate": 0.0},
     )
+
+
+def forward(
+    model: DocsToPooledScores, docs: List[Doc], is_train: bool
+) -> Tuple[PooledScores, Callable[[PooledScores], List[Doc]]]:
+    """Compute the vectors and the logits of docs; identical texts are computed once.
+
+    model (Model[List[Doc], PooledScores]): The model.
+    docs (List[Doc]): The docs.
+    is_train (bool): Whether `backprop` will be called.
+    RETURNS (Tuple[PooledScores, Callable]): The vectors and logits, and backprop from their
+        gradients.
+    """
+    texts = [doc.text for doc in docs]
+    arrays, backward = model.shims[0]((texts, model.attrs["dropout_rate"]), is_train)
+    vectors, logits = map(model.ops.asarray2f, arrays)
+
+    def backprop(d_scores: PooledScores) -> List[Doc]:
+        backward((d_scores.vectors, d_scores.logits))
+        return docs
+
+    return PooledScores(vectors, logits), backprop
 
 
 def _build(encoder: "Encoder", n_labels: int, *, pooling: str, normalize: bool):

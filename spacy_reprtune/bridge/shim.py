@@ -11,11 +11,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as save_tensors
 from thinc.api import Shim
+from thinc.util import to_numpy
 
 from ..encoder.freezing import reinitialize_last
 from ..encoder.load import build_empty, check_directory, load_pretrained, resolve_encoder
 from ..encoder.module import Encoder, EncoderSettings
 from ..encoder.pieces import PieceTokenizer
+from .device import configured_device
 from .optimizer import TorchOptimizer
 from .overview import training_overview
 
@@ -88,7 +90,7 @@ class TorchShim(Shim):
         path = resolve_encoder(self.settings.name, sha256=self.settings.sha256)
         model = load_pretrained(path)
         reinitialize_last(model, self.settings.reinit_last)
-        self._set(model, PieceTokenizer.from_directory(path), n_labels)
+        self._set(model, PieceTokenizer.from_directory(path), n_labels, loading=False)
         self.module.encoder.caching = True
 
     def __call__(
@@ -98,15 +100,16 @@ class TorchShim(Shim):
 
         inputs (Tuple[Any, float]): Its argument, and the dropout rate of the head.
         is_train (bool): Whether the second return value will be called.
-        RETURNS (Tuple[ndarray, Callable]): The output as a numpy array, and a function that takes
-            the gradient of it and adds to the gradients of the weights.
+        RETURNS (Tuple[Union[ndarray, Tuple[Optional[ndarray], ...]], Callable]): The output, a
+            numpy array or a tuple of them as the module returns it, and a function that takes
+            a gradient of the same form and adds to the gradients of the weights.
         """
         module = self.module
         argument, module.dropout_rate = inputs
         if not is_train:
             module.eval()
             with torch.no_grad():
-                return module(argument).cpu().numpy(), _no_backward
+                return _arrays(module(argument)), _no_backward
         module.train()
         module.encoder.caching = True
         try:
@@ -117,20 +120,22 @@ class TorchShim(Shim):
             module.eval()
 
         def backward(d_output: Any) -> None:
-            if not output.requires_grad:
+            pairs = [
+                (tensor, _gradient(gradient, tensor))
+                for tensor, gradient in zip(_parts(output), _parts(d_output), strict=True)
+                if tensor is not None and tensor.requires_grad
+            ]
+            if not pairs:
                 return
-            # A copy in memory that torch has aligned: the last bit of a matrix product can depend
-            # on where its factors begin.
-            gradient = torch.as_tensor(_to_numpy(d_output), dtype=output.dtype).clone()
             # Long texts are computed again on the way back, with dropout as on the way in.
             module.train()
             try:
-                torch.autograd.backward(output, gradient.to(output.device))
+                torch.autograd.backward(*zip(*pairs, strict=True))
             finally:
                 module.eval()
             self._n_backward += 1
 
-        return output.detach().cpu().numpy(), backward
+        return _arrays(output), backward
 
     def finish_update(self, optimizer: "Optimizer") -> None:
         """Apply the gradients with the settings of a spaCy optimizer.
@@ -244,8 +249,11 @@ class TorchShim(Shim):
         self._load_head(load_file(str(path / "head.safetensors")))
         return self
 
-    def _set(self, model: Any, tokenizer: PieceTokenizer, n_labels: int) -> None:
-        self._model = self.build(Encoder(model, tokenizer, self.settings), n_labels)
+    def _set(
+        self, model: Any, tokenizer: PieceTokenizer, n_labels: int, *, loading: bool = True
+    ) -> None:
+        device = configured_device(self.settings.device, loading=loading)
+        self._model = self.build(Encoder(model, tokenizer, self.settings, device), n_labels)
         self._model.eval()
         self.n_labels = n_labels
         self._updater = None
@@ -282,8 +290,20 @@ def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _to_numpy(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else array
+def _parts(output: Any) -> Tuple[Any, ...]:
+    return output if isinstance(output, tuple) else (output,)
+
+
+def _arrays(output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(map(_arrays, output))
+    return None if output is None else output.detach().cpu().numpy()
+
+
+def _gradient(array: Any, tensor: torch.Tensor) -> torch.Tensor:
+    # A copy in memory that torch has aligned: the last bit of a matrix product can depend on where
+    # its factors begin.
+    return torch.as_tensor(to_numpy(array), dtype=tensor.dtype).clone().to(tensor.device)
 
 
 def _no_backward(d_output: Any) -> None:

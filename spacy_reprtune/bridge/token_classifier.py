@@ -103,21 +103,18 @@ def forward(
     from .listening import run_head
 
     if model.layers:
-        rows, backward = run_head(model, docs, is_train)
+        (logits, transitions), backward = run_head(model, docs, is_train)
     else:
         rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-        rows, backward = model.shims[0](([token_spans(doc) for doc in docs], rate), is_train)
-    lengths = [len(doc) for doc in docs]
-    n_tokens = sum(lengths)
-    learned = len(rows) > n_tokens
-    transitions = model.ops.asarray2f(rows[n_tokens:]) if learned else None
-    scores = TagScores(model.ops.asarray2f(rows[:n_tokens]), lengths, transitions)
+        (logits, transitions), backward = model.shims[0](
+            ([token_spans(doc) for doc in docs], rate), is_train
+        )
+    if transitions is not None:
+        transitions = model.ops.asarray2f(transitions)
+    scores = TagScores(model.ops.asarray2f(logits), [len(doc) for doc in docs], transitions)
 
     def backprop(d_scores: TagScores) -> List[Doc]:
-        gradient = d_scores.logits
-        if learned:
-            gradient = model.ops.xp.concatenate([gradient, d_scores.transitions])
-        backward(gradient)
+        backward((d_scores.logits, d_scores.transitions))
         return docs
 
     return scores, backprop

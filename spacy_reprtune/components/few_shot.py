@@ -25,7 +25,9 @@ from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Optimizer
 from thinc.types import Floats2d
+from thinc.util import to_numpy
 
+from ..bridge.sentence_classifier import PooledScores
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
 from .few_shot_checks import check_support
 from .support_set import SupportSet, unique_texts
@@ -172,20 +174,20 @@ class FewShotTextClassifier(TextClassifier):
             self._stale = True
         super().finish_update(sgd)
 
-    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
+    def get_loss(  # type: ignore[override]
+        self, examples: Iterable[Example], scores: PooledScores
+    ) -> Tuple[float, PooledScores]:
         """Compute the loss and its gradient.
 
         examples (Iterable[Example]): The examples.
-        scores (Floats2d): What the model gives in a training step: the vector of each doc, then
-            its logits.
-        RETURNS (Tuple[float, Floats2d]): The contrastive loss, mixed with cross-entropy by the
-            share that the setting gives it, and the gradient in the shape of `scores`.
+        scores (PooledScores): The vectors and logits that the model returned.
+        RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with cross-entropy by
+            the share that the setting gives it, and the gradient in the form of `scores`.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         self._check_cats(examples)
-        rows = scores.get() if hasattr(scores, "get") else scores
-        vectors, logits = numpy.split(rows, [rows.shape[1] - len(self.labels)], axis=1)
+        vectors, logits = to_numpy(scores.vectors), to_numpy(scores.logits)
         gold, known = self._gold(examples)
         positive, negative = _pairs_within(gold, known)
         if self.contrastive == "supcon":
@@ -199,8 +201,8 @@ class FewShotTextClassifier(TextClassifier):
         if share:
             entropy, d_logits = self._loss(logits, gold, known)
             loss = (1.0 - share) * loss + share * entropy
-        gradient = numpy.concatenate([(1.0 - share) * d_vectors, share * d_logits], axis=1)
-        return loss, self.model.ops.asarray2f(gradient)
+        asarray = self.model.ops.asarray2f
+        return loss, PooledScores(asarray((1.0 - share) * d_vectors), asarray(share * d_logits))
 
     def annotated(self, examples: List[Example]) -> List[Example]:
         """Make a batch of which every text is there once and has something to be compared with.

@@ -168,7 +168,8 @@ class TextClassifier(LabelledPipe):
         docs = list(docs)
         if not docs:
             return self.model.ops.alloc2f(0, len(self.labels))
-        logits = _numpy(self.model.predict(docs))
+        scores = self.model.predict(docs)
+        logits = _numpy(getattr(scores, "logits", scores))
         self.keep_logits(docs, logits)
         return self.kind.probabilities(logits / self.temperature)
 

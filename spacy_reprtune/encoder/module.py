@@ -21,9 +21,10 @@ from .freezing import (
 )
 from .passes import FixedPooling, Passes
 from .pieces import Pieces, PieceTokenizer
-from .precision import PRECISIONS, resolve_device, resolve_precision
+from .precision import PRECISIONS, resolve_precision
 from .windows import Windows, batch_by_pieces, cut_windows
 
+CPU = torch.device("cpu")
 # Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
 DEFAULT_WINDOW = 512
 # Batches whose activations a training step keeps for the way back. Two of the default size are
@@ -110,19 +111,26 @@ class Encoder(torch.nn.Module):
     `model` holds the weights, always in fp32; `Passes` computes with them.
     """
 
-    def __init__(self, model, tokenizer: PieceTokenizer, settings: EncoderSettings) -> None:
+    def __init__(
+        self,
+        model,
+        tokenizer: PieceTokenizer,
+        settings: EncoderSettings,
+        device: torch.device = CPU,
+    ) -> None:
         """Put the parts together.
 
         model (PreTrainedModel): The bare encoder.
         tokenizer (PieceTokenizer): Its tokenizer.
         settings (EncoderSettings): How to run it.
+        device (torch.device): Where to run it, which is what `settings.device` stands for.
         RAISES (ValueError): A setting is beyond what this encoder can do.
         """
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings
-        self.device = resolve_device(settings.device)
+        self.device = device
         self.dtype = resolve_precision(settings.precision, self.device)
         self.width: int = _width(model.config)
         tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)

@@ -1,4 +1,4 @@
-"""On what to compute, and in which number format."""
+"""The device to compute on, and the number format."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -10,28 +10,26 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def resolve_device(device: str) -> "torch.device":
-    """Turn the `device` setting into a torch device.
+    """Turn the name of a device into a torch device that exists.
 
-    device (str): "auto" to follow spaCy (`--gpu-id`, `spacy.require_gpu`), or anything that
-        torch understands ("cpu", "cuda", "cuda:1", "mps").
+    device (str): Any name that torch understands ("cpu", "cuda", "cuda:1", "mps").
     RETURNS (torch.device): The device.
     RAISES (ValueError): torch does not know the name, or does not see the device.
     """
     import torch
 
-    if device == "auto":
-        return _spacy_device()
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise ValueError(
-            f"device = {device!r} is no device. Use 'auto' (follows --gpu-id), 'cpu', 'cuda', "
+            f"device = {device!r} is not a device. Use 'auto' (follows --gpu-id), 'cpu', 'cuda', "
             "'cuda:1' or 'mps'."
         ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count() or "no"
         raise ValueError(
-            f"device = {device!r}, but torch sees no CUDA device here. Install a torch build for "
-            "your driver, or set device to 'auto' or 'cpu'."
+            f"device = {device!r}, but torch sees {count} CUDA device here. Install a torch build "
+            "for your driver, or set device to 'auto' or 'cpu'."
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device = 'mps', but torch sees no Metal device here.")
@@ -75,12 +73,3 @@ def _cpu_has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _spacy_device() -> "torch.device":
-    import torch
-    from thinc.api import CupyOps, get_current_ops
-
-    if isinstance(get_current_ops(), CupyOps):
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

@@ -8,7 +8,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .module import WindowBatch
-from .precision import resolve_device
 from .windows import batch_by_pieces
 
 # Rows that are padded at once, to reduce docs to one vector each.
@@ -64,14 +63,15 @@ class ListenedEncoder(torch.nn.Module):
     cache = None
     caching = False
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, device: torch.device) -> None:
         """Stand in for an encoder.
 
         width (int): Width of its vectors.
+        device (torch.device): Where the head runs.
         """
         super().__init__()
         self.width = width
-        self.device = resolve_device("auto")
+        self.device = device
 
     def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
         """RETURNS (Dict[Parameter, float]): Empty."""

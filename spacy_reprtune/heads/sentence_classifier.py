@@ -1,6 +1,6 @@
 """The torch module behind `spacy_reprtune.SentenceClassifier.v1`."""
 
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import torch
 
@@ -22,19 +22,19 @@ class SentenceClassifier(TextClassifier):
         super().__init__(encoder, n_labels, pooling=pooling, hidden_width=None)
         self.normalize = normalize
 
-    def forward(self, texts: Sequence[str]) -> torch.Tensor:
-        """Compute logits, and in training vectors as well.
+    def forward(  # type: ignore[override]
+        self, texts: Sequence[str]
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Compute vectors and logits.
 
         texts (Sequence[str]): The texts.
-        RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels); in training the vectors in front
-            of them, shape (n_texts, width + n_labels).
+        RETURNS (Tuple[Tensor, Tensor]): fp32 vectors, shape (n_texts, width), and fp32 logits,
+            shape (n_texts, n_labels).
         """
-        if not self.training:
-            return super().forward(texts)
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         vectors = self.pool(list(unique))
-        rows = torch.cat([vectors, self.classify(vectors)], dim=1)
-        return rows[torch.tensor([unique[text] for text in texts], device=rows.device)]
+        rows = torch.tensor([unique[text] for text in texts], device=vectors.device)
+        return vectors[rows], self.classify(vectors)[rows]
 
     def pool(self, texts: Sequence[str]) -> torch.Tensor:
         """Compute one vector a text, what the losses and the head get.

@@ -1,6 +1,6 @@
 """The torch module behind `spacy_reprtune.TokenClassifier.v1`."""
 
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy
 import torch
@@ -41,20 +41,23 @@ class TokenClassifier(torch.nn.Module):
         self.to(encoder.device)
         self.eval()
 
-    def forward(self, texts: Union[Sequence[TokenSpans], TokenRows]) -> torch.Tensor:
+    def forward(
+        self, texts: Union[Sequence[TokenSpans], TokenRows]
+    ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
         """Compute logits.
 
         texts (Union[Sequence[TokenSpans], TokenRows]): The texts with their tokens, or the vectors
             of their tokens where the encoder is not the module's own.
-        RETURNS (Tensor): fp32 logits of all tokens of all texts in order, shape (n_tokens,
-            n_tags): zeros alone for a token without a piece, of which nothing is known. With
-            learned transitions, n_tags rows more: the score of each tag after the row's.
+        RETURNS (Tuple[Tensor, Optional[Tensor]]): fp32 logits of all tokens of all texts in
+            order, shape (n_tokens, n_tags), with zeros for a token without a piece. And the
+            learned score of each tag (column) after another (row), shape (n_tags, n_tags), or
+            None.
         """
         if isinstance(texts, TokenRows):
             logits = self._project(texts.vectors) * texts.vectors.any(1, keepdim=True)
         else:
             logits = self._pool(texts, self._project, self.output.out_features)
-        return logits if self.transitions is None else torch.cat([logits, self.transitions])
+        return logits, self.transitions
 
     def cached_rows(self, windows: Windows) -> int:
         """RETURNS (int): Rows that the cache will hold of these windows."""

@@ -13,6 +13,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as spacy_train
 from thinc.api import Config
 
+from spacy_reprtune.bridge.sentence_classifier import PooledScores
 from spacy_reprtune.components.few_shot import HEAD_STRENGTH
 
 MULTI = [
@@ -83,7 +84,7 @@ def test_overfitting_and_every_way_to_save(exclusive, settings, sentence_config,
     settings = dict(settings)
     model = sentence_config(**settings.pop("model", {}))
     nlp, examples, optimizer = make_nlp(model, exclusive=exclusive, **settings)
-    before = pipe_of(nlp).get_loss(examples, _training_rows(nlp, examples))[0]
+    before = pipe_of(nlp).get_loss(examples, _training_scores(nlp, examples))[0]
     assert train(nlp, examples, optimizer, steps=60) < before
     assert all(right(nlp, examples))
     assert nlp.evaluate(examples)["cats_score"] == 1.0
@@ -108,9 +109,9 @@ def test_overfitting_and_every_way_to_save(exclusive, settings, sentence_config,
     assert names <= {"", ".json", ".safetensors", ".txt"}
 
 
-def _training_rows(nlp, examples):
-    rows, _ = pipe_of(nlp).model.begin_update([eg.predicted for eg in examples])
-    return rows
+def _training_scores(nlp, examples):
+    scores, _ = pipe_of(nlp).model.begin_update([eg.predicted for eg in examples])
+    return scores
 
 
 @pytest.mark.parametrize("settings", [{}, {"contrastive": "supcon"}, {"cross_entropy": 0.3}])
@@ -119,11 +120,12 @@ def test_the_gradient_is_that_of_the_loss(settings, exclusive, sentence_config):
     nlp, examples, _ = make_nlp(sentence_config(), exclusive=exclusive, **settings)
     pipe = pipe_of(nlp)
     rows = numpy.random.default_rng(0).normal(size=(8, 16 + 2)).astype("f")
-    loss, gradient = pipe.get_loss(examples, rows)
+    loss, gradient = pipe.get_loss(examples, PooledScores(rows[:, :16], rows[:, 16:]))
+    gradient = numpy.hstack([gradient.vectors, gradient.logits])
     for cell in [(0, 0), (3, 15), (5, 16)]:
         moved = rows.copy()
         moved[cell] += 1e-2
-        higher, _ = pipe.get_loss(examples, moved)
+        higher, _ = pipe.get_loss(examples, PooledScores(moved[:, :16], moved[:, 16:]))
         assert (higher - loss) / 1e-2 == pytest.approx(gradient[cell], abs=5e-3)
     assert gradient[:, 16:].any() == bool(settings.get("cross_entropy"))
 

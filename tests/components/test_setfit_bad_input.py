@@ -2,10 +2,13 @@
 
 import warnings
 
+import numpy
 import pytest
 import spacy
 import torch
 from spacy.training import Example
+
+from spacy_reprtune.bridge.sentence_classifier import PooledScores
 
 AB = [{"A": 1.0, "B": 0.0}, {"A": 0.0, "B": 1.0}] * 2
 
@@ -109,9 +112,9 @@ def test_rows_with_nothing_set_are_no_positive_pairs(nlp, sentence_config):
     pipe = nlp.get_pipe("textcat")
     # Both empty rows at one point, far from the others: no term may depend on their closeness.
     rows = torch.nn.functional.normalize(torch.randn(4, 16), dim=1).numpy()
-    rows = torch.cat([torch.from_numpy(rows), torch.zeros(4, 2)], 1).numpy()
-    loss, gradient = pipe.get_loss(examples[2:], rows[2:])
-    assert loss == 0.0 and not gradient.any()
+    scores = PooledScores(rows[2:], numpy.zeros((2, 2), dtype="f"))
+    loss, gradient = pipe.get_loss(examples[2:], scores)
+    assert loss == 0.0 and not gradient.vectors.any() and not gradient.logits.any()
     # Alone they get partners that have labels, and pairs with those only.
     assert {eg.reference.text for eg in pipe.annotated(examples[2:])} >= {"film 2", "film 3"}
 
