@@ -62,9 +62,13 @@ def steps(nlp, examples, optimizer, n):
     return losses
 
 
-@pytest.mark.parametrize("factory", ["reprtune_textcat", "reprtune_textcat_multilabel"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"pooling": "max", "hidden_width": 8}, {"pooling": "attention"}]
+    ("factory", "settings"),
+    [
+        ("reprtune_textcat", {}),
+        ("reprtune_textcat", {"pooling": "max", "hidden_width": 8}),
+        ("reprtune_textcat_multilabel", {"pooling": "attention"}),
+    ],
 )
 def test_a_head_on_a_stock_transformer_learns_and_is_saved(factory, settings, stock, tmp_path):
     stock.add_pipe(
