@@ -148,7 +148,8 @@ def measure_speed(corpus_dir: Path, encoder: str, device: str) -> Tuple[float, i
     from .checks.pieces import encoder_limit
 
     path = resolve_encoder(encoder)
-    tokenizer, limit = PieceTokenizer.from_directory(path), encoder_limit(path)
+    tokenizer = PieceTokenizer.from_directory(path)
+    limit = encoder_limit(path, tokenizer)
     where = "cuda" if device.startswith("cuda") else "cpu"
     if where == "cuda" and not torch.cuda.is_available():
         raise ValueError(

@@ -149,7 +149,8 @@ def _piece_counter(encoder: Optional[str], window: Optional[int]) -> Optional[pi
         if encoder is None:
             return None
         raise
-    limit = pieces.encoder_limit(path)
+    tokenizer = PieceTokenizer.from_directory(path)
+    limit = pieces.encoder_limit(path, tokenizer)
     if window is not None and not 8 <= window <= limit:
         raise ValueError(f"--window is {window}; the encoder {encoder} takes 8 to {limit} pieces.")
-    return pieces.PieceCounter(PieceTokenizer.from_directory(path), window or limit)
+    return pieces.PieceCounter(tokenizer, window or limit)

@@ -45,6 +45,10 @@ class CheapAttentionDropout(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention and kwargs.get("dropout_p"):
+            if kwargs.get("enable_gqa"):
+                # Fewer keys than queries: left to torch.
+                return func(*args, **kwargs)
+            kwargs = {name: value for name, value in kwargs.items() if name != "enable_gqa"}
             return _attention(*args, **kwargs)
         return func(*args, **kwargs)
 

@@ -26,17 +26,20 @@ def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
 
     name (str): `package:module/path` for a folder inside an installed Python package (the module
         is found, not imported), the path of a directory, or the id of a model on the Hugging
-        Face hub, which is downloaded (safetensors only) unless it is in the local cache.
+        Face hub, which is downloaded (safetensors only) unless it is in the local cache. With
+        `@sha256:` and 64 hexadecimal digits after it, `model.safetensors` must have that digest.
     sha256 (Optional[str]): The expected digest of `model.safetensors`, in hexadecimal.
     RETURNS (Path): A directory with `config.json` and safetensors weights.
     RAISES (ValueError): The name is none of the three, the directory holds no safetensors
         weights, or the digest differs.
     RAISES (OSError): The hub has to be asked and cannot be reached.
     """
+    name, at, digest = name.partition("@sha256:")
+    sha256 = digest if at else sha256
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise ValueError(
-            f"sha256 of the encoder '{name}' is {sha256!r}; it must be 64 hexadecimal digits, "
-            "or null for no check."
+            f"The sha256 of the encoder '{name}' is {sha256!r}. It must have 64 hexadecimal "
+            f"digits: '{name}@sha256:53aa…', or only '{name}' for no check."
         )
     if name.startswith(PACKAGE_PREFIX):
         path = _in_package(name)

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .cache import shared_cache
 from .dropout import use_cheap_dropout
+from .families import piece_limit, width_of
 from .freezing import (
     Unfreeze,
     check_unfreeze,
@@ -25,8 +26,6 @@ from .precision import PRECISIONS, resolve_precision
 from .windows import Windows, batch_by_pieces, cut_windows
 
 CPU = torch.device("cpu")
-# Where neither the encoder nor its tokenizer names a limit (relative positions): BERT's.
-DEFAULT_WINDOW = 512
 # Batches whose activations a training step keeps for the way back. Two of the default size are
 # the 16 texts of 512 pieces that encoders are usually fine-tuned with; more are computed twice.
 KEPT_BATCHES = 2
@@ -132,7 +131,7 @@ class Encoder(torch.nn.Module):
         self.settings = settings
         self.device = device
         self.dtype = resolve_precision(settings.precision, self.device)
-        self.width: int = _width(model.config)
+        self.width: int = width_of(model.config)
         tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)
         self.window = self._check_window()
         # Set once training begins: a pipeline that only predicts sees a text but once.
@@ -179,9 +178,8 @@ class Encoder(torch.nn.Module):
         mode (bool): Whether the next pass is a training step.
         RETURNS (Encoder): Itself.
         """
-        # Four times a step: past Module.__setattr__, which is slow.
         for module in [self, *self._switched]:
-            object.__setattr__(module, "training", mode)
+            module.training = mode
         return self
 
     def tokenize(
@@ -308,7 +306,7 @@ class Encoder(torch.nn.Module):
         self.passes.changed()
 
     def _check_window(self) -> int:
-        limit = _position_limit(self.model) or self.tokenizer.max_pieces or DEFAULT_WINDOW
+        limit = piece_limit(self.model, self.tokenizer.max_pieces)
         window = self.settings.window or limit
         if window > limit:
             raise ValueError(
@@ -322,18 +320,3 @@ class Encoder(torch.nn.Module):
                 f"{window} holds besides its {special} special pieces."
             )
         return window
-
-
-def _width(config) -> int:
-    return int(getattr(config, "hidden_size", None) or config.dim)
-
-
-def _position_limit(model) -> Optional[int]:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if not limit or limit < 0:
-        return None
-    # RoBERTa and its kin number positions from the padding piece on.
-    for module in model.modules():
-        if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
-            return int(limit) - int(module.padding_idx) - 1
-    return int(limit)

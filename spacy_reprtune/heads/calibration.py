@@ -11,32 +11,27 @@ import numpy
 from numpy.typing import NDArray
 
 LOWEST, HIGHEST = 0.05, 20.0
-# Of log(temperature): the third digit of a temperature makes no difference to a probability.
+# Tolerance of log(temperature): the third digit of a temperature hardly changes a probability.
 TOLERANCE = 0.002
 BINS = 15
 
 
 def fit_temperature(loss: Callable[[float], float]) -> float:
-    """Find the temperature with the lowest loss by golden section search (Kiefer 1953).
+    """Find the temperature with the lowest loss.
 
     loss (Callable[[float], float]): Negative log-likelihood of the gold values at a temperature;
         it has one minimum.
     RETURNS (float): The temperature, between 0.05 and 20.
     """
-    ratio = (math.sqrt(5) - 1) / 2
-    low, high = math.log(LOWEST), math.log(HIGHEST)
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
-    while high - low > TOLERANCE:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(math.exp(left))
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(math.exp(right))
-    return math.exp((low + high) / 2)
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: loss(math.exp(log)),
+        bounds=(math.log(LOWEST), math.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": TOLERANCE},
+    )
+    return math.exp(found.x)
 
 
 def binary_log_loss(probabilities: NDArray, correct: NDArray) -> float:

@@ -10,6 +10,7 @@ from typing import Callable, List, Optional, Tuple
 import torch
 
 from ..encoder.dropout import use_cheap_dropout
+from ..encoder.families import piece_limit
 from ..encoder.freezing import find_blocks, freeze
 from ..encoder.load import load_config, resolve_encoder
 from ..encoder.pieces import PieceTokenizer
@@ -23,8 +24,6 @@ from .settings import EncoderPart
 
 logger = logging.getLogger(__name__)
 
-# BERT's limit, used where neither the encoder nor its tokenizer has one (relative positions).
-DEFAULT_LIMIT = 512
 # Not copied from the source: weights and configuration, which are written again, files that could
 # run code, and the description of the source.
 _REPLACED = ("config.json", "model.safetensors", "model.safetensors.index.json", "README.md")
@@ -54,7 +53,7 @@ class MaskedLM(torch.nn.Module):
         super().__init__()
         self.model, self.tokenizer, self.settings, self.device = model, tokenizer, settings, device
         self.dtype = resolve_precision(settings.precision, device)
-        self.limit = _limit(model, tokenizer)
+        self.limit = piece_limit(model, tokenizer.max_pieces)
         model.to(device).eval()
         _set_dropout(model, settings.dropout)
         if device.type == "cpu":
@@ -271,17 +270,6 @@ def _device(name: str, local_rank: int) -> torch.device:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device
-
-
-def _limit(model: torch.nn.Module, tokenizer: PieceTokenizer) -> int:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if not positions or positions < 0:
-        return tokenizer.max_pieces or DEFAULT_LIMIT
-    # RoBERTa and related families number positions from the padding piece on.
-    for module in model.modules():
-        if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
-            return int(positions) - int(module.padding_idx) - 1
-    return int(positions)
 
 
 def _set_dropout(model: torch.nn.Module, rate: float) -> None:

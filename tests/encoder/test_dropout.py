@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spacy_reprtune.encoder.dropout import CheapDropout, use_cheap_dropout
+from spacy_reprtune.encoder.dropout import CheapAttentionDropout, CheapDropout, use_cheap_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -36,6 +36,16 @@ def test_evaluation_and_a_rate_of_zero_change_nothing():
     x = torch.randn(3, 3)
     assert CheapDropout(0.5).eval()(x) is x
     assert CheapDropout(0.0).train()(x) is x
+
+
+def test_attention_with_fewer_keys_than_queries_is_left_to_torch():
+    query, keys = torch.randn(1, 4, 3, 8), torch.randn(1, 2, 3, 8)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    with CheapAttentionDropout():
+        out = attention(query, keys, keys, dropout_p=0.1, enable_gqa=True)
+        assert out.shape == query.shape
+        same = attention(query, query, query, dropout_p=1e-9, enable_gqa=False)
+    torch.testing.assert_close(same, attention(query, query, query))
 
 
 def test_only_torch_s_own_dropout_is_replaced():

@@ -70,6 +70,16 @@ def test_the_digest_is_checked(tiny_encoder):
         resolve_encoder(str(tiny_encoder), sha256="abc")
 
 
+def test_the_digest_is_part_of_the_name(tiny_encoder):
+    digest = hashlib.sha256((tiny_encoder / "model.safetensors").read_bytes()).hexdigest()
+    assert resolve_encoder(f"{tiny_encoder}@sha256:{digest.upper()}") == tiny_encoder
+    with pytest.raises(ValueError, match=digest):
+        resolve_encoder(f"{tiny_encoder}@sha256:{'0' * 64}")
+    for malformed in ("", "abc", "0" * 65):
+        with pytest.raises(ValueError, match="64 hexadecimal digits"):
+            resolve_encoder(f"{tiny_encoder}@sha256:{malformed}")
+
+
 def test_weights_of_another_model_are_refused(tmp_path, tiny_encoder):
     shutil.copytree(tiny_encoder, tmp_path / "mixed")
     config = json.loads((tmp_path / "mixed" / "config.json").read_text())

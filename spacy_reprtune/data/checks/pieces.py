@@ -15,23 +15,25 @@ UNKNOWN = 0.01
 # Texts that are kept to time an encoder on.
 SAMPLE = 128
 _CHUNK = 1000
-_OFFSET_FAMILIES = ("roberta", "camembert", "mpnet", "longformer", "xlm-roberta", "xmod")
 
 
-def encoder_limit(path: Path) -> int:
-    """Say how many pieces an encoder takes at once.
+def encoder_limit(path: Path, tokenizer: Any) -> int:
+    """Find out how many pieces an encoder takes at once, as `piece_limit` says in training.
 
-    path (Path): Directory of the encoder.
-    RETURNS (int): Number of pieces, special ones included; 512 if it does not say.
+    path (Path): Its directory.
+    tokenizer (PieceTokenizer): Its tokenizer.
+    RETURNS (int): The number of pieces, special pieces included.
     """
-    import srsly
+    import torch
+    from transformers import AutoModel
 
-    config = srsly.read_json(path / "config.json")
-    limit = config.get("max_position_embeddings") or 512
-    # These number positions from the padding piece on.
-    if config.get("model_type") in _OFFSET_FAMILIES:
-        limit -= (config.get("pad_token_id") or 0) + 1
-    return int(limit)
+    from ...encoder.families import piece_limit
+    from ...encoder.load import load_config
+
+    # Without memory for weights, which are not needed.
+    with torch.device("meta"):
+        model = AutoModel.from_config(load_config(path))
+    return piece_limit(model, tokenizer.max_pieces)
 
 
 class PieceCounter:
