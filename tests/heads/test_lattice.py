@@ -232,7 +232,7 @@ def test_no_sequence_is_ever_illegal_and_probabilities_are_probabilities(
 def test_tokens_that_are_taken_stay_outside_and_impossible_tags_unused(
     case, lengths, scale, temperature, seed
 ):
-    """Preset entities and blocked tokens leave O alone; other tags may be impossible anywhere."""
+    """Preset entities and blocked tokens allow only O; other tags may be impossible anywhere."""
     scheme, logits, lengths, transitions = random_case(
         *case, lengths=lengths, n_labels=2, scale=scale, seed=seed
     )
@@ -264,9 +264,9 @@ def test_documents_are_independent_of_what_they_are_batched_with(name, learned):
     tags = lattice.decode(logits, lengths)
     rows, found = lattice.entity_probabilities(logits, lengths, tags)
     for doc, cells in enumerate(by_document(logits, lengths)):
-        alone = lattice.decode(cells, [len(cells)])
-        _, expected = lattice.entity_probabilities(cells, [len(cells)], alone)
-        assert alone.tolist() == by_document(tags, lengths)[doc].tolist()
+        own_tags = lattice.decode(cells, [len(cells)])
+        _, expected = lattice.entity_probabilities(cells, [len(cells)], own_tags)
+        assert own_tags.tolist() == by_document(tags, lengths)[doc].tolist()
         numpy.testing.assert_allclose(found[rows[:, 0] == doc], expected, rtol=1e-9)
 
 
