@@ -72,7 +72,7 @@ class HeadModel(Model):
     """A head with an encoder inside, which can be loaded as one that reads token vectors.
 
     `nlp.replace_listeners` puts a copy of a shared encoder where a head's listener was, and the
-    encoder's config block where the listener's block was. That block alone would make a head that
+    encoder's config block where the listener's block was. By itself that block makes a head that
     holds its encoder and reads pieces, so the saved model tells the two apart: it has a layer.
     """
 

@@ -13,7 +13,7 @@ from .shim import TorchShim
 
 
 class ListeningShim(TorchShim):
-    """Runs, updates, saves and loads a head alone, and gives the gradient of its input."""
+    """Runs, updates, saves and loads a head without its encoder, and gives the input's gradient."""
 
     def __init__(
         self, build: Callable[[ListenedEncoder, int], torch.nn.Module], *, head_lr: float = 1.0

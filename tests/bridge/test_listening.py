@@ -114,10 +114,10 @@ def test_texts_without_annotation_are_left_out_of_loss_and_scores(shared):
     shared.initialize(lambda: examples)
     steps(shared, examples, Adam(0.01, use_averages=False), 60)
     blank = [Example.from_dict(shared.make_doc("dull film"), {}) for _ in range(3)]
-    alone, mixed = {}, {}
-    shared.update(examples, sgd=False, losses=alone)
+    annotated, mixed = {}, {}
+    shared.update(examples, sgd=False, losses=annotated)
     shared.update(examples + blank, sgd=False, losses=mixed)
-    assert mixed["textcat"] == pytest.approx(alone["textcat"], rel=1e-4)
+    assert mixed["textcat"] == pytest.approx(annotated["textcat"], rel=1e-4)
     assert shared.evaluate(examples + blank)["cats_macro_p"] == 1.0
 
 

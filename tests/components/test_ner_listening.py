@@ -161,9 +161,9 @@ def test_docs_without_annotation_are_left_out_of_the_loss(encoder, learned, make
     nlp = make(encoder, learned_transitions=learned)
     examples = make_entity_examples(nlp)
     blank = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("dull film", "")]
-    alone = nlp.update(examples, sgd=False, losses={})
+    annotated = nlp.update(examples, sgd=False, losses={})
     mixed = nlp.update([*blank, *examples], sgd=False, losses={})
-    assert mixed["ner"] == pytest.approx(alone["ner"], rel=1e-4)
+    assert mixed["ner"] == pytest.approx(annotated["ner"], rel=1e-4)
 
 
 @pytest.mark.parametrize("encoder", ["stock", "shared"])
