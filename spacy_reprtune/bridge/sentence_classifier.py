@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Callable, List, Tuple
+from typing import TYPE_CHECKING, Callable, List, Tuple, Union
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -34,7 +34,7 @@ DocsToPooledScores = Model[List[Doc], PooledScores]
 def SentenceClassifier_v1(
     encoder: Model[List[Doc], List[Floats2d]],
     *,
-    pooling: str = "mean",
+    pooling: Union[str, Callable] = "mean",
     normalize: bool = True,
 ) -> DocsToPooledScores:
     """Pool an encoder's vectors and classify the result with a linear head.
@@ -42,22 +42,20 @@ def SentenceClassifier_v1(
     The contrastive loss is a loss of the vectors, so the model returns them beside the logits.
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
-    pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
-        of a text, however many windows it takes.
+    pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
+        special pieces of a text, however many windows it takes; or a block with a pooling that is
+        registered in `@misc`.
     normalize (bool): Whether vectors are scaled to length 1, as most sentence encoders were
         trained and as the cosine sees them.
     RETURNS (Model[List[Doc], PooledScores]): The model.
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
-    from ..heads.pooling import POOLINGS
+    from ..heads.pooling import find_pooling
     from .encoder import encoder_settings
     from .shim import TorchShim
 
     settings = encoder_settings(encoder)
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
-
-    build = partial(_build, pooling=pooling, normalize=normalize)
+    build = partial(_build, pooling=find_pooling(pooling), normalize=normalize)
     return Model(
         "reprtune_sentence_classifier",
         forward,
@@ -91,7 +89,7 @@ def forward(
     return PooledScores(vectors, logits), backprop
 
 
-def _build(encoder: "Encoder", n_labels: int, *, pooling: str, normalize: bool):
+def _build(encoder: "Encoder", n_labels: int, *, pooling: Callable, normalize: bool):
     from ..heads.sentence_classifier import SentenceClassifier
 
     return SentenceClassifier(encoder, n_labels, pooling=pooling, normalize=normalize)

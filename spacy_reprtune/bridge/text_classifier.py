@@ -1,7 +1,7 @@
 """`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -18,7 +18,7 @@ DocsToLogits = Model[List[Doc], Floats2d]
 def TextClassifier_v1(
     encoder: Model[List[Doc], List[Floats2d]],
     *,
-    pooling: str = "mean",
+    pooling: Union[str, Callable] = "mean",
     hidden_width: Optional[int] = None,
     dropout: Optional[float] = None,
     head_lr: float = 1.0,
@@ -27,8 +27,9 @@ def TextClassifier_v1(
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
         shared one, whose vectors of tokens are pooled instead of pieces.
-    pooling (str): "mean", "cls", "max" or "attention", over all word pieces and special pieces
-        of a text, however many windows it takes.
+    pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
+        special pieces of a text, however many windows it takes; or a block with a pooling that is
+        registered in `@misc`.
     hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
     dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
         rate that training is run with (`[training] dropout`).
@@ -37,18 +38,20 @@ def TextClassifier_v1(
     RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
     RAISES (ValueError): An unknown pooling, or an encoder of another kind.
     """
+    from ..heads.pooling import find_pooling
     from .encoder import encoder_settings
     from .listening import HeadModel, is_encoder, listening_head
     from .shim import TorchShim
 
-    _check_head(pooling, hidden_width, dropout, head_lr)
+    pooling = find_pooling(pooling)
+    _check_head(hidden_width, dropout, head_lr)
     # spaCy sets the rate before each update, but only where the attribute is there.
     attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
 
     build = partial(_build, pooling=pooling, hidden_width=hidden_width)
     name = "reprtune_text_classifier"
     if not is_encoder(encoder):
-        if pooling == "cls":
+        if getattr(pooling, "reads_special_piece", False):
             raise ValueError(
                 "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
                 "components does not hand on: it gives vectors of tokens. Use mean, max or "
@@ -102,19 +105,13 @@ def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2
 
 
 # At the top level, so that workers that are not forked can be given it.
-def _build(encoder: "Encoder", n_labels: int, *, pooling: str, hidden_width: Optional[int]):
+def _build(encoder: "Encoder", n_labels: int, *, pooling: Callable, hidden_width: Optional[int]):
     from ..heads.text_classifier import TextClassifier
 
     return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
 
 
-def _check_head(
-    pooling: str, hidden_width: Optional[int], dropout: Optional[float], head_lr: float
-) -> None:
-    from ..heads.pooling import POOLINGS
-
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling = {pooling!r}. Use one of {', '.join(POOLINGS)}.")
+def _check_head(hidden_width: Optional[int], dropout: Optional[float], head_lr: float) -> None:
     if hidden_width is not None and hidden_width < 1:
         raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
     check_rates(dropout, head_lr)

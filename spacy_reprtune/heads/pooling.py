@@ -1,37 +1,57 @@
 """One vector for a text of any length, from windows that arrive in batches of any order."""
 
-from typing import Iterable, List, Tuple
+from typing import Callable, Dict, Iterable, List, Tuple, Type, Union
 
 import torch
 
 from ..encoder.module import WindowBatch
 
-POOLINGS = ("mean", "cls", "max", "attention")
+State = Tuple[torch.Tensor, ...]
 
 
 class Pooling(torch.nn.Module):
     """Pools the kept positions of a text's windows: its pieces once each, plus the special pieces
     at both ends, exactly as if the text were one long window.
 
-    Each window is first reduced to a small state (a sum and a count, say), and states are
-    combined by text at the end. So the vectors of the pieces of a long text are never in memory
-    together.
+    `reduce` turns each window into a small state (a sum and a count, say), and `combine` turns the
+    states of all windows into one vector per text. So the vectors of the pieces of a long text are
+    never in memory together. Subclasses define both.
     """
 
-    def __init__(self, kind: str, width: int) -> None:
-        """Choose what to pool with.
+    # Name in messages and in the cache.
+    kind = "custom"
+    # Whether the vector of a window depends on nothing but its pieces. Then the pooling has
+    # `window_vectors`, and `reduce` also takes what that returned.
+    fixed = False
+    # Whether it reads a special piece, which an encoder that other components share has not.
+    reads_special_piece = False
 
-        kind (str): "mean" of all positions, "cls" for the leading special piece of each window
-            (averaged over windows), "max", or "attention" with one learned query.
+    def __init__(self, width: int) -> None:
+        """Make a pooling.
+
         width (int): Width of the vectors.
-        RAISES (ValueError): An unknown kind.
         """
         super().__init__()
-        if kind not in POOLINGS:
-            raise ValueError(f"pooling = {kind!r}. Use one of {', '.join(POOLINGS)}.")
-        self.kind = kind
         self.width = width
-        self.query = torch.nn.Linear(width, 1) if kind == "attention" else None
+
+    def reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> State:
+        """Reduce each window to a state.
+
+        vectors (Tensor): Vectors of pieces, fp32 or bf16, shape (n_windows, length, width).
+        keep (Tensor): The positions that count, shape (n_windows, length).
+        RETURNS (Tuple[Tensor, ...]): Tensors whose first dimension is n_windows.
+        """
+        raise NotImplementedError
+
+    def combine(self, states: State, texts: torch.Tensor, n_texts: int) -> torch.Tensor:
+        """Combine the states of each text's windows.
+
+        states (Tuple[Tensor, ...]): What `reduce` returned for all windows.
+        texts (Tensor): The text that each window belongs to, shape (n_windows,).
+        n_texts (int): Number of texts.
+        RETURNS (Tensor): fp32, shape (n_texts, width).
+        """
+        raise NotImplementedError
 
     def forward(
         self, encoded: Iterable[Tuple[WindowBatch, torch.Tensor]], n_texts: int
@@ -40,48 +60,98 @@ class Pooling(torch.nn.Module):
 
         encoded (Iterable[Tuple[WindowBatch, Tensor]]): What `Encoder.encode` yields, with
             vectors of pieces or with windows that are pooled already.
-        n_texts (int): How many texts there are.
-        RETURNS (Tensor): One fp32 row a text, shape (n_texts, width); zeros for a text without
+        n_texts (int): Number of texts.
+        RETURNS (Tensor): One fp32 row per text, shape (n_texts, width); zeros for a text without
             any position.
         """
         texts: List[torch.Tensor] = []
-        states: List[Tuple[torch.Tensor, ...]] = []
+        states: List[State] = []
         for batch, vectors in encoded:
             texts.append(batch.texts)
-            states.append(self._reduce(vectors, batch.keep))
+            states.append(self.reduce(vectors, batch.keep))
         if not texts:
-            device = next(self.parameters()).device if self.query is not None else "cpu"
+            device = next((p.device for p in self.parameters()), "cpu")
             return torch.zeros(n_texts, self.width, device=device)
         columns = tuple(torch.cat(column) for column in zip(*states, strict=True))
-        return self._combine(columns, torch.cat(texts), n_texts)
+        return self.combine(columns, torch.cat(texts), n_texts)
 
-    @property
-    def fixed(self) -> bool:
-        """RETURNS (bool): Whether there is nothing in it that training changes."""
-        return self.query is None
+
+class MeanPooling(Pooling):
+    """The mean of all positions."""
+
+    kind = "mean"
+    fixed = True
 
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Pool each window by itself, for a kind that has no weights.
-
-        vectors (Tensor): Vectors of pieces, shape (n_windows, length, width).
-        keep (Tensor): The positions that count, shape (n_windows, length).
-        RETURNS (Tensor): fp32, shape (n_windows, width).
-        """
-        vectors = vectors.float()
-        if self.kind == "cls":
-            return vectors[:, 0]
-        if self.kind == "max":
-            return vectors.masked_fill(~keep[..., None], -torch.inf).amax(1)
+        """RETURNS (Tensor): One fp32 row per window, shape (n_windows, width)."""
         weights = keep.float()
-        return _weighted_sum(weights / weights.sum(1, keepdim=True).clamp(min=1.0), vectors)
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=1.0)
+        return _weighted_sum(weights, vectors.float())
 
-    def _reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> Tuple[torch.Tensor, ...]:
-        if self.fixed:
-            pooled = vectors if vectors.ndim == 2 else self.window_vectors(vectors, keep)
-            if self.kind == "max":
-                return (pooled,)
-            weight = keep.float().sum(1) if self.kind == "mean" else torch.ones_like(pooled[:, 0])
-            return pooled * weight[:, None], weight
+    def window_weights(self, keep: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): The weight of each window in its text, shape (n_windows,)."""
+        return keep.float().sum(1)
+
+    def reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> State:
+        """RETURNS (Tuple[Tensor, Tensor]): Weighted sum and weight of each window."""
+        pooled = vectors if vectors.ndim == 2 else self.window_vectors(vectors, keep)
+        weight = self.window_weights(keep)
+        return pooled * weight[:, None], weight
+
+    def combine(self, states: State, texts: torch.Tensor, n_texts: int) -> torch.Tensor:
+        """RETURNS (Tensor): The weighted mean of the windows."""
+        return _mean(*states, texts, n_texts)
+
+
+class ClsPooling(MeanPooling):
+    """The leading special piece of each window, averaged over windows."""
+
+    kind = "cls"
+    reads_special_piece = True
+
+    def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): One fp32 row per window, shape (n_windows, width)."""
+        return vectors.float()[:, 0]
+
+    def window_weights(self, keep: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): 1 for each window, shape (n_windows,)."""
+        return torch.ones_like(keep[:, 0], dtype=torch.float32)
+
+
+class MaxPooling(Pooling):
+    """The highest value of each column."""
+
+    kind = "max"
+    fixed = True
+
+    def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): One fp32 row per window, shape (n_windows, width)."""
+        return vectors.float().masked_fill(~keep[..., None], -torch.inf).amax(1)
+
+    def reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> State:
+        """RETURNS (Tuple[Tensor]): The highest values of each window."""
+        return (vectors if vectors.ndim == 2 else self.window_vectors(vectors, keep),)
+
+    def combine(self, states: State, texts: torch.Tensor, n_texts: int) -> torch.Tensor:
+        """RETURNS (Tensor): The highest values over windows."""
+        (peaks,) = states
+        empty = peaks.new_full((n_texts, self.width), -torch.inf)
+        rows = texts[:, None].expand_as(peaks)
+        pooled = empty.scatter_reduce(0, rows, peaks, "amax")
+        return pooled.masked_fill(torch.isinf(pooled), 0.0)
+
+
+class AttentionPooling(Pooling):
+    """The mean of all positions, weighted by attention with one learned query."""
+
+    kind = "attention"
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.query = torch.nn.Linear(width, 1)
+
+    def reduce(self, vectors: torch.Tensor, keep: torch.Tensor) -> State:
+        """RETURNS (Tuple[Tensor, Tensor, Tensor]): Weighted sum, weight and highest score."""
         vectors = vectors.float()
         scores = self.query(vectors)[..., 0].masked_fill(~keep, -torch.inf)
         # The maximum only keeps exp() in range; it cancels out, so no gradient has to pass it.
@@ -89,26 +159,47 @@ class Pooling(torch.nn.Module):
         weights = torch.exp(scores - peak[:, None])
         return _weighted_sum(weights, vectors), weights.sum(1), peak
 
-    def _combine(
-        self, columns: Tuple[torch.Tensor, ...], texts: torch.Tensor, n_texts: int
-    ) -> torch.Tensor:
-        if self.kind == "max":
-            (peaks,) = columns
-            rows = texts[:, None].expand_as(peaks)
-            empty = peaks.new_full((n_texts, self.width), -torch.inf)
-            pooled = empty.scatter_reduce(0, rows, peaks, "amax")
-            return pooled.masked_fill(torch.isinf(pooled), 0.0)
-        sums, weights = columns[:2]
-        if self.kind == "attention":
-            peak = columns[2]
-            highest = peak.new_full((n_texts,), torch.finfo(peak.dtype).min)
-            highest = highest.scatter_reduce(0, texts, peak, "amax")
-            scale = torch.exp(peak - highest[texts])
-            sums, weights = sums * scale[:, None], weights * scale
-        total = sums.new_zeros(n_texts, self.width).index_add(0, texts, sums)
-        weight = weights.new_zeros(n_texts).index_add(0, texts, weights)
-        # No weight means no position: such a text stays at zero.
-        return total / torch.where(weight > 0, weight, torch.ones_like(weight))[:, None]
+    def combine(self, states: State, texts: torch.Tensor, n_texts: int) -> torch.Tensor:
+        """RETURNS (Tensor): The weighted mean over windows."""
+        sums, weights, peak = states
+        highest = peak.new_full((n_texts,), torch.finfo(peak.dtype).min)
+        highest = highest.scatter_reduce(0, texts, peak, "amax")
+        scale = torch.exp(peak - highest[texts])
+        return _mean(sums * scale[:, None], weights * scale, texts, n_texts)
+
+
+POOLINGS: Dict[str, Type[Pooling]] = {
+    kind.kind: kind for kind in (MeanPooling, ClsPooling, MaxPooling, AttentionPooling)
+}
+# A pooling in a config: a short name, or a function from the width of the vectors.
+PoolingChoice = Union[str, Callable[[int], Pooling]]
+
+
+def find_pooling(choice: PoolingChoice) -> Callable[[int], Pooling]:
+    """Find out what makes a pooling.
+
+    choice (Union[str, Callable[[int], Pooling]]): A short name, or a function that makes the
+        pooling, given the width of the vectors. It is pickled for the workers of `nlp.pipe`.
+    RETURNS (Callable[[int], Pooling]): The function.
+    RAISES (ValueError): There is no pooling of that name.
+    """
+    if callable(choice):
+        return choice
+    if choice not in POOLINGS:
+        raise ValueError(
+            f"pooling = {choice!r}. Use one of {', '.join(POOLINGS)}, or register your own: "
+            '[….pooling] @misc = "my.Pooling.v1".'
+        )
+    return POOLINGS[choice]
+
+
+def _mean(
+    sums: torch.Tensor, weights: torch.Tensor, texts: torch.Tensor, n_texts: int
+) -> torch.Tensor:
+    total = sums.new_zeros(n_texts, sums.shape[1]).index_add(0, texts, sums)
+    weight = weights.new_zeros(n_texts).index_add(0, texts, weights)
+    # No weight means no position: such a text stays at zero.
+    return total / torch.where(weight > 0, weight, torch.ones_like(weight))[:, None]
 
 
 def _weighted_sum(weights: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

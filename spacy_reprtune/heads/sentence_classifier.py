@@ -5,18 +5,21 @@ from typing import Sequence, Tuple
 import torch
 
 from ..encoder.module import Encoder
+from .pooling import PoolingChoice
 from .text_classifier import TextClassifier
 
 
 class SentenceClassifier(TextClassifier):
     """A text classifier with a linear head that also gives the vectors it classifies."""
 
-    def __init__(self, encoder: Encoder, n_labels: int, *, pooling: str, normalize: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, n_labels: int, *, pooling: PoolingChoice, normalize: bool
+    ) -> None:
         """Build a new head on an encoder.
 
         encoder (Encoder): The encoder.
         n_labels (int): Columns of the logits.
-        pooling (str): See `Pooling`.
+        pooling (Union[str, Callable[[int], Pooling]]): See `find_pooling`.
         normalize (bool): Whether vectors are brought to length 1.
         """
         super().__init__(encoder, n_labels, pooling=pooling, hidden_width=None)

@@ -8,25 +8,30 @@ from numpy.typing import NDArray
 from ..encoder.module import Encoder
 from ..encoder.token_rows import TokenRows
 from ..encoder.windows import Windows
-from .pooling import Pooling
+from .pooling import PoolingChoice, find_pooling
 
 
 class TextClassifier(torch.nn.Module):
     """Encoder, pooling, and a linear head or one with a hidden layer."""
 
     def __init__(
-        self, encoder: Encoder, n_labels: int, *, pooling: str, hidden_width: Optional[int]
+        self,
+        encoder: Encoder,
+        n_labels: int,
+        *,
+        pooling: PoolingChoice,
+        hidden_width: Optional[int],
     ) -> None:
         """Build a new head on an encoder.
 
         encoder (Encoder): The encoder.
         n_labels (int): Columns of the logits.
-        pooling (str): See `Pooling`.
+        pooling (Union[str, Callable[[int], Pooling]]): See `find_pooling`.
         hidden_width (Optional[int]): Units of the hidden layer, or None for none.
         """
         super().__init__()
         self.encoder = encoder
-        self.pooling = Pooling(pooling, encoder.width)
+        self.pooling = find_pooling(pooling)(encoder.width)
         width = hidden_width or encoder.width
         self.hidden = torch.nn.Linear(encoder.width, width) if hidden_width else None
         self.output = torch.nn.Linear(width, n_labels)

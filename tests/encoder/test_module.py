@@ -8,7 +8,7 @@ from spacy_reprtune.encoder.load import load_pretrained
 from spacy_reprtune.encoder.module import Encoder, EncoderSettings
 from spacy_reprtune.encoder.pieces import PieceTokenizer
 from spacy_reprtune.encoder.precision import resolve_device, resolve_precision
-from spacy_reprtune.heads.pooling import Pooling
+from spacy_reprtune.heads.pooling import POOLINGS
 
 TEXTS = ["a great film", "dull " * 100, "the plot is bad and the actor is never good " * 9, ""]
 
@@ -29,7 +29,7 @@ def make_encoder(tiny_encoder):
 def pool(encoder, kind="mean", texts=TEXTS):
     torch.manual_seed(0)
     pieces = encoder.tokenize(texts)
-    return Pooling(kind, encoder.width)(encoder.encode(pieces), len(texts))
+    return POOLINGS[kind](encoder.width)(encoder.encode(pieces), len(texts))
 
 
 @pytest.mark.parametrize("kind", ["mean", "cls", "max", "attention"])
@@ -59,7 +59,7 @@ def test_pooling_counts_each_piece_once_in_its_most_central_window(make_encoder,
     row = torch.cat(rows)
     assert len(row) == len(pieces[0]) + 2
     torch.manual_seed(0)
-    pooling = Pooling(kind, encoder.width)
+    pooling = POOLINGS[kind](encoder.width)
     with torch.no_grad():
         pooled = pooling(encoder.encode(pieces), 1)[0]
         expected = {
