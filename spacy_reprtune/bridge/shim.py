@@ -17,6 +17,7 @@ from ..encoder.freezing import reinitialize_last
 from ..encoder.load import build_empty, check_directory, load_pretrained, resolve_encoder
 from ..encoder.module import Encoder, EncoderSettings
 from ..encoder.pieces import PieceTokenizer
+from ..encoder.weight_files import read_header, read_json_object
 from .device import configured_device
 from .optimizer import TorchOptimizer
 from .overview import training_overview
@@ -239,14 +240,14 @@ class TorchShim(Shim):
 
         path (Path): The directory.
         RETURNS (TorchShim): Itself.
-        RAISES (ValueError): Something is missing there.
+        RAISES (ValueError): A file is missing or damaged, or the files do not fit together.
         """
         folder = path / "encoder"
         check_directory(folder, str(folder))
-        head: Dict[str, int] = srsly.read_json(path / "head.json")
+        n_labels = _count_labels(path)
         tokenizer = PieceTokenizer.from_directory(folder)
-        self._set(load_pretrained(folder), tokenizer, head["n_labels"])
-        self._load_head(load_file(str(path / "head.safetensors")))
+        self._set(load_pretrained(folder), tokenizer, n_labels)
+        self._load_head(load_file(str(path / "head.safetensors")), path)
         return self
 
     def _set(
@@ -264,7 +265,8 @@ class TorchShim(Shim):
         state = self.module.state_dict()
         return _plain({k: v for k, v in state.items() if not k.startswith("encoder.")})
 
-    def _load_head(self, tensors: Dict[str, torch.Tensor]) -> None:
+    def _load_head(self, tensors: Dict[str, torch.Tensor], path: Optional[Path] = None) -> None:
+        where = "" if path is None else f" in {path / 'head.safetensors'}"
         own = self._head_tensors()
         wrong = [
             name
@@ -273,8 +275,14 @@ class TorchShim(Shim):
         ]
         if wrong:
             raise ValueError(
-                f"The saved head does not fit the one that the config describes ({wrong[0]}). "
-                "A pipeline has to be loaded with the config that it was saved with."
+                f"The saved head{where} does not fit the one that the config describes "
+                f"({wrong[0]}). Load a pipeline with the config that it was saved with."
+            )
+        bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if bad:
+            raise ValueError(
+                f"The saved head{where} has weights that are infinite or NaN ({bad[0]}): the file "
+                "is damaged, or the training that wrote it had failed."
             )
         self.module.load_state_dict(tensors, strict=False)
 
@@ -283,6 +291,21 @@ def _remake(
     kind: Type[TorchShim], arguments: Tuple[Any, ...], head_lr: float, data: bytes
 ) -> TorchShim:
     return kind(*arguments, head_lr=head_lr).from_bytes(data)
+
+
+def _count_labels(path: Path) -> int:
+    """Read the number of labels, and compare it with the weights before memory is taken."""
+    n_labels = read_json_object(path / "head.json").get("n_labels")
+    sizes = {tensor.shape[0] for tensor in read_header(path / "head.safetensors") if tensor.shape}
+    number = isinstance(n_labels, int) and not isinstance(n_labels, bool)
+    # A model without a head (the encoder of a pipeline) has no labels.
+    if not number or n_labels not in sizes | {0}:
+        raise ValueError(
+            f"{path / 'head.json'} says n_labels = {n_labels!r}, but no tensor in "
+            "head.safetensors beside it has so many rows: the files belong to different models, "
+            "or head.json is damaged."
+        )
+    return n_labels
 
 
 def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
