@@ -8,7 +8,7 @@ import srsly
 import typer
 from wasabi import msg
 
-from spacy_reprtune.reporting.table import markdown_table
+from spacy_reprtune.reporting.markdown import markdown_table
 
 MISSING = "–"
 _SCORE = (int, float, type(None))

@@ -90,7 +90,7 @@ def tiny_encoder(tmp_path_factory) -> Path:
     return save_encoder(tmp_path_factory.mktemp("tiny") / "bert")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encoder_config(tiny_encoder) -> Callable[..., Dict]:
     """Makes the config block of an encoder, in fp32 unless asked otherwise."""
 
@@ -105,7 +105,7 @@ def encoder_config(tiny_encoder) -> Callable[..., Dict]:
     return config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def model_config(encoder_config) -> Callable[..., Dict]:
     """Makes the config block of a text classifier on the tiny encoder."""
 

@@ -17,7 +17,6 @@ from .overrides import TAKES_OVERRIDES
 from .package import package_cli
 from .push import push_cli
 from .report import report_cli
-from .results import results_cli
 from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
 
@@ -36,7 +35,6 @@ reprtune_cli.command("mlm", context_settings=TAKES_OVERRIDES)(mlm_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)
-reprtune_cli.command("results")(results_cli)
 reprtune_cli.command("smoke")(smoke_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)
 reprtune_cli.command("export-setfit")(export_setfit_cli)

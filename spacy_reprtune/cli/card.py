@@ -28,32 +28,34 @@ def card_cli(
         None,
         "--output",
         "-o",
-        help="Put a copy of the pipeline with its card there; a pipeline that is there is replaced "
-        " [default: the card goes into MODEL_DIR]",
+        help="Directory for a copy of the pipeline with the card; an earlier pipeline is replaced "
+        " [default: the card is written into MODEL_DIR]",
         file_okay=False,
     ),
     name: Optional[str] = typer.Option(
         None, "--name", help="Name of the package, without the language code"
     ),
     version: Optional[str] = typer.Option(None, "--version", help="Version of the package"),
-    description: Optional[str] = typer.Option(None, "--description", help="One sentence"),
-    author: Optional[str] = typer.Option(None, "--author", help="Who made it"),
-    license: Optional[str] = typer.Option(
-        None, "--license", help="Licence of the pipeline, as the hub names it: mit, cc-by-4.0"
+    description: Optional[str] = typer.Option(
+        None, "--description", help="One sentence about the pipeline"
     ),
-    data_name: Optional[str] = typer.Option(None, "--data-name", help="What the data are called"),
-    data_license: Optional[str] = typer.Option(None, "--data-license", help="Licence of the data"),
+    author: Optional[str] = typer.Option(None, "--author", help="Author of the pipeline"),
+    license: Optional[str] = typer.Option(
+        None, "--license", help="License of the pipeline, as the hub names it: mit, cc-by-4.0"
+    ),
+    data_name: Optional[str] = typer.Option(None, "--data-name", help="Name of the data"),
+    data_license: Optional[str] = typer.Option(None, "--data-license", help="License of the data"),
     repo: Optional[str] = typer.Option(
-        None, "--repo", help="Where it will be on the Hugging Face hub: ORGANISATION/NAME"
+        None, "--repo", help="Future repository on the Hugging Face hub: ORGANIZATION/NAME"
     ),
 ) -> None:
     """
     Write a model card (README.md) for a trained pipeline.
 
-    It has labels, test scores with intervals, data, encoder, freezing, calibration, licence and
-    versions, and how to load it. What is not known is said to be missing. `spacy package` and
-    `reprtune package` put it into the package, `reprtune push` onto the hub. meta.json gets the
-    test scores as its performance.
+    The card has labels, test scores with intervals, data, encoder, freezing, calibration, license
+    and versions, and tells how to load the pipeline. What is not known is marked as missing. `spacy
+    package` and `reprtune package` put the card into the package, `reprtune push` onto the hub.
+    meta.json gets the test scores as its performance.
     """
     from ..files import replaced_directory
     from ..packaging.wheels import check_name
@@ -86,7 +88,7 @@ def card_cli(
                 write_card(folder, facts)
             path = output / "README.md"
     except (ValueError, OSError) as error:
-        msg.fail("Cannot write a card", str(error), exits=1)
+        msg.fail("Can't write a card", str(error), exits=1)
     if facts.scores is None:
         msg.warn("The card has no test scores", "Name a file: --metrics metrics/RECIPE.json")
     elif facts.intervals is None:
@@ -95,7 +97,7 @@ def card_cli(
 
 
 def _check_output(output: Path, model_dir: Path) -> None:
-    """The copy takes the place of what is there: only an earlier copy may go."""
+    """Refuse to replace anything but an earlier copy."""
     source, target = model_dir.resolve(), output.resolve()
     if target == source:
         raise ValueError("--output names MODEL_DIR itself. Leave it out.")
@@ -104,9 +106,11 @@ def _check_output(output: Path, model_dir: Path) -> None:
             f"--output {output} holds MODEL_DIR, which would be deleted. Name a new directory."
         )
     if source in target.parents:
-        raise ValueError(f"--output {output} is inside of MODEL_DIR. Name a directory outside.")
+        raise ValueError(
+            f"--output {output} is inside of MODEL_DIR. Name a directory outside of it."
+        )
     if target.is_dir() and any(target.iterdir()) and not (target / "meta.json").is_file():
         raise ValueError(
-            f"--output {output} exists and is no pipeline: it has files, but no meta.json. Name a "
-            "new or empty directory, or move its files away. An earlier pipeline is replaced."
+            f"--output {output} exists and is not a pipeline: it has files, but no meta.json. Name "
+            "a new or empty directory, or move its files away."
         )

@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune evaluate`: `spacy evaluate`, and what a report needs besides."""
+"""`python -m spacy reprtune evaluate`: `spacy evaluate`, with all that a report needs."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -19,7 +19,7 @@ def evaluate_cli(
         None,
         "--report",
         "-r",
-        help="HTML file: then put all that is in the directory of --output on one page",
+        help="HTML file for a report of everything in the directory of --output",
         dir_okay=False,
     ),
     code_path: Optional[Path] = typer.Option(
@@ -30,9 +30,9 @@ def evaluate_cli(
     """
     Score a pipeline as `spacy evaluate` does, and keep its predictions for `reprtune report`.
 
-    The JSON file has the scores that `spacy evaluate --output` writes, and under "run" documents a
-    second, memory and size. RECIPE.predictions.jsonl.gz beside it has what was predicted for each
-    text, with the text.
+    The JSON file has the scores that `spacy evaluate --output` writes and, under "run", documents
+    per second, memory and size. RECIPE.predictions.jsonl.gz beside it has the texts and what was
+    predicted for each.
     """
     import srsly
     from spacy.cli._util import import_code
@@ -45,11 +45,12 @@ def evaluate_cli(
     try:
         scores, predictions = evaluate(model, corpus, use_gpu=use_gpu, silent=False)
     except (ValueError, OSError) as error:
-        msg.fail("Cannot evaluate", str(error), exits=1)
+        msg.fail("Can't evaluate", str(error), exits=1)
     path = predictions_path(output)
-    # Never new scores beside old predictions.
+    # New scores must not lie beside old predictions.
     path.unlink(missing_ok=True)
     output.parent.mkdir(parents=True, exist_ok=True)
+    # As spaCy writes it, to the digit.
     srsly.write_json(output, scores)
     write_predictions(predictions, path)
     rows = _rows(scores)
@@ -61,18 +62,18 @@ def evaluate_cli(
 
 
 def _rows(scores: Dict[str, Any]) -> List[Tuple[str, str]]:
+    from ..reporting.headline import headline, is_exclusive
+
+    name, value = headline(scores)
     named = [
-        (str(scores.get("cats_score_desc")), "cats_score"),
-        ("accuracy", "cats_micro_f"),
-        ("entity P", "ents_p"),
-        ("entity R", "ents_r"),
-        ("entity F", "ents_f"),
+        (name, value),
+        ("accuracy" if is_exclusive(scores) else "micro F", scores.get("cats_micro_f")),
+        ("entity precision", scores.get("ents_p")),
+        ("entity recall", scores.get("ents_r")),
+        ("entity F", scores.get("ents_f")),
     ]
-    # Of independent labels it is no accuracy.
-    if scores.get("cats_score_desc") == "macro AUC":
-        named[1] = ("micro F", "cats_micro_f")
-    rows = [(title, f"{scores[key]:.3f}") for title, key in named if scores.get(key) is not None]
+    rows = {title: f"{value:.3f}" for title, value in named if value is not None}
     speed = scores["run"]["docs_per_second"]
     if speed:
-        rows.append(("documents/s", f"{speed:,.1f}"))
-    return rows
+        rows["documents/s"] = f"{speed:,.1f}"
+    return list(rows.items())

@@ -70,7 +70,7 @@ def sweep_cli(
     msg.good(f"Fewest blocks within one standard error of the best: unfreeze = {smallest.unfreeze}")
 
     def draw(path: Path) -> None:
-        from ..reporting.curve import plot_sweep
+        from ..reporting.experiment_plots import plot_sweep
 
         plot_sweep(summary, smallest, path, title=f"{config_path.name}, {seeds} seed(s) per point")
 
@@ -139,7 +139,7 @@ def learning_curve_cli(
     msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
 
     def draw(path: Path) -> None:
-        from ..reporting.learning_curve import plot_learning_curve
+        from ..reporting.experiment_plots import plot_learning_curve
 
         plot_learning_curve(points, path, title=f"{seeds} seed(s) per size")
 

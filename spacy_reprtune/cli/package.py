@@ -22,26 +22,25 @@ def package_cli(
         file_okay=False,
     ),
     half: Optional[str] = typer.Option(
-        None,
-        help="Encoder weights in half the size: fp16, or bf16; they are loaded as fp32",
+        None, help="Store encoder weights in half the size, fp16 or bf16; they are loaded as fp32"
     ),
     corpus: Optional[Path] = typer.Option(
         None,
         help="With --half: texts to compare predictions on, a .spacy file or a folder of them",
         exists=True,
     ),
-    limit: int = typer.Option(500, help="How many texts of it", min=1),
+    limit: int = typer.Option(500, help="Maximum number of these texts", min=1),
 ) -> None:
     """
     Package a trained pipeline as a wheel, without a network.
 
-    The wheel requires spacy-reprtune; with --source, that wheel is built as well, so that the
-    output directory has all that `pip install --no-index --find-links` needs besides public
+    The wheel requires spacy-reprtune. With --source, that wheel is built as well, so the output
+    directory has everything that `pip install --no-index --find-links` needs besides public
     packages. A README.md in the pipeline's directory (`reprtune card` writes one) and a LICENSE
-    are packaged as they are.
+    are part of the package.
     """
     from ..data.corpus import read_texts
-    from ..packaging.half import note_in_card, say_how_alike, with_half_weights
+    from ..packaging.half import describe_agreement, note_in_card, with_half_weights
     from ..packaging.wheels import package_pipeline
 
     with ExitStack() as stack:
@@ -49,15 +48,16 @@ def package_cli(
             pipeline_dir = model_dir
             if half is not None:
                 texts = [] if corpus is None else read_texts(corpus, limit)
-                pipeline_dir, alike = stack.enter_context(with_half_weights(model_dir, half, texts))
-                if alike is None:
+                copy = with_half_weights(model_dir, half, texts)
+                pipeline_dir, measured = stack.enter_context(copy)
+                if measured is None:
                     msg.warn(
-                        f"How much {half} changes was not measured",
+                        f"The effect of {half} was not measured",
                         "Name a corpus: --corpus TEST.spacy",
                     )
                 else:
-                    msg.info(say_how_alike(half, alike))
-                note_in_card(pipeline_dir, half, alike)
+                    msg.info(describe_agreement(half, measured))
+                note_in_card(pipeline_dir, half, measured)
             wheels = package_pipeline(
                 pipeline_dir, output_dir, name=name, version=version, source_dir=source
             )
@@ -65,3 +65,8 @@ def package_cli(
             msg.fail("Can't package the pipeline", str(error), exits=1)
     for wheel in wheels:
         msg.good(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
+    package = wheels[0].name.split("-")[0]
+    msg.text(
+        f"Where its requirements are installed: pip install --no-index --find-links {output_dir} "
+        f"{package}"
+    )

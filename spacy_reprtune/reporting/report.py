@@ -1,45 +1,58 @@
-"""A report: everything in `metrics/` on one page, as HTML and as Markdown."""
+"""A report: everything in `metrics/`, as sections.
+
+A package can add a section of its own. It registers a function under a name, with the decorator
+`@report_sections("my_section")` or as an entry point in the group
+`spacy_reprtune_report_sections`. The function gets what was read and the recipes in groups, and
+returns a `Section`. A name of our own replaces that section.
+"""
 
 from pathlib import Path
-from typing import List, Tuple
+from typing import Callable, Dict, List, Tuple
+
+import catalogue
 
 from .blocks import Section
-from .files import Metrics, find_metrics
-from .groups import make_groups
+from .groups import Group, make_groups
+from .metrics import Metrics, find_metrics
 from .sections.classes import classes_section, confusion_section
-from .sections.curves import predictions_section, training_section
+from .sections.curves import curves_section, training_section
 from .sections.data import data_section, files_section
 from .sections.errors import errors_section
 from .sections.experiments import few_shot_section, freezing_section, pretraining_section
-from .sections.recipes import recipes_section
-from .svg import page_style
+from .sections.scores import scores_section
+
+MakeSection = Callable[[Metrics, List[Group]], Section]
+
+report_sections = catalogue.create("spacy_reprtune", "report_sections", entry_points=True)
+
+_FIRST: Dict[str, MakeSection] = {
+    "scores": scores_section,
+    "classes": classes_section,
+    "confusion": confusion_section,
+    "curves": curves_section,
+    "training": training_section,
+    "freezing": freezing_section,
+    "few-shot": few_shot_section,
+    "pretraining": pretraining_section,
+    "errors": errors_section,
+    "data": data_section,
+}
+_LAST: Dict[str, MakeSection] = {"files": files_section}
 
 
-def make_report(folder: Path, *, corpus: Path, training: Path) -> Tuple[Metrics, List[Section]]:
+def make_report(
+    folder: Path, *, corpus: Path, training: Path
+) -> Tuple[Metrics, List[Group], List[Section]]:
     """Make the sections of a report.
 
     folder (Path): The directory of metrics.
     corpus (Path): The directory of corpora. It need not exist.
     training (Path): The directory of trainings. It need not exist.
-    RETURNS (Tuple[Metrics, List[Section]]): What was read, and the sections. There are always the
-        same ones: what is missing is said to be.
-    RAISES (ValueError): There is nothing in `folder` that a report could show.
-    RAISES (ImportError): matplotlib is not installed.
+    RETURNS (Tuple[Metrics, List[Group], List[Section]]): What was read, the recipes in groups, and
+        the sections, registered ones before the list of files.
+    RAISES (ValueError): `folder` holds nothing that a report could show.
     """
     metrics = find_metrics(folder, corpus=corpus, training=training)
     groups = make_groups(metrics)
-    with page_style():
-        sections = [
-            recipes_section(metrics, groups),
-            classes_section(groups),
-            confusion_section(groups),
-            predictions_section(groups),
-            training_section(metrics),
-            freezing_section(metrics),
-            few_shot_section(metrics),
-            pretraining_section(metrics),
-            errors_section(groups),
-            data_section(metrics),
-            files_section(metrics),
-        ]
-    return metrics, sections
+    makers = {**_FIRST, **dict(sorted(report_sections.get_all().items())), **_LAST}
+    return metrics, groups, [make(metrics, groups) for make in makers.values()]

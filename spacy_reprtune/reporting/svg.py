@@ -1,4 +1,4 @@
-"""Pictures inside of a page, in its colours, light and dark."""
+"""Figures inside of a page, in the colors of the page, light and dark."""
 
 import io
 import re
@@ -10,8 +10,8 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What pictures are drawn in: these colours where they are files, and in a page the colour that the
-# page has for each of them.
+# Figures are drawn in these colors. In a file they stay; in a page each of them becomes one of the
+# variables below, whose value depends on the reader's color scheme.
 SERIES = (
     "#1f4e9c",
     "#c2410c",
@@ -24,36 +24,42 @@ SERIES = (
 )
 INK, MUTED, FAINT, SOFT = "#000000", "#6b7280", "#d9dee7", "#9aa5b8"
 _VARIABLES = {
-    **{colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)},
+    **{color: f"--series-{i + 1}" for i, color in enumerate(SERIES)},
     INK: "--ink",
     MUTED: "--muted",
     FAINT: "--line",
     SOFT: "--soft",
-    # Of matplotlib's own grid and legend.
+    # matplotlib's own grid and legend.
     "#b0b0b0": "--soft",
     "#cccccc": "--line",
     "#ffffff": "--paper",
 }
-# Inches: as large as a phone's screen, so that text keeps a size that can be read there.
+# Inches. That is the width of a phone's screen, so text keeps a readable size there.
 SIZE = (4.3, 3.2)
 MARKERS = "osD^vPX*"
 
 
-def series_colour(number: int) -> str:
-    """RETURNS (str): The colour of a series; after the last one they begin again."""
+def series_color(number: int) -> str:
+    """RETURNS (str): The color of a series. After the last color the first one is used again."""
     return SERIES[number % len(SERIES)]
 
 
 def series_marker(number: int) -> str:
-    """RETURNS (str): The marker of a series, so that nobody has to tell colours apart."""
+    """RETURNS (str): The marker of a series, for readers who can't tell the colors apart."""
     return MARKERS[number % len(MARKERS)]
 
 
 @contextmanager
 def page_style() -> Iterator[None]:
-    """What figures for a page are drawn and saved in: text stays text, and is never a formula."""
-    import matplotlib
+    """Set the style of figures for a page: text stays text and is never read as a formula.
 
+    Does nothing if matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        yield
+        return
     settings = {
         "svg.fonttype": "none",
         "svg.hashsalt": "spacy-reprtune",
@@ -70,9 +76,9 @@ def page_style() -> Iterator[None]:
 def to_svg(figure: "Figure", name: str, *, label: str) -> Markup:
     """Turn a figure into an SVG element for a page.
 
-    figure (Figure): Drawn in `page_style`.
-    name (str): Unlike that of any other figure of the page: ids begin with it.
-    label (str): What it shows, for those who can't see it.
+    figure (Figure): A figure drawn in `page_style`.
+    name (str): Prefix of all ids, unique within the page.
+    label (str): What the figure shows, for readers who can't see it.
     RETURNS (Markup): The element. It refers to nothing outside of itself.
     """
     file = io.StringIO()
@@ -91,13 +97,13 @@ def to_svg(figure: "Figure", name: str, *, label: str) -> Markup:
         svg,
     )
     svg = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1sans-serif", svg)
-    # The page says how wide it is; the view box keeps its shape.
+    # The page sets the width; the view box keeps the proportions.
     svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(label)}" ', 1))
 
 
 def thin(values: Sequence[float], limit: int = 200) -> Sequence[int]:
-    """RETURNS (Sequence[int]): Which points of a long line to draw, ends included."""
+    """RETURNS (Sequence[int]): Indices of the points of a long line to draw, ends included."""
     if len(values) <= limit:
         return range(len(values))
     return sorted({round(i * (len(values) - 1) / (limit - 1)) for i in range(limit)})

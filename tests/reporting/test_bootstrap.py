@@ -49,7 +49,7 @@ def test_a_label_that_is_nowhere_counts_as_zero_and_one_that_was_not_drawn_is_le
     ones = numpy.array([[1, 0, 0], [0, 1, 0]], dtype="i")
     counts = Counts(["A", "B", "NOWHERE"], ones, 0 * ones, 0 * ones)
     weights = numpy.array([[1, 1], [2, 0]], dtype="f")
-    assert macro_f(counts)(weights).tolist() == pytest.approx([2 / 3, 1 / 2])
+    assert macro_f(counts).score(weights).tolist() == pytest.approx([2 / 3, 1 / 2])
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,11 +79,11 @@ def test_values_that_are_not_known_are_no_part_of_an_area():
         Row("c", CatsRow([None, 0.0], [1.0, 0.9])),
     ]
     statistic = macro_auc(Predictions(["A", "B"], False, 0.5, {}, rows))
-    assert statistic(numpy.ones((1, 3), dtype="f")).tolist() == [0.5]
+    assert statistic.score(numpy.ones((1, 3), dtype="f")).tolist() == [0.5]
 
 
 def test_a_label_without_yes_and_no_in_a_sample_is_no_part_of_its_mean_area():
-    """A is drawn with yes and no in the first sample alone, B in both; C has no yes anywhere."""
+    """A is drawn with yes and no in the first sample only, B in both; C has no yes anywhere."""
     rows = [
         Row("a", CatsRow([1.0, 1.0, 0.0], [0.9, 0.8, 0.1])),
         Row("b", CatsRow([0.0, 1.0, 0.0], [0.2, 0.7, 0.1])),
@@ -91,11 +91,11 @@ def test_a_label_without_yes_and_no_in_a_sample_is_no_part_of_its_mean_area():
     ]
     weights = numpy.array([[1, 1, 1], [0, 2, 1], [0, 3, 0]], dtype="f")
     both = macro_auc(Predictions(["A", "B"], False, 0.5, {}, [_first(row, 2) for row in rows]))
-    numpy.testing.assert_allclose(both(weights), [1, 1, numpy.nan])
+    numpy.testing.assert_allclose(both.score(weights), [1, 1, numpy.nan])
     with_c = macro_auc(Predictions(["A", "B", "C"], False, 0.5, {}, rows))
-    numpy.testing.assert_allclose(with_c(weights), [2 / 3, 1 / 2, numpy.nan])
-    only_c = [Row("c", CatsRow([0.0], [0.1]))]
-    assert macro_auc(Predictions(["C"], False, 0.5, {}, only_c))(weights[:, :1]).tolist() == [0] * 3
+    numpy.testing.assert_allclose(with_c.score(weights), [1, 1, numpy.nan])
+    only_c = Predictions(["C"], False, 0.5, {}, [Row("c", CatsRow([0.0], [0.1]))])
+    assert bootstrap.bootstrap(1, macro_auc(only_c)).interval is None
 
 
 def _first(row, n_labels):
@@ -108,7 +108,25 @@ def test_f_of_a_label_that_was_not_drawn_is_not_known_and_no_part_of_the_interva
     counts = Counts(["RARE", "NOWHERE"], ones, 0 * ones, 0 * ones)
     weights = numpy.ones((2, 20), dtype="f")
     weights[1, 0] = 0
-    numpy.testing.assert_allclose(label_f(counts, "RARE")(weights), [1, numpy.nan])
-    assert label_f(counts, "NOWHERE")(weights).tolist() == [0, 0]
-    assert bootstrap.bootstrap(20, label_f(counts, "RARE")).interval == (1.0, 1.0)
-    assert bootstrap.bootstrap(20, label_f(counts, "NOWHERE")).interval == (0.0, 0.0)
+    numpy.testing.assert_allclose(label_f(counts, "RARE").score(weights), [1, numpy.nan])
+    assert label_f(counts, "NOWHERE").score(weights).tolist() == [0, 0]
+    # Once right of once, and never seen.
+    rare = bootstrap.bootstrap(20, label_f(counts, "RARE"))
+    assert rare.value == 1.0 and rare.interval == pytest.approx((0.207, 1.0), abs=1e-3)
+    nowhere = bootstrap.bootstrap(20, label_f(counts, "NOWHERE"))
+    assert nowhere.value == 0.0 and nowhere.interval == (0.0, 1.0)
+
+
+def test_a_perfect_score_has_an_interval_with_a_width():
+    """48 of 48: Wilson's interval, where every bootstrap sample has the score 1."""
+    true = numpy.eye(2, dtype="i")[numpy.arange(48) % 2]
+    counts = Counts(["A", "B"], true, 0 * true, 0 * true)
+    for statistic in (micro_f(counts), macro_f(counts)):
+        interval = bootstrap.bootstrap(48, statistic).interval
+        assert interval == pytest.approx((0.926, 1.0), abs=5e-4)
+    # 24 documents tell about one of the labels.
+    low, high = bootstrap.bootstrap(48, label_f(counts, "A")).interval
+    assert (low, high) == pytest.approx((0.862, 1.0), abs=5e-4)
+    nothing = Counts(["A", "B"], 0 * true, true, true)
+    interval = bootstrap.bootstrap(48, micro_f(nothing)).interval
+    assert interval == pytest.approx((0.0, 0.074), abs=5e-4)

@@ -11,6 +11,7 @@ from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.reporting import bootstrap
 from spacy_reprtune.reporting.counts import confidence_cats, count_cats, count_ents
 from spacy_reprtune.reporting.evaluate import evaluate
+from spacy_reprtune.reporting.headline import headline, with_defined_areas
 from spacy_reprtune.reporting.predictions import read_predictions
 
 
@@ -59,8 +60,8 @@ def test_labels_are_scored_as_spacy_does_and_their_predictions_give_the_scores(t
     assert predictions.exclusive and predictions.labels == ["BAD", "GOOD"]
     assert predictions.rows[-1].cats is None and len(predictions.rows) == 9
     counts = count_cats(predictions)
-    assert bootstrap.macro_f(counts)(ones(8))[0] == pytest.approx(scores["cats_macro_f"])
-    assert bootstrap.micro_f(counts)(ones(8))[0] == pytest.approx(scores["cats_micro_f"])
+    assert bootstrap.macro_f(counts).score(ones(8))[0] == pytest.approx(scores["cats_macro_f"])
+    assert bootstrap.micro_f(counts).score(ones(8))[0] == pytest.approx(scores["cats_micro_f"])
     from spacy_reprtune.heads.calibration import calibration_error
 
     error = calibration_error(*map(numpy.array, confidence_cats(predictions)))
@@ -79,8 +80,8 @@ def test_independent_labels_with_gaps(nlp, model_config, tmp_path):
     assert not predictions.exclusive and predictions.threshold == 0.4
     assert predictions.rows[4].cats is None
     counts = count_cats(predictions)
-    assert bootstrap.macro_f(counts)(ones(7))[0] == pytest.approx(scores["cats_macro_f"])
-    area = bootstrap.macro_auc(predictions)(ones(7))[0]
+    assert bootstrap.macro_f(counts).score(ones(7))[0] == pytest.approx(scores["cats_macro_f"])
+    area = bootstrap.macro_auc(predictions).score(ones(7))[0]
     assert area == pytest.approx(scores["cats_macro_auc"])
 
 
@@ -97,11 +98,30 @@ def test_entities_are_counted_as_spacy_does(ner, tmp_path):
     counts = count_ents(predictions)
     assert predictions.rows[5].ents is None
     assert len(counts.true) == 6
-    assert bootstrap.micro_f(counts)(ones(6))[0] == pytest.approx(scores["ents_f"])
+    assert bootstrap.micro_f(counts).score(ones(6))[0] == pytest.approx(scores["ents_f"])
     for label, score in scores["ents_per_type"].items():
-        assert bootstrap.label_f(counts, label)(ones(6))[0] == pytest.approx(score["f"])
+        assert bootstrap.label_f(counts, label).score(ones(6))[0] == pytest.approx(score["f"])
     found = [score for row in predictions.rows if row.ents for score in row.ents.scores]
     assert found and all(0 < score <= 1 for score in found)
+
+
+def test_a_label_without_positives_is_left_out_of_the_mean_area(nlp, model_config, tmp_path):
+    nlp.add_pipe("reprtune_textcat_multilabel", config={"model": model_config()})
+    nlp.config["training"]["score_weights"] = {"cats_score": 0.0, "cats_macro_f": 1.0}
+    nlp.initialize(lambda: make_examples(nlp))
+    docs = references(make_examples(spacy.blank("en")))
+    for doc in docs:
+        doc.cats["BAD"] = 0.0
+    model, corpus = save(nlp, docs, tmp_path)
+    scores, predictions = evaluate(model, corpus)
+    assert scores["cats_auc_per_type"]["BAD"] is None
+    assert scores["cats_macro_auc"] == scores["cats_auc_per_type"]["GOOD"] == scores["cats_score"]
+    area = bootstrap.bootstrap(8, bootstrap.macro_auc(predictions))
+    assert area.value == pytest.approx(scores["cats_macro_auc"])
+    assert headline(scores) == ("macro F", scores["cats_macro_f"])
+    # Files of `spacy evaluate` have the mean with a 0 and don't tell what was trained for.
+    as_spacy = {**scores, "cats_score": 0.0, "cats_macro_auc": 0.0, "run": {}}
+    assert headline(with_defined_areas(as_spacy)) == ("macro AUC", scores["cats_macro_auc"])
 
 
 def test_stock_pipes_are_scored_and_kept_too(tmp_path):

@@ -12,11 +12,10 @@ from made_up_metrics import (
     write_recipe,
 )
 
-from spacy_reprtune.reporting.files import find_metrics, read_training_log
 from spacy_reprtune.reporting.groups import behind, make_groups
+from spacy_reprtune.reporting.metrics import find_metrics, read_training_log
 from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
 from spacy_reprtune.reporting.sections.classes import _support
-from spacy_reprtune.reporting.table import read_scores
 
 
 def find(folder):
@@ -36,11 +35,6 @@ def test_files_are_known_by_what_is_in_them(project):
     assert [run.name for run in metrics.pretrainings] == ["mlm"]
     assert list(metrics.manifests) == ["corpus"]
     assert metrics.problems == [] and not any(recipe.missing for recipe in metrics.recipes)
-
-
-def test_the_results_table_is_as_if_the_other_files_were_not_there(project):
-    _, rows = read_scores(project / "metrics")
-    assert [row[0] for row in rows] == ["frozen", "joint", "ner"]
 
 
 def test_a_log_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
@@ -100,7 +94,7 @@ def test_predictions_of_another_evaluation_are_left_out(project):
     path = project / "metrics" / "joint.json"
     write_predictions(cats_predictions(0.5, seed=7), predictions_path(path))
     metrics = find(project)
-    assert "another evaluation" in metrics.problems[0]
+    assert "belongs to another evaluation" in metrics.problems[0]
     (joint,) = [recipe for recipe in metrics.recipes if recipe.name == "joint"]
     assert joint.predictions is None and joint.score("cats_macro_f") is not None
 
@@ -115,7 +109,7 @@ def test_a_pipeline_on_another_set_has_the_log_of_its_training(project):
     assert other.missing == ["joint-other.predictions.jsonl.gz"]
 
 
-def test_recipes_are_compared_on_the_same_documents_alone(project):
+def test_only_recipes_with_the_same_documents_are_compared(project):
     groups = make_groups(find(project))
     assert [(group.kind, group.score) for group in groups] == [
         ("cats", "macro F"),
@@ -136,7 +130,7 @@ def test_recipes_of_different_test_sets_are_not_ranked_against_each_other(projec
     names = {tuple(sorted(e.name for e in g.entries)): g for g in make_groups(find(project))}
     assert set(names) == {("frozen", "joint"), ("ner",), ("ner-again", "ner-short")}
     titles = [names[key].title for key in sorted(names)]
-    assert titles[:2] == ["Labels of texts", "Entities (test set of ner)"]
+    assert titles[:2] == ["Text labels", "Entities (test set of ner)"]
     assert titles[2] == "Entities (corpus/short.spacy)"
     assert len({group.id for group in names.values()}) == 3
     assert sum(_support(names["ner",]).values()) == 3 * 40
@@ -152,7 +146,7 @@ def test_without_predictions_the_path_of_the_corpus_says_which_test_set_it_is(pr
     first, second = [group for group in make_groups(find(project)) if group.kind == "cats"]
     assert {entry.name for entry in first.entries} == {"joint", "frozen"}
     assert [entry.name for entry in second.entries] == ["far"]
-    assert second.title == "Labels of texts (b.spacy)" and not _support(second)
+    assert second.title == "Text labels (b.spacy)" and not _support(second)
 
 
 def test_a_test_set_that_nobody_names_is_taken_for_the_only_one(project):
@@ -194,7 +188,8 @@ json_values = st.recursive(
 @given(key=st.integers(0), value=json_values)
 def test_no_wrong_value_anywhere_stops_a_report(tmp_path_factory, key, value):
     """Any one value of any file is replaced by any other one."""
-    from spacy_reprtune.reporting.page import to_html, to_markdown
+    from spacy_reprtune.reporting.markdown import to_markdown
+    from spacy_reprtune.reporting.page import to_html
     from spacy_reprtune.reporting.report import make_report
 
     folder = write_project(tmp_path_factory.mktemp("p") / "project")
@@ -205,7 +200,7 @@ def test_no_wrong_value_anywhere_stops_a_report(tmp_path_factory, key, value):
     parent, name = places[key % len(places)]
     parent[name] = value
     path.write_text(json.dumps(content), encoding="utf8")
-    _, sections = make_report(
+    _, _, sections = make_report(
         folder / "metrics", corpus=folder / "corpus", training=folder / "training"
     )
     assert "</html>" in to_html(sections, title="x") and to_markdown(sections)

@@ -1,15 +1,18 @@
 import re
 from html.parser import HTMLParser
 
+import catalogue
 import pytest
 import srsly
 from made_up_metrics import HOSTILE, cats_predictions, ents_predictions, write_project, write_recipe
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.reporting.plots import SPAN, draw_intervals, draw_lines
+from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
 
 SECTIONS = [
-    *("recipes", "classes", "confusion", "curves", "training", "freezing", "few-shot"),
+    *("scores", "classes", "confusion", "curves", "training", "freezing", "few-shot"),
     *("pretraining", "errors", "data", "files"),
 ]
 
@@ -155,40 +158,106 @@ def test_two_test_sets_of_a_kind_are_named_and_no_id_is_there_twice(project):
         ("training/mlm/log.jsonl", "training/mlm/log.jsonl"),
     ],
 )
-def test_what_is_missing_is_said_to_be_missing(project, gone, said):
+def test_the_last_line_names_what_is_missing(project, gone, said):
     (project / gone).unlink()
     html, markdown = report(project)
-    missing = re.findall(r'<p class="missing">.*?</p>', html, re.DOTALL)
-    assert len(missing) == 1 and said in missing[0]
+    (missing,) = re.findall(r'<p class="missing">.*?</p>', html, re.DOTALL)
+    assert said in missing and missing.count(", from <code>") == 1
     assert markdown.count("Missing: ") == 1
-    assert [i for i in Page(html).ids if i in SECTIONS] == SECTIONS
+    last = markdown.rstrip().splitlines()[-1]
+    assert last.startswith("Missing: ") and said.split("/")[-1].split(".")[0] in last
+    shown = [i for i in Page(html).ids if i in SECTIONS]
+    assert set(SECTIONS) - set(shown) <= {"freezing", "few-shot", "pretraining"}
 
 
 def test_half_of_the_metrics_is_enough(project):
-    """What `spacy evaluate` alone leaves: scores of two recipes."""
+    """What `spacy evaluate` leaves: scores of two recipes."""
     for path in project.rglob("*"):
         if path.is_file() and path.name not in ("joint.json", "frozen.json"):
             path.unlink()
-    html, _ = report(project)
+    html, markdown = report(project)
     check_self_contained(html)
-    assert [i for i in Page(html).ids if i in SECTIONS] == SECTIONS
-    assert html.count("Missing:") >= 8
+    assert [i for i in Page(html).ids if i in SECTIONS] == ["scores", "classes", "files"]
+    assert html.count("Missing:") == 1 and html.count(", from <code>") >= 6
+    assert "Behind" not in markdown and "Over" not in markdown
     assert "joint has the highest macro F" in html and "beyond chance" not in html
 
 
-def test_a_check_alone_is_enough(project):
+def test_a_report_of_one_model_explains_only_what_it_shows(tmp_path):
+    metrics = tmp_path / "results"
+    metrics.mkdir()
+    write_recipe(metrics, "mine", cats_predictions(1.0), 12.0)
+    done = CliRunner().invoke(
+        reprtune_cli, ["report", str(metrics), "--markdown", str(tmp_path / "report.md")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "mine" in done.output and "macro F" in done.output and "0.969–1.000" in done.output
+    markdown = (tmp_path / "report.md").read_text(encoding="utf8")
+    for word in ("behind", "Behind", "Over", "GPU"):
+        assert word not in markdown
+    assert "0.969–1.000" in markdown
+    # Only files that are looked for, under the names of the directories.
+    assert markdown.count("Missing:") == 1 and "results/sweep.json" in markdown
+    assert "metrics/" not in markdown
+
+
+def test_axes_of_one_point_are_not_blown_up():
+    figures = [
+        draw_intervals([("mine", 0.98, (0.97, 0.99))], title="macro F"),
+        draw_lines({"mine": ([0.0], [0.98])}, across="step", up="score on dev"),
+        draw_lines({"mine": ([0.0], [0.7])}, across="step", up="loss", log=True),
+    ]
+    (low, high), _, _ = (figure.axes[0].get_xlim() for figure in figures)
+    assert high - low >= SPAN - 1e-9 and high <= 1.01
+    _, (low, high), loss = (figure.axes[0].get_ylim() for figure in figures)
+    assert high - low >= SPAN - 1e-9 and high <= 1.01
+    assert loss == pytest.approx((0.35, 1.4))
+    assert [figure.axes[0].get_xlim()[0] for figure in figures[1:]] == [0, 0]
+
+
+SECTION = """
+from spacy_reprtune.reporting.blocks import Missing, Section, Text
+from spacy_reprtune.reporting.report import report_sections
+
+@report_sections("energy")
+def energy_section(metrics, groups):
+    section = Section("energy", "Energy")
+    if "energy" in metrics.others:
+        section.blocks.append(Text(f"{metrics.others['energy']['kwh']} kWh"))
+    else:
+        section.missing.append(Missing("energy (metrics/energy.json)", "measure-energy"))
+    return section
+"""
+
+
+def test_a_section_is_added_from_outside(project, tmp_path):
+    code = tmp_path / "sections.py"
+    code.write_text(SECTION, encoding="utf8")
+    try:
+        html, markdown = report(project, "--code", code)
+        assert "energy (metrics/energy.json), from <code>measure-energy" in html
+        assert 'id="energy"' not in html
+        srsly.write_json(project / "metrics" / "energy.json", {"kwh": 0.3})
+        html, markdown = report(project, "--code", code)
+    finally:
+        catalogue.REGISTRY.pop(("spacy_reprtune", "report_sections", "energy"))
+    assert [i for i in Page(html).ids if i in ("data", "energy", "files")][1] == "energy"
+    assert "## Energy\n\n0.3 kWh" in markdown
+
+
+def test_a_check_is_enough(project):
     for path in project.rglob("*"):
         if path.is_file() and path.name != "check.json":
             path.unlink()
     html, _ = report(project)
-    assert "3 texts twice." in html and "Scores of recipes (metrics/RECIPE.json)" in html
+    assert "3 texts twice." in html and "scores of recipes (metrics/RECIPE.json)" in html
 
 
 def test_a_broken_file_is_named_at_the_top(project):
     (project / "metrics" / "sweep.json").write_text('{"points": ', encoding="utf8")
     (project / "metrics" / "ner.predictions.jsonl.gz").write_bytes(b"nothing of the kind")
     html, _ = report(project)
-    top = html[: html.index('<section id="recipes"')]
+    top = html[: html.index('<section id="scores"')]
     assert "sweep.json can&#39;t be read" in top or "sweep.json can't be read" in top
     assert "ner.predictions.jsonl.gz is not what" in top
 
@@ -254,9 +323,7 @@ def test_independent_labels_have_no_matrix(project):
     scores = srsly.read_json(path)
     srsly.write_json(path, {**scores, "cats_score": 0.91, "cats_score_desc": "macro AUC"})
     cats.scores["cats_score"] = 0.91
-    from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
-
     write_predictions(cats, predictions_path(path))
     html, _ = report(project)
-    assert "Labels of texts, by macro AUC" in html and "none is taken for another" in html
-    assert "right: no" in html or "right: yes" in html
+    assert "Text labels, by macro AUC" in html and "none is confused with another" in html
+    assert "gold: no" in html or "gold: yes" in html

@@ -1,1 +1,1 @@
-"""The parts of a report, a file or two each: what was read goes in, blocks come out."""
+"""The sections of a report, a file or two each: they turn what was read into blocks."""

@@ -1,38 +1,35 @@
-"""Class by class: scores and confusions."""
+"""Scores and confusions per label."""
 
 from collections import Counter
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..blocks import Block, Fold, Matrix, Missing, Section, Table, Text, score_text
-from ..counts import (
-    KINDS,
-    NONE,
-    confusion_cats,
-    confusion_ents,
-    kinds_of_ents,
-)
-from ..files import number
+from ..counts import KINDS, NONE, confusion_cats, confusion_ents, kinds_of_ents
 from ..groups import Entry, Group
+from ..metrics import Metrics
+from ..predictions import Predictions
+from ..values import number
+from .scores import EVALUATE
 
-# Labels of a matrix that can be read; the others are put together.
+# Labels in a readable matrix; the others share one row and one column.
 MOST = 20
 REST = "(all others)"
 
 
-def classes_section(groups: List[Group]) -> Section:
-    """RETURNS (Section): A row a class, a column a recipe."""
-    blocks: List[Block] = []
+def classes_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): One row per label, one column per recipe."""
+    section = Section("classes", "Scores per label")
     for group in groups:
-        found = {entry.name: _per_type(entry, group) for entry in group.entries}
+        found = {entry.name: _per_label(entry, group) for entry in group.entries}
         labels = sorted({label for scores in found.values() for label in scores})
         if not labels:
             key = "cats_f_per_type" if group.kind == "cats" else "ents_per_type"
-            blocks.append(Missing(f"{group.title}: scores of each class ({key} in metrics)"))
+            what = f"{group.title}: scores per label ({key} in the file of scores)"
+            section.missing.append(Missing(what, EVALUATE.format(metrics.folder.name)))
             continue
         first = found[group.entries[0].name]
         labels.sort(key=lambda label: (first.get(label, {}).get("f") or 0.0, label))
         support = _support(group)
-        count = "texts" if group.kind == "cats" else "entities"
         rows = [
             [
                 label,
@@ -41,8 +38,9 @@ def classes_section(groups: List[Group]) -> Section:
             ]
             for label in labels
         ]
+        count = "texts" if group.kind == "cats" else "entities"
         header = ["label", count, *(entry.name for entry in group.entries)]
-        blocks.append(Table(header, rows, title=f"{group.title}: F of each class, weakest first"))
+        title = f"{group.title}: F per label, weakest first"
         details: List[Block] = [
             Table(
                 ["label", "precision", "recall", "F"],
@@ -52,45 +50,33 @@ def classes_section(groups: List[Group]) -> Section:
             for name, scores in found.items()
             if scores
         ]
-        blocks.append(Fold("Precision and recall", details))
-    if not groups:
-        blocks.append(Missing("Scores of each class (metrics/RECIPE.json)"))
-    return Section("classes", "Class by class", blocks)
+        section.blocks += [Table(header, rows, title=title), Fold("Precision and recall", details)]
+    return section
 
 
-def confusion_section(groups: List[Group]) -> Section:
-    """RETURNS (Section): What is taken for what, recipe by recipe."""
-    blocks: List[Block] = []
+def confusion_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): Gold labels against predicted ones."""
+    section = Section("confusion", "Confusion matrix")
     for group in groups:
         entries = group.with_predictions
         if not entries:
-            blocks.append(
-                Missing(f"{group.title}: the confusion matrix ({group.prediction_files})")
-            )
             continue
         if group.kind == "cats" and not group.exclusive:
-            blocks.append(
-                Text(
-                    f"{group.title}: each label is a question of its own, so none is taken for "
-                    "another."
-                )
-            )
+            text = f"{group.title}: labels are independent, so none is confused with another."
+            section.blocks.append(Text(text))
             continue
         if group.kind == "ents":
-            blocks.append(_kinds(entries, group))
+            section.blocks.append(_kinds(entries, group))
         for i, entry in enumerate(entries):
-            matrix = _matrix(entry, group)
-            if matrix is not None:
-                blocks.append(matrix if i == 0 else Fold(f"The same of {entry.name}", [matrix]))
-    if not groups:
-        blocks.append(Missing("The confusion matrix (metrics/RECIPE.predictions.jsonl.gz)"))
-    return Section("confusion", "What is taken for what", blocks)
+            if entry.recipe.predictions is not None:
+                matrix = _matrix(entry.name, entry.recipe.predictions, group)
+                section.blocks.append(matrix if i == 0 else Fold(entry.name, [matrix]))
+    return section
 
 
-def _per_type(entry: Entry, group: Group) -> Dict[str, Dict[str, Optional[float]]]:
-    found: Any = entry.recipe.scores.get(
-        "cats_f_per_type" if group.kind == "cats" else "ents_per_type"
-    )
+def _per_label(entry: Entry, group: Group) -> Dict[str, Dict[str, Optional[float]]]:
+    key = "cats_f_per_type" if group.kind == "cats" else "ents_per_type"
+    found: Any = entry.recipe.scores.get(key)
     if not isinstance(found, dict):
         return {}
     return {
@@ -113,33 +99,29 @@ def _kinds(entries: List[Entry], group: Group) -> Table:
         if entry.recipe.predictions is not None:
             kinds = kinds_of_ents(entry.recipe.predictions)
             rows.append([entry.name, *(f"{kinds[kind]:,}" for kind in KINDS)])
-    return Table(["recipe", *KINDS], rows, title=f"{group.title}: what is right and wrong")
+    return Table(["recipe", *KINDS], rows, title=f"{group.title}: kinds of errors")
 
 
-def _matrix(entry: Entry, group: Group) -> Optional[Matrix]:
-    predictions = entry.recipe.predictions
-    if predictions is None:
-        return None
+def _matrix(name: str, predictions: Predictions, group: Group) -> Matrix:
     cells = confusion_cats(predictions) if group.kind == "cats" else confusion_ents(predictions)
-    what = "texts" if group.kind == "cats" else "entities with the same boundaries"
-    cells, left_out = _most_confused(cells)
+    cells, n_joined = _most_confused(cells)
     labels = sorted({label for pair in cells for label in pair}, key=_order)
     rows = [label for label in labels if any(cells.get((label, x)) for x in labels)]
     columns = [label for label in labels if any(cells.get((x, label)) for x in labels)]
     counts = [[cells.get((row, column), 0) for column in columns] for row in rows]
-    shares = [[count / max(1, sum(line)) for count in line] for line in counts]
-    note = f"Rows are right, columns predicted; {what}; the colour is the share of the row."
+    what = "texts" if group.kind == "cats" else "entities with the same boundaries"
+    note = f"Counts of {what}; gold labels in rows, predicted ones in columns. Color: share of row."
     if group.kind == "ents":
-        note += f" {NONE}: predicted where nothing is, or not predicted."
-    if left_out:
-        note += f" {left_out} labels that are confused less are put together."
-    return Matrix(f"{group.title}: {entry.name}", rows, columns, counts, shares, note)
+        note += f" {NONE}: predicted where there is no entity, or not predicted."
+    if n_joined:
+        note += f" The {n_joined} labels that are confused least share a row and a column."
+    return Matrix(f"{group.title}: {name}", rows, columns, counts, note)
 
 
 def _most_confused(
     cells: Dict[Tuple[str, str], int],
 ) -> Tuple[Dict[Tuple[str, str], int], int]:
-    """Leave so many labels apart as can be read."""
+    """Join all labels but the most confused ones."""
     labels = {label for pair in cells for label in pair}
     if len(labels) <= MOST:
         return cells, 0
@@ -155,5 +137,5 @@ def _most_confused(
 
 
 def _order(label: str) -> Tuple[bool, str]:
-    """Names that are no labels come last."""
+    """Names in parentheses are not labels and come last."""
     return label.startswith("("), label

@@ -1,24 +1,21 @@
 """Curves of predictions (precision-recall, calibration) and of trainings."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from functools import partial
+from typing import Any, Dict, List, Optional, Tuple
 
-from ..blocks import Block, Grid, Missing, Plot, Section
-from ..counts import (
-    cats_rows,
-    confidence_cats,
-    confidence_ents,
-    ents_rows,
-)
-from ..files import Metrics, TrainingLog, number
+from ..blocks import Grid, Missing, Plot, Section
+from ..counts import cats_rows, confidence_cats, confidence_ents, ents_rows
 from ..groups import Group
+from ..metrics import Metrics, TrainingLog
 from ..plots import Line, draw_calibration, draw_lines, draw_precision_recall, precision_recall
 from ..predictions import Predictions
-from ..svg import to_svg
+from ..values import number
+from .scores import EVALUATE
 
 
-def predictions_section(groups: List[Group]) -> Section:
-    """RETURNS (Section): How sure predictions are, and how right."""
-    blocks: List[Block] = []
+def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): Precision against recall, and calibration."""
+    section = Section("curves", "Precision, recall and calibration")
     for group in groups:
         named = {
             entry.name: entry.recipe.predictions
@@ -32,72 +29,49 @@ def predictions_section(groups: List[Group]) -> Section:
         results = {name: result for name, result in results.items() if result[0]}
         plots: List[Plot] = []
         if lines:
-            over = "All labels together" if group.kind == "cats" else "All types together"
-            title = f"{group.title}: precision and recall"
+            caption = "All labels together, most confident predictions first; average precision "
             plots.append(
                 Plot(
-                    to_svg(draw_precision_recall(lines), f"pr-{group.id}", label=title),
-                    title,
-                    f"{over}, from the surest prediction on; in brackets the average precision.",
+                    f"pr-{group.id}",
+                    f"{group.title}: precision and recall",
+                    partial(draw_precision_recall, lines),
+                    f"{caption} in parentheses.",
                 )
             )
         if results:
-            title = f"{group.title}: calibration"
             plots.append(
                 Plot(
-                    to_svg(draw_calibration(results), f"cal-{group.id}", label=title),
-                    title,
-                    "Below the dashed line predictions are too sure. In brackets the calibration "
-                    "error; bins with fewer than five predictions are left out.",
+                    f"cal-{group.id}",
+                    f"{group.title}: calibration",
+                    partial(draw_calibration, results),
+                    "Below the dashed line, predictions are overconfident. Calibration error in "
+                    "parentheses; bins with fewer than five predictions are left out.",
                 )
             )
         if plots:
-            blocks.append(Grid(plots))
+            section.blocks.append(Grid(plots))
         elif named:
-            blocks.append(
-                Missing(f"{group.title}: curves, because predictions have no probability")
-            )
-        else:
-            blocks.append(
-                Missing(
-                    f"{group.title}: precision, recall and calibration ({group.prediction_files})"
-                )
-            )
-    if not groups:
-        blocks.append(
-            Missing("Precision, recall and calibration (metrics/RECIPE.predictions.jsonl.gz)")
-        )
-    return Section("curves", "How sure, and how right", blocks)
+            what = f"{group.title}: curves, because predictions have no probability"
+            section.missing.append(Missing(what, EVALUATE.format(metrics.folder.name)))
+    return section
 
 
-def training_section(metrics: Metrics) -> Section:
-    """RETURNS (Section): Scores and losses while training."""
+def training_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): Scores and losses during training."""
     # A pipeline that was evaluated on several sets was trained once.
     logs = {r.log.name: r.log for r in metrics.recipes if r.log is not None}
-    scores = {name: _over(log, "seconds", _score) for name, log in logs.items()}
-    by_step = {name: _over(log, "step", _score) for name, log in logs.items()}
-    losses = {name: _losses(log) for name, log in logs.items()}
     plots = []
-    for name, curves, across, up, log in (
-        ("time", scores, "seconds since training began", "score on dev", False),
-        ("step", by_step, "step", "score on dev", False),
-        ("loss", losses, "step", "mean loss of a step", True),
+    for name, curve, across, up, log in (
+        ("time", partial(_over, across="seconds"), "seconds of training", "score on dev", False),
+        ("step", partial(_over, across="step"), "step", "score on dev", False),
+        ("loss", _losses, "step", "mean loss per step", True),
     ):
-        lines = {recipe: line for recipe, line in curves.items() if line[0]}
+        found = {recipe: curve(one) for recipe, one in logs.items()}
+        lines = {recipe: line for recipe, line in found.items() if line[0]}
         if lines:
-            title = f"{up[0].upper()}{up[1:]} against {across}"
-            figure = draw_lines(lines, across=across, up=up, log=log)
-            plots.append(Plot(to_svg(figure, f"train-{name}", label=title), title))
-    blocks: List[Block] = [Grid(plots)] if plots else []
-    if not plots:
-        blocks.append(
-            Missing(
-                "Curves of training (metrics/RECIPE.training.jsonl)",
-                "[training.logger] with spacy_reprtune.JsonlLogger.v1 and "
-                'path = "metrics/RECIPE.training.jsonl"',
-            )
-        )
-    return Section("training", "While training", blocks)
+            draw = partial(draw_lines, lines, across=across, up=up, log=log)
+            plots.append(Plot(f"train-{name}", f"{up.capitalize()} against {across}", draw))
+    return Section("training", "Training", [Grid(plots)] if plots else [])
 
 
 def _precision_recall(predictions: Predictions, kind: str) -> Optional[Tuple[Line, float]]:
@@ -116,20 +90,16 @@ def _precision_recall(predictions: Predictions, kind: str) -> Optional[Tuple[Lin
     return precision_recall(scores, right, n_right) if scores and n_right else None
 
 
-def _over(log: TrainingLog, across: str, up: Callable[[Dict[str, Any]], Optional[float]]) -> Line:
-    pairs = [(number(row.get(across)), up(row)) for row in log.evaluations]
+def _over(log: TrainingLog, across: str) -> Line:
+    pairs = [(number(row.get(across)), number(row.get("score"))) for row in log.evaluations]
     kept = [(x, y) for x, y in pairs if x is not None and y is not None]
     return [x for x, _ in kept], [y for _, y in kept]
 
 
-def _score(row: Dict[str, Any]) -> Optional[float]:
-    return number(row.get("score"))
-
-
 def _losses(log: TrainingLog) -> Line:
-    """The mean loss of a step. Rows with a "kind" have it already: JsonlLogger writes means. Rows
-    without are those of spaCy's own logger, with the sum since the evaluation before, which is
-    divided by the steps between the two; the evaluation of step 0 is after one step."""
+    """The mean loss per step. Rows with a "kind" have it: JsonlLogger writes means. Rows without
+    are from spaCy's own logger and have the sum since the previous evaluation, which is divided by
+    the steps between the two; the evaluation of step 0 comes after one step."""
     steps, means = [], []
     last = -1.0
     for row in log.evaluations:

@@ -1,55 +1,45 @@
-"""The data card: what was trained and tested on, and what is wrong with it."""
+"""The data: where it comes from, its size and its problems; and the files behind the report."""
 
 from typing import Any, Dict, List, Optional
 
 from ..blocks import Block, Fold, Missing, Section, Table, Text
-from ..files import Metrics, number
+from ..groups import Group
+from ..metrics import Metrics
+from ..values import number, objects, part
 
 _LEVELS = {"error": 0, "warning": 1, "note": 2}
 
 
-def data_section(metrics: Metrics) -> Section:
-    """RETURNS (Section): Where the corpora are from, what is in them, and what was found."""
-    blocks: List[Block] = []
+def data_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): Origin and size of the corpora, and what checks found in them."""
+    section = Section("data", "Data")
     for path, manifest in metrics.manifests.items():
-        blocks += _manifest(path, manifest)
-    if not metrics.manifests:
-        blocks.append(
-            Missing(
-                "Where the data is from (corpus/manifest.json)",
-                "python -m spacy reprtune convert INPUT corpus",
-            )
-        )
+        section.blocks += _manifest(path, manifest)
     for name, check in metrics.checks.items():
-        blocks += _check(name, check)
+        section.blocks += _check(name, check)
+    section.blocks += [_package(name, smoke) for name, smoke in metrics.packages.items()]
+    corpus, checked = metrics.corpus.name, f"{metrics.folder.name}/check.json"
+    if not metrics.manifests:
+        what = f"origin of the data ({corpus}/manifest.json or {corpus}/NAME/manifest.json)"
+        command = f"python -m spacy reprtune convert INPUT {corpus}/NAME"
+        section.missing.append(Missing(what, command))
     if not metrics.checks:
-        blocks.append(
-            Missing(
-                f"What is wrong with the data ({metrics.folder.name}/check.json)",
-                "python -m spacy reprtune check CORPUS_DIR --output metrics/check.json",
-            )
-        )
-    for name, smoke in metrics.packages.items():
-        blocks.append(_package(name, smoke))
-    return Section("data", "Data", blocks)
+        command = f"python -m spacy reprtune check CORPUS_DIR --output {checked}"
+        section.missing.append(Missing(f"problems of the data ({checked})", command))
+    return section
 
 
-def files_section(metrics: Metrics) -> Section:
-    """RETURNS (Section): What this report was made from."""
-    blocks: List[Block] = [Text(problem) for problem in metrics.problems]
+def files_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): The files that the report was made from."""
     root = metrics.folder.resolve().parent
-    names = []
+    rows = []
     for path in metrics.read:
         full = path.resolve()
-        inside = full.is_relative_to(root)
-        names.append(full.relative_to(root).as_posix() if inside else path.name)
-    rows = [
-        [name, f"{path.stat().st_size / 1000:,.1f}"]
-        for name, path in sorted(zip(names, metrics.read, strict=True))
-        if path.is_file()
-    ]
-    blocks.append(Fold(f"{len(rows)} files", [Table(["file", "kB"], rows)]))
-    return Section("files", "Where the numbers are from", blocks)
+        name = full.relative_to(root).as_posix() if full.is_relative_to(root) else path.name
+        if path.is_file():
+            rows.append([name, f"{path.stat().st_size / 1000:,.1f}"])
+    table = Table(["file", "kB"], sorted(rows))
+    return Section("files", "Files", [Fold(f"{len(rows)} files", [table])])
 
 
 def _manifest(path: str, manifest: Dict[str, Any]) -> List[Block]:
@@ -57,56 +47,45 @@ def _manifest(path: str, manifest: Dict[str, Any]) -> List[Block]:
     about = manifest.get("about")
     if isinstance(about, str):
         blocks.append(Text(f"{path}: {about}"))
-    for key, title in (("topics", "texts"), ("entities", "entities"), ("splits", "texts")):
-        table = _by_split(_part(manifest, key), f"{path}: {title} of each split")
-        if table is not None:
-            blocks.append(table)
-    sources = _part(manifest, "sources")
+    for key, title in (
+        ("topics", "texts per split"),
+        ("entities", "entities per split"),
+        ("splits", "texts per split"),
+        ("text", "text for pretraining"),
+    ):
+        blocks += _by_split(part(manifest, key), f"{path}: {title}")
+    sources = part(manifest, "sources")
     if sources:
         rows = [
-            [str(name), *(str(_in(source, key)) for key in ("name", "format", "md5"))]
+            [str(name), *(_cell(source, key) for key in ("name", "format", "md5"))]
             for name, source in sources.items()
         ]
         header = ["split", "file", "format", "MD5"]
         blocks.append(Table(header, rows, title=f"{path}: sources", words=(0, 1, 2, 3)))
     for key in ("texts", "entities"):
-        counts = _part(manifest, key)
+        counts = part(manifest, key)
         if number(counts.get("in")) is not None:
-            dropped = ", ".join(f"{k}: {v}" for k, v in _part(counts, "dropped").items())
-            blocks.append(
-                Text(
-                    f"{path}: {counts['in']} {key} in, {counts.get('out', '–')} out; dropped: "
-                    f"{dropped or 'none'}."
-                )
-            )
-    text = _part(manifest, "text")
-    if text:
-        table = _by_split(text, f"{path}: text for pretraining")
-        blocks += [] if table is None else [table]
-    packages = _part(manifest, "packages")
+            dropped = ", ".join(f"{k}: {v}" for k, v in part(counts, "dropped").items())
+            text = f"{path}: {counts['in']} {key} in, {counts.get('out', '–')} out; dropped: "
+            blocks.append(Text(f"{text}{dropped or 'none'}."))
+    packages = part(manifest, "packages")
     if packages:
         rows = [[str(name), str(version)] for name, version in packages.items()]
         table = Table(["package", "version"], rows, words=(0, 1))
-        blocks.append(Fold(f"{path}: {len(rows)} packages that the text is from", [table]))
+        blocks.append(Fold(f"{path}: {len(rows)} packages that the text comes from", [table]))
     return blocks
 
 
-def _by_split(splits: Dict[str, Any], title: str) -> Optional[Table]:
-    """A row a label or count, a column a split."""
-    named = {str(s): counts for s, counts in splits.items() if isinstance(counts, dict)}
-    flat = {split: _numbers(counts) for split, counts in named.items()}
+def _by_split(splits: Dict[str, Any], title: str) -> List[Table]:
+    """A table with one row per label or count and one column per split, if there are any."""
+    flat = {str(s): _numbers(counts) for s, counts in splits.items() if isinstance(counts, dict)}
     keys = list(dict.fromkeys(key for counts in flat.values() for key in counts))
-    if not keys:
-        return None
-    rows = [
-        [key, *(f"{counts[key]:,.0f}" if key in counts else "–" for counts in flat.values())]
-        for key in keys
-    ]
-    return Table(["", *flat], rows, title=title)
+    rows = [[key, *(_count(counts.get(key)) for counts in flat.values())] for key in keys]
+    return [Table(["", *flat], rows, title=title)] if rows else []
 
 
 def _numbers(counts: Dict[str, Any], prefix: str = "") -> Dict[str, float]:
-    """The numbers in a table of counts, those of tables in it included."""
+    """The numbers in a table of counts, including those of tables in it."""
     found: Dict[str, float] = {}
     for key, value in counts.items():
         one = number(value)
@@ -118,29 +97,27 @@ def _numbers(counts: Dict[str, Any], prefix: str = "") -> Dict[str, float]:
 
 
 def _check(name: str, check: Dict[str, Any]) -> List[Block]:
-    blocks: List[Block] = []
     corpus = str(check.get("corpus", name))
-    sizes = _by_split(_part(check, "splits"), f"{corpus}: sizes")
-    blocks += [] if sizes is None else [sizes]
-    for counts in (_part(check, "labels"), _part(_part(check, "entities"), "labels")):
-        columns = [key for key in ("train", "dev", "test", "weight") if _has(counts, key)]
-        rows = [
-            [str(label), *(_count(_in(values, key)) for key in columns)]
-            for label, values in counts.items()
-        ]
-        if rows and columns:
+    blocks: List[Block] = [*_by_split(part(check, "splits"), f"{corpus}: sizes")]
+    for counts in (part(check, "labels"), part(part(check, "entities"), "labels")):
+        values = [value for value in counts.values() if isinstance(value, dict)]
+        keys = ("train", "dev", "test", "weight")
+        columns = [key for key in keys if any(key in value for value in values)]
+        if columns:
             header = ["label", *("suggested weight" if c == "weight" else c for c in columns)]
+            rows = [
+                [str(label), *(_count(part(counts, label).get(key)) for key in columns)]
+                for label in counts
+            ]
             blocks.append(Table(header, rows, title=f"{corpus}: labels"))
-    found = check.get("findings")
-    findings = [f for f in found if isinstance(f, dict)] if isinstance(found, list) else []
+    findings = objects(check.get("findings"))
     findings.sort(key=lambda f: _LEVELS.get(str(f.get("level")), 3))
     rows = [[str(f.get(key, "")) for key in ("level", "message", "advice")] for f in findings]
-    header = ["", "found", "what to do"]
-    title = f"{corpus}: what `reprtune check` found"
+    title = f"{corpus}: findings of `reprtune check`"
     if rows:
-        blocks.append(Table(header, rows, title=title, words=(0, 1, 2)))
+        blocks.append(Table(["", "found", "what to do"], rows, title=title, words=(0, 1, 2)))
     else:
-        blocks.append(Text(f"{title}: nothing."))
+        blocks.append(Text(f"{title}: none."))
     return blocks
 
 
@@ -149,26 +126,17 @@ def _package(name: str, smoke: Dict[str, Any]) -> Text:
     shown = "–" if difference is None else f"{difference:.2g}"
     return Text(
         f"Package {smoke.get('pipeline', name)} {smoke.get('version', '')}: installed into a fresh "
-        f"environment without a network, it was compared with the trained pipeline on "
-        f"{smoke.get('texts', '–')} texts; the largest difference of a score is {shown}."
+        f"environment without a network and compared with the trained pipeline on "
+        f"{smoke.get('texts', '–')} texts. The largest difference between two scores is {shown}."
     )
 
 
-def _has(counts: Dict[str, Any], key: str) -> bool:
-    return any(isinstance(v, dict) and key in v for v in counts.values())
-
-
 def _count(value: Any) -> str:
-    found = number(value)
+    found: Optional[float] = number(value)
     if found is None:
         return "–"
     return f"{found:,.0f}" if found == int(found) else f"{found:g}"
 
 
-def _in(value: Any, key: str) -> Any:
-    return value.get(key, "–") if isinstance(value, dict) else "–"
-
-
-def _part(content: Dict[str, Any], key: str) -> Dict[str, Any]:
-    value = content.get(key)
-    return value if isinstance(value, dict) else {}
+def _cell(value: Any, key: str) -> str:
+    return str(value.get(key, "–")) if isinstance(value, dict) else "–"

@@ -1,4 +1,4 @@
-"""Two pipelines on the same texts: do they say the same, and how far are their scores apart?"""
+"""The agreement of two pipelines on the same texts: equal predictions, differences of scores."""
 
 import json
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-# Factories of spaCy's own whose labels are exclusive; this package's pipes say so themselves.
+# spaCy's factories with exclusive labels; the pipes of this package have an attribute for it.
 _EXCLUSIVE = ("textcat",)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the predictions of two pipelines are.
+    """The agreement of two pipelines.
 
-    texts (int): Texts compared.
-    equal (int): Texts on which both say the same: the same labels of the text, entities, spans,
-        tags. What a label's score is does not count.
-    largest_difference (float): Between two scores of one label, or of one entity that both found.
-    first (Optional[int]): The first text on which they differ.
+    texts (int): Number of texts.
+    equal (int): Texts on which both predict the same labels, entities, spans and tags, whatever
+        the scores.
+    largest_difference (float): Largest difference between the scores of a label, or of an entity
+        that both found.
+    first (Optional[int]): Index of the first text on which they differ.
     """
 
     texts: int
@@ -37,22 +38,22 @@ class Agreement:
 
 
 def predictions(nlp: "Language", texts: Iterable[str]) -> List[Dict[str, Any]]:
-    """Annotate texts and note what `compare` needs, as plain values for JSON.
+    """Annotate texts and keep what `compare` needs, as plain values for JSON.
 
     nlp (Language): The pipeline.
     texts (Iterable[str]): The texts.
-    RETURNS (List[Dict[str, Any]]): A table a text: "cats" (label to score), "labels" (those that
-        hold), "ents" (first character, the one after the last, label, score or None), and "rest",
-        all other annotation.
+    RETURNS (List[Dict[str, Any]]): One object per text: "cats" (label to score), "labels" (the
+        predicted ones), "ents" (first character, the one after the last, label, score or None),
+        and "rest", all other annotation.
     """
-    return [_noted(nlp, doc) for doc in nlp.pipe(texts)]
+    return [_annotation(nlp, doc) for doc in nlp.pipe(texts)]
 
 
 def compare(one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]) -> Agreement:
-    """Compare two pipelines' predictions.
+    """Compare the predictions of two pipelines.
 
-    one, other (Sequence[Dict[str, Any]]): What `predictions` gave for the same texts.
-    RETURNS (Agreement): How alike they are.
+    one, other (Sequence[Dict[str, Any]]): What `predictions` returned for the same texts.
+    RETURNS (Agreement): Their agreement.
     RAISES (ValueError): They have different labels.
     """
     equal, largest, first = 0, 0.0, None
@@ -77,36 +78,36 @@ def compare(one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]) -> A
 
 
 def agreement(one: "Language", other: "Language", texts: Sequence[str]) -> Agreement:
-    """RETURNS (Agreement): How alike two pipelines' predictions for some texts are."""
+    """RETURNS (Agreement): The agreement of two pipelines on some texts."""
     return compare(predictions(one, texts), predictions(other, texts))
 
 
-def _noted(nlp: "Language", doc: "Doc") -> Dict[str, Any]:
+def _annotation(nlp: "Language", doc: "Doc") -> Dict[str, Any]:
     found = doc.to_json()
     rest = {k: v for k, v in found.items() if k not in ("text", "cats", "ents")}
     return {
         "cats": dict(doc.cats),
-        "labels": _labels_that_hold(nlp, doc.cats),
+        "labels": _predicted_labels(nlp, doc.cats),
         "ents": [[e.start_char, e.end_char, e.label_, read_score(e)] for e in doc.ents],
         "rest": json.dumps(rest, sort_keys=True),
     }
 
 
-def _decision(noted: Dict[str, Any]) -> Any:
-    return noted["labels"], [list(ent[:3]) for ent in noted["ents"]], noted["rest"]
+def _decision(found: Dict[str, Any]) -> Any:
+    return found["labels"], [list(ent[:3]) for ent in found["ents"]], found["rest"]
 
 
-def _labels_that_hold(nlp: "Language", cats: Dict[str, float]) -> List[str]:
-    """By the rules of the pipes that gave the scores: the best one, or all above a threshold."""
-    held = set()
+def _predicted_labels(nlp: "Language", cats: Dict[str, float]) -> List[str]:
+    """The predicted labels by each pipe's own rule: the best one, or all above a threshold."""
+    found = set()
     for name, pipe in nlp.pipeline:
         own = [label for label in getattr(pipe, "labels", ()) if label in cats]
         if not own or "doc.cats" not in nlp.get_pipe_meta(name).assigns:
             continue
         factory = nlp.get_pipe_meta(name).factory
         if getattr(pipe, "exclusive", factory in _EXCLUSIVE):
-            held.add(max(own, key=lambda label: cats[label]))
+            found.add(max(own, key=lambda label: cats[label]))
         else:
             threshold = (getattr(pipe, "cfg", None) or {}).get("threshold", 0.5)
-            held.update(label for label in own if cats[label] >= threshold)
-    return sorted(held)
+            found.update(label for label in own if cats[label] >= threshold)
+    return sorted(found)

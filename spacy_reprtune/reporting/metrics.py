@@ -1,4 +1,4 @@
-"""What there is to report: the files in `metrics/` and beside it, known by what is in them.
+"""What there is to report: the files in `metrics/` and beside it, recognized by their content.
 
 Nothing here fails because a file is missing, cut off or something else: that is noted, and the
 rest is read.
@@ -10,25 +10,26 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from ..training.sweep import Point
+from .headline import with_defined_areas
 from .predictions import Predictions, other_score, predictions_path, read_predictions
+from .values import LARGEST, number, objects, part
 
 LOG_SUFFIX = ".training.jsonl"
-# No count, time or size is beyond it; pictures can't be drawn of numbers near the end of floats.
-LARGEST = 1e15
 
 
 @dataclass
 class TrainingLog:
     """How a training went.
 
-    name (str): Of its file.
-    evaluations (List[Dict[str, Any]]): In order; each has a "step" and maybe "epoch", "seconds",
-        "losses", "scores", "score", "words".
-    seconds (Optional[float]): From its start to its end, or to the last line if it has no end.
-    initialize_seconds (float): What initializing took before that, 0 if the log does not say.
-    finished (bool): Whether it has an end, and not because of an error.
-    peak_memory_mb (Optional[float]): The most memory that it had.
-    peak_gpu_memory_mb (Optional[float]): The same of a GPU.
+    name (str): Name of its file, without the suffix.
+    evaluations (List[Dict[str, Any]]): Evaluations in order. Each has a "step" and may have
+        "epoch", "seconds", "losses", "scores", "score" and "words".
+    seconds (Optional[float]): Time from the start to the end, or to the last line of a log that
+        has no end.
+    initialize_seconds (float): Time of the initialization before that, 0 if the log has none.
+    finished (bool): Whether the training ended without an error.
+    peak_memory_mb (Optional[float]): Peak memory of the process.
+    peak_gpu_memory_mb (Optional[float]): Peak memory on the GPU.
     """
 
     name: str
@@ -41,7 +42,8 @@ class TrainingLog:
 
     @property
     def total_seconds(self) -> Optional[float]:
-        """RETURNS (Optional[float]): With initializing, where a frozen encoder does its work."""
+        """RETURNS (Optional[float]): The time with initialization, where a frozen encoder does
+        nearly all of its work."""
         return None if self.seconds is None else self.initialize_seconds + self.seconds
 
 
@@ -49,12 +51,12 @@ class TrainingLog:
 class Recipe:
     """An evaluated pipeline.
 
-    name (str): Of the file.
+    name (str): Name of its file, without the suffix.
     scores (Dict[str, Any]): What `spacy evaluate --output` wrote.
-    run (Dict[str, Any]): What `reprtune evaluate` adds to it.
-    predictions (Optional[Predictions]): Its predictions, if they are there.
-    log (Optional[TrainingLog]): Its training, if that was logged.
-    missing (List[str]): Names of files that there could be.
+    run (Dict[str, Any]): What `reprtune evaluate` adds to the scores.
+    predictions (Optional[Predictions]): Its predictions, if they were kept.
+    log (Optional[TrainingLog]): Its training, if it was logged.
+    missing (List[str]): Names of files that could be there and are not.
     """
 
     name: str
@@ -65,7 +67,7 @@ class Recipe:
     missing: List[str] = field(default_factory=list)
 
     def score(self, key: str) -> Optional[float]:
-        """RETURNS (Optional[float]): A score, or None if it is missing or no number."""
+        """RETURNS (Optional[float]): A score, or None if it is missing or not a number."""
         return number(self.scores.get(key))
 
 
@@ -73,9 +75,9 @@ class Recipe:
 class Pretraining:
     """A run of `reprtune mlm`.
 
-    name (str): Of its directory.
-    report (Dict[str, Any]): `report.json`.
-    log (List[Dict[str, Any]]): The rows of `log.jsonl`.
+    name (str): Name of its directory.
+    report (Dict[str, Any]): Content of `report.json`.
+    log (List[Dict[str, Any]]): Rows of `log.jsonl`.
     """
 
     name: str
@@ -85,26 +87,32 @@ class Pretraining:
 
 @dataclass
 class Metrics:
-    """Everything that was found.
+    """Everything that was found. Names are those of files, without the suffix.
 
     folder (Path): The directory of metrics.
+    corpus (Path): The directory of corpora.
+    training (Path): The directory of trainings.
     recipes (List[Recipe]): Evaluated pipelines.
-    sweeps (Dict[str, List[Point]]): Freezing curves by the name of their file.
-    learning_curves (Dict[str, List[Dict[str, Any]]]): Their points, by the name of their file.
-    checks (Dict[str, Dict[str, Any]]): What `reprtune check` found, by the name of its file.
-    packages (Dict[str, Dict[str, Any]]): What `reprtune smoke` found, by the name of its file.
+    sweeps (Dict[str, List[Point]]): Points of freezing curves by name.
+    learning_curves (Dict[str, List[Dict[str, Any]]]): Points of few-shot curves by name.
+    checks (Dict[str, Dict[str, Any]]): What `reprtune check` found, by name.
+    packages (Dict[str, Dict[str, Any]]): What `reprtune smoke` found, by name.
+    others (Dict[str, Dict[str, Any]]): Other JSON files by name, for sections of other packages.
     pretrainings (List[Pretraining]): Runs of pretraining.
-    manifests (Dict[str, Dict[str, Any]]): Of corpora, by their path.
+    manifests (Dict[str, Dict[str, Any]]): Manifests of corpora by path.
     read (List[Path]): The files that all of this comes from.
-    problems (List[str]): What could not be read, and why.
+    problems (List[str]): Files that could not be read, each with the reason.
     """
 
     folder: Path
+    corpus: Path
+    training: Path
     recipes: List[Recipe] = field(default_factory=list)
     sweeps: Dict[str, List[Point]] = field(default_factory=dict)
     learning_curves: Dict[str, List[Dict[str, Any]]] = field(default_factory=dict)
     checks: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     packages: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    others: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     pretrainings: List[Pretraining] = field(default_factory=list)
     manifests: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     read: List[Path] = field(default_factory=list)
@@ -112,15 +120,15 @@ class Metrics:
 
 
 def find_metrics(folder: Path, *, corpus: Path, training: Path) -> Metrics:
-    """Read all that a report can show.
+    """Read everything that a report can show.
 
     folder (Path): The directory of metrics.
     corpus (Path): The directory of corpora, for their manifests. It need not exist.
     training (Path): The directory of trainings, for the reports of pretraining. It need not exist.
     RETURNS (Metrics): What there is.
-    RAISES (ValueError): There is nothing in `folder` that a report could show.
+    RAISES (ValueError): `folder` holds nothing that a report could show.
     """
-    metrics = Metrics(folder)
+    metrics = Metrics(folder, corpus, training)
     for path in sorted(folder.glob("*.json")):
         content = _read_json(path, metrics)
         if content is not None:
@@ -136,8 +144,7 @@ def find_metrics(folder: Path, *, corpus: Path, training: Path) -> Metrics:
             rows = [row for row in _read_lines(log) if number(row.get("step")) is not None]
             metrics.read += [log] if rows else []
             metrics.pretrainings.append(Pretraining(path.parent.name, content, rows))
-    shown = (metrics.recipes, metrics.sweeps, metrics.learning_curves, metrics.checks)
-    if not any(shown):
+    if not any((metrics.recipes, metrics.sweeps, metrics.learning_curves, metrics.checks)):
         problems = "".join(f"\n{problem}" for problem in metrics.problems)
         raise ValueError(
             f"{folder} has no scores, no sweep, no learning curve and no check. Begin with: python "
@@ -146,21 +153,13 @@ def find_metrics(folder: Path, *, corpus: Path, training: Path) -> Metrics:
     return metrics
 
 
-def number(value: Any) -> Optional[float]:
-    """RETURNS (Optional[float]): The value if it is a number that can have been measured, else
-    None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) <= LARGEST else None
-
-
 def read_training_log(path: Path) -> TrainingLog:
     """Read the log of a training.
 
-    path (Path): A JSON object a line; "kind" says whether it is the "start", an "evaluation" or the
-        "end". A line that is cut off, or has no step, is left out; of several trainings in one
-        file the last one counts.
-    RETURNS (TrainingLog): What it says.
+    path (Path): One JSON object per line, whose "kind" is "start", "evaluation" or "end". Lines
+        that are cut off or have no step are left out. If several trainings are in one file, the
+        last one counts.
+    RETURNS (TrainingLog): The log.
     """
     name = path.name.removesuffix(LOG_SUFFIX)
     log = TrainingLog(name)
@@ -173,59 +172,53 @@ def read_training_log(path: Path) -> TrainingLog:
             log.evaluations.append(row)
         elif kind == "end":
             log.finished = not row.get("error")
-        seconds = number(row.get("seconds"))
-        if seconds is not None:
-            log.seconds = max(seconds, log.seconds or 0.0)
-        for key in ("peak_memory_mb", "peak_gpu_memory_mb"):
-            memory = number(row.get(key))
-            if memory is not None:
-                setattr(log, key, max(memory, getattr(log, key) or 0.0))
+        for key in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
+            value = number(row.get(key))
+            if value is not None:
+                setattr(log, key, max(value, getattr(log, key) or 0.0))
     return log
 
 
 def _sort_in(path: Path, content: Dict[str, Any], metrics: Metrics) -> None:
+    keys = content.keys()
     if "speed" in content:
         metrics.recipes.append(_recipe(path, content, metrics))
-    elif {"points", "runs"} <= content.keys():
-        points = _points(content)
+    elif {"points", "runs"} <= keys or {"points", "results"} <= keys:
+        is_sweep = "runs" in content
+        kind, read = ("sweep", _sweep) if is_sweep else ("learning curve", _curve)
+        points = read(content)
         if points:
-            metrics.sweeps[path.stem] = points
+            curves: Dict[str, Any] = metrics.sweeps if is_sweep else metrics.learning_curves
+            curves[path.stem] = points
         else:
-            _unreadable(path, "it has no points of a sweep", metrics)
-    elif {"points", "results"} <= content.keys():
-        curve = _curve(content)
-        if curve:
-            metrics.learning_curves[path.stem] = curve
-        else:
-            _unreadable(path, "it has no points of a learning curve", metrics)
-    elif {"splits", "findings"} <= content.keys():
+            _unreadable(path, f"it has no points of a {kind}", metrics)
+    elif {"splits", "findings"} <= keys:
         metrics.checks[path.stem] = content
     elif "largest_difference" in content:
         metrics.packages[path.stem] = content
     else:
-        # Somebody else's; neither wrong nor shown.
+        metrics.others[path.stem] = content
         metrics.read.remove(path)
 
 
 def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
-    run = scores.get("run")
-    recipe = Recipe(path.stem, scores, run if isinstance(run, dict) else {})
+    recipe = Recipe(path.stem, with_defined_areas(scores), part(scores, "run"))
     rows = predictions_path(path)
     if rows.is_file():
         try:
             recipe.predictions = read_predictions(rows)
+            if other_score(recipe.predictions, scores) is not None:
+                recipe.predictions = None
+                raise ValueError(
+                    f"{rows} belongs to another evaluation than {path.name} and is left out. "
+                    "Evaluate again."
+                )
             metrics.read.append(rows)
         except ValueError as error:
             metrics.problems.append(str(error))
     else:
         recipe.missing.append(rows.name)
-    if recipe.predictions is not None and other_score(recipe.predictions, scores) is not None:
-        metrics.problems.append(
-            f"{rows} is of another evaluation than {path.name}, and left out. Evaluate again."
-        )
-        recipe.predictions = None
-        metrics.read.remove(rows)
-    # A pipeline that was evaluated on several sets has one training.
+    # A pipeline that was evaluated on several test sets was trained once.
     trained = Path(str(recipe.run.get("model", ""))).parent.name[:100]
     for name in (recipe.name, trained):
         log = path.with_name(name + LOG_SUFFIX)
@@ -238,9 +231,9 @@ def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
     return recipe
 
 
-def _points(content: Dict[str, Any]) -> List[Point]:
+def _sweep(content: Dict[str, Any]) -> List[Point]:
     points = []
-    for point in _dicts(content["points"]):
+    for point in objects(content["points"]):
         values = [number(point.get(key)) for key in ("mean", "std", "seconds", "n_runs")]
         mean, std, seconds, n_runs = (value or 0.0 for value in values)
         whole = None not in values and min(std, seconds) >= 0
@@ -251,21 +244,13 @@ def _points(content: Dict[str, Any]) -> List[Point]:
 
 def _curve(content: Dict[str, Any]) -> List[Dict[str, Any]]:
     lowest = {"per_class": 1, "mean": -LARGEST, "std": 0, "n": 1}
-    return [
-        point
-        for point in _dicts(content["points"])
-        if isinstance(point.get("recipe"), str)
-        and all(_at_least(point.get(key), low) for key, low in lowest.items())
-    ]
 
+    def is_whole(point: Dict[str, Any]) -> bool:
+        values = [(number(point.get(key)), low) for key, low in lowest.items()]
+        return all(value is not None and value >= low for value, low in values)
 
-def _at_least(value: Any, low: float) -> bool:
-    found = number(value)
-    return found is not None and found >= low
-
-
-def _dicts(values: Any) -> List[Dict[str, Any]]:
-    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
+    points = objects(content["points"])
+    return [p for p in points if isinstance(p.get("recipe"), str) and is_whole(p)]
 
 
 def _read_json(path: Path, metrics: Metrics) -> Optional[Dict[str, Any]]:
@@ -287,12 +272,10 @@ def _read_lines(path: Path) -> List[Dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            rows.append(json.loads(line))
         except ValueError:
             continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return objects(rows)
 
 
 def _unreadable(path: Path, reason: str, metrics: Metrics) -> None:

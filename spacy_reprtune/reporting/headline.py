@@ -1,0 +1,57 @@
+"""Which score stands for a text classifier, read from a file of scores."""
+
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from .values import number
+
+_NAMES = {"cats_macro_f": "macro F", "cats_macro_auc": "macro AUC", "cats_micro_f": "micro F"}
+
+
+def is_exclusive(scores: Mapping[str, Any]) -> bool:
+    """RETURNS (bool): Whether each document has exactly one label. spaCy's scorer tells by the
+    score that it chooses."""
+    return scores.get("cats_score_desc") != "macro AUC"
+
+
+def headline(scores: Mapping[str, Any]) -> Tuple[str, Optional[float]]:
+    """Choose the score that the pipeline was trained for, as `[training.score_weights]` says.
+
+    scores (Mapping[str, Any]): Scores of `reprtune evaluate`, or of `spacy evaluate`, which don't
+        tell what was trained for: then it is spaCy's choice.
+    RETURNS (Tuple[str, Optional[float]]): Its name and value: "macro F", "accuracy", "micro F",
+        "macro AUC" or "F (LABEL)".
+    """
+    run = scores.get("run")
+    key = run.get("trained_for") if isinstance(run, dict) else None
+    if isinstance(key, str) and key in _NAMES and number(scores.get(key)) is not None:
+        name = "accuracy" if key == "cats_micro_f" and is_exclusive(scores) else _NAMES[key]
+        return name, number(scores[key])
+    name, value = scores.get("cats_score_desc"), number(scores.get("cats_score"))
+    if value is None or not isinstance(name, str):
+        return "macro F", number(scores.get("cats_macro_f"))
+    return name, value
+
+
+def trained_for(weights: Mapping[str, Any]) -> Optional[str]:
+    """RETURNS (Optional[str]): The score of a text classifier that has the largest weight."""
+    known = {key: number(weights.get(key)) or 0.0 for key in ("cats_score", *_NAMES)}
+    best = max(known, key=lambda key: known[key])
+    return best if known[best] > 0 else None
+
+
+def with_defined_areas(scores: Mapping[str, Any]) -> Dict[str, Any]:
+    """Take the mean area under the ROC curve over the labels that have one.
+
+    A label without both a yes and a no in the test set has no area. spaCy counts it as 0.
+
+    scores (Mapping[str, Any]): What spaCy's scorer returns.
+    RETURNS (Dict[str, Any]): The same with another "cats_macro_auc" and "cats_score".
+    """
+    result = dict(scores)
+    areas = scores.get("cats_auc_per_type")
+    if isinstance(areas, dict) and None in areas.values():
+        known = [area for area in map(number, areas.values()) if area is not None]
+        result["cats_macro_auc"] = sum(known) / len(known) if known else None
+        if not is_exclusive(scores):
+            result["cats_score"] = result["cats_macro_auc"]
+    return result
