@@ -1,5 +1,6 @@
 """Directories and files that are written whole or not at all, and digests of files."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -15,11 +16,14 @@ def replaced_directory(path: Path) -> Iterator[Path]:
 
     path (Path): The directory to write or replace.
     YIELDS (Path): An empty directory to write into. If writing fails or is interrupted, it is
-        removed and what was at `path` is as before.
+        removed and what was at `path` is as before. If the process is killed, it stays, and the
+        next call for the same path removes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A leading dot: `spacy package` leaves such names out, should one survive a lost machine.
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    # `spacy package` leaves names with a leading dot out.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     old = fresh.with_name(fresh.name + ".old")
     try:
         yield fresh

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ..manifest import MANIFEST, write_manifest
 from .agreement import Agreement
 
 # Names that --half takes, with those of torch.
@@ -67,6 +68,9 @@ def halve_weights(pipeline_dir: Path, half: str) -> List[Path]:
         )
     for encoder in encoders:
         _halve(encoder, half)
+        component = encoder.parents[1]
+        if (component / MANIFEST).is_file():
+            write_manifest(component)
     return encoders
 
 

@@ -26,7 +26,8 @@ def test_a_packaged_recognizer_requires_only_what_it_uses(ner, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         about = archive.read("en_tiny-1.0.0.dist-info/METADATA").decode()
     required = re.findall(r"^Requires-Dist: *([\w-]+)", about, re.MULTILINE)
-    assert sorted(required) == ["spacy", "spacy-reprtune"]
+    # spaCy itself comes with spacy-reprtune.
+    assert {"spacy-reprtune"} <= set(required) <= {"spacy", "spacy-reprtune"}
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import catalogue
 import pytest
 import srsly
 from made_up_metrics import HOSTILE, cats_predictions, ents_predictions, write_project, write_recipe
+from markupsafe import Markup
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.reporting import page as page_module
 from spacy_reprtune.reporting.plots import SPAN, draw_intervals, draw_lines
 from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
 
@@ -27,6 +29,13 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def project(tmp_path):
     return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def plain(project, monkeypatch):
+    """The same for pages whose figures are not drawn, which takes most of the time."""
+    monkeypatch.setattr(page_module, "_svg", lambda plot: Markup("<svg></svg>"))
+    return project
 
 
 def report(project, *options):
@@ -121,15 +130,15 @@ def test_the_best_recipe_is_named_and_marked(whole):
     assert re.match(r"\| joint \| \*\*0\.\d{3}\*\* \| 0\.\d{3}–0\.\d{3} \|", row)
 
 
-def test_the_table_counts_initialization_and_tells_a_failed_training(project):
+def test_the_table_counts_initialization_and_tells_a_failed_training(plain):
     for name, start, end in (
         ("frozen", {"initialize_seconds": 41.0}, {"error": None}),
         ("joint", {}, {"error": "ValueError: no"}),
     ):
-        path = project / "metrics" / f"{name}.training.jsonl"
+        path = plain / "metrics" / f"{name}.training.jsonl"
         first, *rows, last = srsly.read_jsonl(path)
         srsly.write_jsonl(path, [{**first, **start}, *rows, {**last, **end}])
-    _, markdown = report(project)
+    _, markdown = report(plain)
     rows = {line.split(" | ")[0]: line for line in reversed(markdown.splitlines())}
     assert "| 53 s |" in rows["| frozen"] and "| over 95 s |" in rows["| joint"]
     assert "includes initialization" in markdown
@@ -158,9 +167,9 @@ def test_two_test_sets_of_a_kind_are_named_and_no_id_is_there_twice(project):
         ("training/mlm/log.jsonl", "training/mlm/log.jsonl"),
     ],
 )
-def test_the_last_line_names_what_is_missing(project, gone, said):
-    (project / gone).unlink()
-    html, markdown = report(project)
+def test_the_last_line_names_what_is_missing(plain, gone, said):
+    (plain / gone).unlink()
+    html, markdown = report(plain)
     (missing,) = re.findall(r'<p class="missing">.*?</p>', html, re.DOTALL)
     assert said in missing and missing.count(", from <code>") == 1
     assert markdown.count("Missing: ") == 1
@@ -170,12 +179,12 @@ def test_the_last_line_names_what_is_missing(project, gone, said):
     assert set(SECTIONS) - set(shown) <= {"freezing", "few-shot", "pretraining"}
 
 
-def test_half_of_the_metrics_is_enough(project):
+def test_half_of_the_metrics_is_enough(plain):
     """What `spacy evaluate` leaves: scores of two recipes."""
-    for path in project.rglob("*"):
+    for path in plain.rglob("*"):
         if path.is_file() and path.name not in ("joint.json", "frozen.json"):
             path.unlink()
-    html, markdown = report(project)
+    html, markdown = report(plain)
     check_self_contained(html)
     assert [i for i in Page(html).ids if i in SECTIONS] == ["scores", "classes", "files"]
     assert html.count("Missing:") == 1 and html.count(", from <code>") >= 6
@@ -230,33 +239,33 @@ def energy_section(metrics, groups):
 """
 
 
-def test_a_section_is_added_from_outside(project, tmp_path):
+def test_a_section_is_added_from_outside(plain, tmp_path):
     code = tmp_path / "sections.py"
     code.write_text(SECTION, encoding="utf8")
     try:
-        html, markdown = report(project, "--code", code)
+        html, markdown = report(plain, "--code", code)
         assert "energy (metrics/energy.json), from <code>measure-energy" in html
         assert 'id="energy"' not in html
-        srsly.write_json(project / "metrics" / "energy.json", {"kwh": 0.3})
-        html, markdown = report(project, "--code", code)
+        srsly.write_json(plain / "metrics" / "energy.json", {"kwh": 0.3})
+        html, markdown = report(plain, "--code", code)
     finally:
         catalogue.REGISTRY.pop(("spacy_reprtune", "report_sections", "energy"))
     assert [i for i in Page(html).ids if i in ("data", "energy", "files")][1] == "energy"
     assert "## Energy\n\n0.3 kWh" in markdown
 
 
-def test_a_check_is_enough(project):
-    for path in project.rglob("*"):
+def test_a_check_is_enough(plain):
+    for path in plain.rglob("*"):
         if path.is_file() and path.name != "check.json":
             path.unlink()
-    html, _ = report(project)
+    html, _ = report(plain)
     assert "3 texts twice." in html and "scores of recipes (metrics/RECIPE.json)" in html
 
 
-def test_a_broken_file_is_named_at_the_top(project):
-    (project / "metrics" / "sweep.json").write_text('{"points": ', encoding="utf8")
-    (project / "metrics" / "ner.predictions.jsonl.gz").write_bytes(b"nothing of the kind")
-    html, _ = report(project)
+def test_a_broken_file_is_named_at_the_top(plain):
+    (plain / "metrics" / "sweep.json").write_text('{"points": ', encoding="utf8")
+    (plain / "metrics" / "ner.predictions.jsonl.gz").write_bytes(b"nothing of the kind")
+    html, _ = report(plain)
     top = html[: html.index('<section id="scores"')]
     assert "sweep.json can&#39;t be read" in top or "sweep.json can't be read" in top
     assert "ner.predictions.jsonl.gz is not what" in top
@@ -297,14 +306,14 @@ def test_hostile_text_stays_text(project):
     assert not re.search(r"(?<!\\)<(script|img|b)", markdown)
 
 
-def test_many_labels_make_a_matrix_that_can_be_read(project):
+def test_many_labels_make_a_matrix_that_can_be_read(plain):
     cats = cats_predictions(0.5)
     cats.labels = [f"L{i:02}" for i in range(40)]
     for i, row in enumerate(cats.rows):
         row.cats.gold = [float(j == i % 40) for j in range(40)]
         row.cats.scores = [float(j == (i * 7) % 40) for j in range(40)]
-    write_recipe(project / "metrics", "joint", cats, 95.0)
-    html, _ = report(project)
+    write_recipe(plain / "metrics", "joint", cats, 95.0)
+    html, _ = report(plain)
     matrices = re.findall(r'<table class="matrix">.*?</table>', html, re.DOTALL)
     assert sum("(all others)" in matrix for matrix in matrices) == 1
     assert all(matrix.count("<tr>") <= 21 for matrix in matrices)
@@ -315,15 +324,15 @@ def test_the_same_files_give_the_same_page(whole):
     assert report(project) == (html, markdown)
 
 
-def test_independent_labels_have_no_matrix(project):
+def test_independent_labels_have_no_matrix(plain):
     cats = cats_predictions(0.8)
     cats.exclusive, cats.threshold = False, 0.5
-    write_recipe(project / "metrics", "many", cats, 95.0)
-    path = project / "metrics" / "many.json"
+    write_recipe(plain / "metrics", "many", cats, 95.0)
+    path = plain / "metrics" / "many.json"
     scores = srsly.read_json(path)
     srsly.write_json(path, {**scores, "cats_score": 0.91, "cats_score_desc": "macro AUC"})
     cats.scores["cats_score"] = 0.91
     write_predictions(cats, predictions_path(path))
-    html, _ = report(project)
+    html, _ = report(plain)
     assert "Text labels, by macro AUC" in html and "none is confused with another" in html
     assert "gold: no" in html or "gold: yes" in html
