@@ -119,9 +119,7 @@ def advise(
         raise ValueError(f"{folder} has no recipe for {task}.")
     if recipe is not None and recipe not in found:
         raise ValueError(f"There is no recipe '{recipe}' for {task}; there are {', '.join(found)}.")
-    speed = speed or measure_speed(
-        examined.sample, encoder or DEFAULT_ENCODER, str(where)
-    )
+    speed = speed or measure_speed(examined.sample, encoder or DEFAULT_ENCODER, where)
     seconds = estimate(report, speed, list(found))
     chosen, first = _choose(report, found, seconds, minutes, recipe, task)
     why = " ".join(

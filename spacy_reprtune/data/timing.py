@@ -3,7 +3,10 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+
+if TYPE_CHECKING:
+    import torch
 
 # Passes over the training texts, and the steps that warm-up and decay need at least.
 EPOCHS = 3
@@ -37,16 +40,16 @@ class Speed:
     device: str
 
 
-def measure_speed(texts: Sequence[str], encoder: str, device: str) -> Speed:
+def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") -> Speed:
     """Time an encoder on some texts, in the windows and batches in which it will run.
 
     Each batch counts with its fastest pass, so that what else the machine does matters little.
 
     texts (Sequence[str]): Some of the texts.
     encoder (str): Name of the encoder.
-    device (str): Device that torch knows.
+    device (torch.device): Where to run it.
     RETURNS (Speed): Speed and size of the encoder.
-    RAISES (ValueError): There is no such encoder or device, or no text to time it on.
+    RAISES (ValueError): There is no such encoder, or no text to time it on.
     """
     import torch
 
@@ -55,8 +58,9 @@ def measure_speed(texts: Sequence[str], encoder: str, device: str) -> Speed:
     from ..encoder.pieces import PieceTokenizer
 
     path = resolve_encoder(encoder)
-    settings = EncoderSettings(name=encoder, device=device, cache_mb=0)
-    model = Encoder(load_pretrained(path), PieceTokenizer.from_directory(path), settings)
+    settings = EncoderSettings(name=encoder, cache_mb=0)
+    tokenizer = PieceTokenizer.from_directory(path)
+    model = Encoder(load_pretrained(path), tokenizer, settings, device)
     pieces = [p for p in model.tokenize(texts) if len(p)]
     if not pieces:
         raise ValueError("The texts of train have no word that the encoder could be timed on.")

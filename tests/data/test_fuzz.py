@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spacy_reprtune.data.convert import convert
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
