@@ -1,7 +1,7 @@
 """`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, Union
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -20,6 +20,7 @@ def TextClassifier_v1(
     *,
     pooling: Union[str, Callable] = "mean",
     hidden_width: Optional[int] = None,
+    activation: str = "gelu",
     dropout: Optional[float] = None,
     head_lr: float = 1.0,
 ) -> DocsToLogits:
@@ -30,7 +31,8 @@ def TextClassifier_v1(
     pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
         special pieces of a text, however many windows it takes; or a block with a pooling that is
         registered in `@misc`.
-    hidden_width (Optional[int]): Units of a hidden layer with GELU, or null for a linear head.
+    hidden_width (Optional[int]): Units of a hidden layer, or null for a linear head.
+    activation (str): Activation of the hidden layer: "gelu", "tanh" or "relu".
     dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
         rate that training is run with (`[training] dropout`).
     head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
@@ -44,11 +46,11 @@ def TextClassifier_v1(
     from .shim import TorchShim
 
     pooling = find_pooling(pooling)
-    _check_head(hidden_width, dropout, head_lr)
+    _check_head(hidden_width, activation, dropout, head_lr)
     # spaCy sets the rate before each update, but only where the attribute is there.
     attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
 
-    build = partial(_build, pooling=pooling, hidden_width=hidden_width)
+    build = partial(_build, pooling=pooling, hidden_width=hidden_width, activation=activation)
     name = "reprtune_text_classifier"
     if not is_encoder(encoder):
         if getattr(pooling, "reads_special_piece", False):
@@ -105,15 +107,21 @@ def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2
 
 
 # At the top level, so that workers that are not forked can be given it.
-def _build(encoder: "Encoder", n_labels: int, *, pooling: Callable, hidden_width: Optional[int]):
+def _build(encoder: "Encoder", n_labels: int, **settings: Any):
     from ..heads.text_classifier import TextClassifier
 
-    return TextClassifier(encoder, n_labels, pooling=pooling, hidden_width=hidden_width)
+    return TextClassifier(encoder, n_labels, **settings)
 
 
-def _check_head(hidden_width: Optional[int], dropout: Optional[float], head_lr: float) -> None:
+def _check_head(
+    hidden_width: Optional[int], activation: str, dropout: Optional[float], head_lr: float
+) -> None:
+    from ..heads.text_classifier import ACTIVATIONS
+
     if hidden_width is not None and hidden_width < 1:
         raise ValueError(f"hidden_width = {hidden_width}. Use 1 or more, or null for no layer.")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation = {activation!r}. Use one of {', '.join(ACTIVATIONS)}.")
     check_rates(dropout, head_lr)
 
 

@@ -10,6 +10,8 @@ from ..encoder.token_rows import TokenRows
 from ..encoder.windows import Windows
 from .pooling import PoolingChoice, find_pooling
 
+ACTIVATIONS = {"gelu": torch.nn.functional.gelu, "tanh": torch.tanh, "relu": torch.relu}
+
 
 class TextClassifier(torch.nn.Module):
     """Encoder, pooling, and a linear head or one with a hidden layer."""
@@ -21,19 +23,22 @@ class TextClassifier(torch.nn.Module):
         *,
         pooling: PoolingChoice,
         hidden_width: Optional[int],
+        activation: str = "gelu",
     ) -> None:
         """Build a new head on an encoder.
 
         encoder (Encoder): The encoder.
         n_labels (int): Columns of the logits.
         pooling (Union[str, Callable[[int], Pooling]]): See `find_pooling`.
-        hidden_width (Optional[int]): Units of the hidden layer, or None for none.
+        hidden_width (Optional[int]): Units of the hidden layer, or None for a linear head.
+        activation (str): Name of the hidden layer's activation; see `ACTIVATIONS`.
         """
         super().__init__()
         self.encoder = encoder
         self.pooling = find_pooling(pooling)(encoder.width)
         width = hidden_width or encoder.width
         self.hidden = torch.nn.Linear(encoder.width, width) if hidden_width else None
+        self.activation = activation
         self.output = torch.nn.Linear(width, n_labels)
         self.dropout_rate = 0.0
         self.to(encoder.device)
@@ -102,7 +107,7 @@ class TextClassifier(torch.nn.Module):
         """
         pooled = self._drop(pooled.to(self.output.weight.device))
         if self.hidden is not None:
-            pooled = self._drop(torch.nn.functional.gelu(self.hidden(pooled)))
+            pooled = self._drop(ACTIVATIONS[self.activation](self.hidden(pooled)))
         return self.output(pooled)
 
     def _drop(self, vectors: torch.Tensor) -> torch.Tensor:
