@@ -11,6 +11,7 @@ from .check import check_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .experiments import learning_curve_cli, sweep_cli
+from .huggingface import export_hf_cli, import_hf_cli
 from .init_config import init_config_cli
 from .mlm import mlm_cli
 from .overrides import TAKES_OVERRIDES
@@ -36,6 +37,8 @@ reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)
 reprtune_cli.command("smoke")(smoke_cli)
+reprtune_cli.command("import-hf")(import_hf_cli)
+reprtune_cli.command("export-hf")(export_hf_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)
 reprtune_cli.command("export-setfit")(export_setfit_cli)
 reprtune_cli.command("sweep", context_settings=TAKES_OVERRIDES)(sweep_cli)
