@@ -1,4 +1,4 @@
-"""`reprtune convert` on a CSV file of a million rows: rows a second, and peak memory by size.
+"""`reprtune convert` on a CSV file of a million rows: rows per second, and peak memory by size.
 
 The file is made up: reviews of nine to forty words from a list, three labels, quoted cells, some
 with a line end in them. Each measurement is a fresh process that converts and reads its own peak.
@@ -38,8 +38,7 @@ def main(argv: Optional[List[str]] = None) -> None:
 def measure(args: argparse.Namespace, rows: int) -> Dict[str, Any]:
     """Convert a quarter of the rows, and all of them.
 
-    RETURNS (Dict[str, Any]): Rows a second, peaks in MB, and bytes of memory that each further
-        row has cost.
+    RETURNS (Dict[str, Any]): Rows per second, peaks in MB, and bytes of memory per further row.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,7 +63,7 @@ def write_csv(path: Path, rows: int) -> None:
     """Write a made-up table of reviews.
 
     path (Path): The file.
-    rows (int): How many.
+    rows (int): Number of rows.
     """
     rng = random.Random(0)
     words = ["".join(rng.choice(_SYLLABLES) for _ in range(3)) for _ in range(20_000)]

@@ -40,15 +40,16 @@ def harvest(
 
     output_dir (Path): Where to write `text/`, `topics/`, `entities/`, `modules.json` (the
         modules of each split) and `manifest.json`. Created if missing; other files in it stay.
-    topics (Path): The table of module prefixes and topics.
-    topic_size (int): Training examples a topic at most; dev and test get a sixth, each.
-    entity_size (int): Training paragraphs of the NER set at most; dev and test get an eighth, each.
-    seed (int): Of the split and of every choice.
+    topics (Path): Table of module prefixes and topics.
+    topic_size (int): Maximum of training examples per topic; dev and test get a sixth each.
+    entity_size (int): Maximum of training paragraphs in the NER set; dev and test get an eighth
+        each.
+    seed (int): Seed of the split and of every choice.
     packages (Optional[Mapping[str, str]]): Top-level module to distribution, `PACKAGES` if None.
     progress (bool): Whether to show a progress bar while modules are read.
     RETURNS (Dict[str, Any]): The manifest, as written.
-    RAISES (ValueError): If the options or the table make no sense, or if the installed packages
-        give too little; the message names what to install.
+    RAISES (ValueError): An option or the table is wrong, or the installed packages give too little;
+        the message names what to install.
     """
     for option, value in (("topic size", topic_size), ("entity size", entity_size)):
         if value < 6:
@@ -106,7 +107,7 @@ def harvest(
 
 
 def _select_texts(paragraphs: List[Paragraph], *, seed: int) -> Dict[str, List[str]]:
-    """Paragraphs for pretraining; those of test modules are kept out of it altogether."""
+    """Choose paragraphs for pretraining, none of them from test modules."""
     dev = sorted(
         (i for i, p in enumerate(paragraphs) if p.split == "dev"),
         key=lambda i: stable_hash(paragraphs[i].text, seed),

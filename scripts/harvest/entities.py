@@ -13,7 +13,7 @@ from .markup import LITERAL_LABEL
 from .paragraphs import Paragraph
 from .prose import has_unmarked_code
 
-# Of the training size, how many dev and test paragraphs there are, each.
+# Dev and test have this share of the training size, each.
 HELD_OUT = 1 / 8
 # Paragraphs without an entity, of each split. Enough to teach that most prose has none; more would
 # only add paragraphs by authors who do not mark up at all.
@@ -31,9 +31,9 @@ def select_entity_examples(
     """Pick the paragraphs of each split whose marks are complete, those with roles first.
 
     paragraphs (Sequence[Paragraph]): Without near duplicates, with split.
-    nlp (Language): Its tokenizer decides which spans can be entities.
-    size (int): Training paragraphs at most; dev and test get an eighth, each.
-    seed (int): Another seed picks others.
+    nlp (Language): Pipeline whose tokenizer decides which spans can be entities.
+    size (int): Maximum of training paragraphs; dev and test get an eighth each.
+    seed (int): Seed of the choice.
     RETURNS (Tuple[Dict[str, List[Tuple[Paragraph, Doc]]], Dict[str, int]]): Split to paragraphs
         and their annotated docs, shuffled, and how many were dropped for which reason.
     """
@@ -70,7 +70,7 @@ def select_entity_examples(
 
 
 def size_of(split: str, size: int) -> int:
-    """How many paragraphs a split gets at most.
+    """Say how many paragraphs a split gets at most.
 
     split (str): "train", "dev" or "test".
     size (int): Training paragraphs.
@@ -94,10 +94,10 @@ def count_entities(examples: Iterable[Tuple[Paragraph, Doc]]) -> Dict[str, int]:
 
 
 class _Convention:
-    """What the authors, taken together, mark: a paragraph that does otherwise is no gold."""
+    """What the authors mark, taken together: a paragraph that deviates is not used as gold."""
 
     def __init__(self, paragraphs: Sequence[Paragraph]) -> None:
-        # Authors who never mark code leave every mention as a wrong negative.
+        # Authors who never mark code leave every mention as a false negative.
         self.modules = {p.module for p in paragraphs if p.spans}
         self.roles: Dict[str, str] = {}
         for paragraph in paragraphs:

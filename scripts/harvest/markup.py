@@ -83,7 +83,7 @@ _LEFTOVER = re.compile(r"`|:[a-z]+:")
 
 
 def _shown(match: "re.Match[str]") -> Tuple[str, Optional[str], Optional[str]]:
-    """What a piece of markup shows, its label, and why the paragraph is no gold."""
+    """What a piece of markup shows, its label, and why the paragraph can't be gold."""
     group = match.group
     if group("literal"):
         return group("literal_text").strip(), LITERAL_LABEL, None

@@ -20,7 +20,7 @@ class Paragraph:
     kind (str): "prose", or "field" for the description of a parameter or returned value.
     text (str): What a reader sees.
     spans (Tuple[Tuple[int, int, str], ...]): Start, end and label of roles and literals.
-    issue (Optional[str]): Why the spans are no complete gold, None if they are.
+    issue (Optional[str]): Why the spans are not complete gold; None if they are.
     topic (Optional[str]): The topic of the module.
     split (str): The split of the module.
     """
@@ -40,9 +40,9 @@ def collect_paragraphs(
 ) -> Tuple[List[Paragraph], Dict[str, int]]:
     """Keep the readable paragraphs, one of each, and give every module a split.
 
-    docstrings (Iterable[Docstring]): In a fixed order.
+    docstrings (Iterable[Docstring]): Docstrings in a fixed order.
     topic_of (Callable[[str], Optional[str]]): Module to topic.
-    seed (int): Of the split.
+    seed (int): Seed of the split.
     RETURNS (Tuple[List[Paragraph], Dict[str, int]]): The paragraphs in the order of the docstrings,
         and how many were dropped for which reason.
     """

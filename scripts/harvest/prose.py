@@ -62,7 +62,7 @@ _NOT_CODE = re.compile(r"\b(e\.g|i\.e|et\.al|etc|vs)\b|\b(SciPy|NumPy|PyTorch|Sy
 def why_not_prose(
     text: str, spans: Sequence[Span] = (), *, is_field: bool = False
 ) -> Optional[str]:
-    """Say why a paragraph is no clean running text.
+    """Say why a paragraph is not clean running text.
 
     text (str): One paragraph, without markup.
     spans (Sequence[Span]): What is marked as code in it. Code may look like code, and a name in
@@ -101,7 +101,7 @@ def why_not_prose(
 def has_unmarked_code(text: str, spans: Sequence[Span]) -> bool:
     """Tell whether a paragraph mentions code that its author left without markup.
 
-    Such a mention would be a wrong negative: a model that finds it is right.
+    Such a mention would be a false negative: a model that finds it is right.
 
     text (str): The paragraph.
     spans (Sequence[Span]): Start, end and label of what is marked.

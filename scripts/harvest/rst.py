@@ -35,7 +35,7 @@ _GOOGLE_FIELD = re.compile(
     r"^\*{0,2}`{0,2}[\w.*]+(?:, \*{0,2}[\w.]+)*`{0,2} *"
     r"\((?:[^()]|\([^()]*\))*\) *:(?: +(?P<text>.*))?$"
 )
-# Without a space before the colon: "axis : int" is numpydoc's term, and its type is no prose.
+# Without a space before the colon: "axis : int" is numpydoc's term, and its type is not prose.
 _BARE_FIELD = re.compile(r"^\*{0,2}`{0,2}[\w.*]+`{0,2}: +(?P<text>.*)$")
 
 _ADMONITIONS = re.compile(r"(note|warning|important|tip|hint|caution|attention|admonition)$")
@@ -128,7 +128,7 @@ class _Blocks:
         self.at += 1
         body = self._take_body(indent)
         if directive and _ADMONITIONS.match(directive.group("name")) and self.kind != "skip":
-            # The admonition's title is no sentence; a note's first words may stand beside it.
+            # The admonition's title is not a sentence; a note's first words may stand beside it.
             titled = directive.group("name") == "admonition"
             first = "" if titled else directive.group("argument")
             depth = min((_indent(line) for line in body if line.strip()), default=0)

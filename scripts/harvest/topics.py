@@ -19,7 +19,7 @@ PASSAGE_WORDS = 60
 # What is left at the end of a module may be a little shorter.
 LAST_WORDS = 45
 
-# Of the training size, how many dev and test examples a topic gets, each.
+# Dev and test get this share of the training size per topic, each.
 HELD_OUT = 1 / 6
 
 
@@ -47,10 +47,10 @@ class TopicTable(NamedTuple):
         return None
 
     def packages_of(self, label: str) -> List[str]:
-        """The top-level modules that a topic draws on.
+        """Name the top-level modules that a topic draws on.
 
         label (str): The topic.
-        RETURNS (List[str]): Their names, sorted.
+        RETURNS (List[str]): Names of the modules, sorted.
         """
         return sorted({p.partition(".")[0] for p, topic in self.prefixes.items() if topic == label})
 
@@ -76,7 +76,7 @@ def load_topics(path: Path) -> TopicTable:
     path (Path): A JSON file with "topics", a list of objects with "label", "about" and "modules",
         and optionally "none", a list of prefixes without a topic.
     RETURNS (TopicTable): The table.
-    RAISES (ValueError): If the file is missing, is no such table or gives a prefix two topics.
+    RAISES (ValueError): The file is missing, is not such a table, or gives a prefix two topics.
     """
     if not path.is_file():
         raise ValueError(
@@ -91,8 +91,8 @@ def load_topics(path: Path) -> TopicTable:
         pairs += [(prefix, None) for prefix in table.get("none", [])]
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as err:
         raise ValueError(
-            f"'{path}' is no topic table ({type(err).__name__}: {err}). It has to be a JSON object "
-            'with "topics": [{"label": ..., "about": ..., "modules": [...]}, ...].'
+            f"'{path}' is not a topic table ({type(err).__name__}: {err}). It has to be a JSON "
+            'object with "topics": [{"label": ..., "about": ..., "modules": [...]}, ...].'
         ) from err
     twice = sorted(p for p, count in Counter(prefix for prefix, _ in pairs).items() if count > 1)
     if twice:
@@ -106,12 +106,12 @@ def load_topics(path: Path) -> TopicTable:
 def select_passages(
     paragraphs: Iterable[Paragraph], *, labels: Sequence[str], size: int, seed: int
 ) -> Dict[str, List[Passage]]:
-    """Pick the examples of each split, at most `size` a topic for training.
+    """Pick the examples of each split, at most `size` per topic for training.
 
     paragraphs (Iterable[Paragraph]): Module after module, with topic and split.
     labels (Sequence[str]): All topics.
-    size (int): Training examples a topic at most; dev and test get a sixth, each.
-    seed (int): Another seed picks others.
+    size (int): Maximum of training examples per topic; dev and test get a sixth each.
+    seed (int): Seed of the choice.
     RETURNS (Dict[str, List[Passage]]): Split to examples, shuffled.
     """
     pools: Dict[str, Dict[str, List[Passage]]] = {s: {t: [] for t in labels} for s in SPLITS}
@@ -137,11 +137,11 @@ def check_topic_counts(
     """Make sure that every topic can be learned and scored.
 
     counts (Mapping[str, Mapping[str, int]]): Split to topic to number of examples.
-    table (TopicTable): Where the topics come from.
-    size (int): Training examples a topic at most; a third of that, or for dev and test of a
-        sixth of that, is the least.
+    table (TopicTable): Table that the topics come from.
+    size (int): Maximum of training examples per topic. The minimum is a third of it, and for dev
+        and test a third of a sixth.
     missing (Sequence[str]): Packages that are not installed.
-    RAISES (ValueError): Naming the topics that have too few, and what to install.
+    RAISES (ValueError): A topic has too few examples; the message names what to install.
     """
     problems = []
     for label in table.labels:

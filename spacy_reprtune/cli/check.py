@@ -12,10 +12,13 @@ def check_cli(
         ..., help="Folder with train.spacy, dev.spacy, test.spacy", exists=True, file_okay=False
     ),
     encoder: Optional[str] = typer.Option(
-        None, "--encoder", "-e", help="Encoder whose pieces to count  [default: the embedded one]"
+        None,
+        "--encoder",
+        "-e",
+        help="Encoder whose pieces to count  [default: the embedded one]",
     ),
     window: Optional[int] = typer.Option(
-        None, "--window", help="Pieces a window  [default: as many as the encoder takes]"
+        None, "--window", help="Pieces per window  [default: as many as the encoder takes]"
     ),
     text: Optional[Path] = typer.Option(
         None, "--text", "-t", help="Text for pretraining, which dev and test should not be in"
@@ -24,15 +27,15 @@ def check_cli(
     output: Path = typer.Option(
         Path("metrics/check.json"), "--output", "-o", help="JSON file for the findings"
     ),
-    strict: bool = typer.Option(False, "--strict", help="Fail on warnings, too"),
+    strict: bool = typer.Option(False, "--strict", help="Fail on warnings as well"),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print only errors and warnings"),
 ) -> None:
     """
     Check a corpus before training on it.
 
     Looks for leaks and copies, labels that are rare, missing or unseen, texts that were never
-    annotated, entities that can't be learned, and texts that the encoder can't spell. Exits with 1
-    on errors, with --strict on warnings as well.
+    annotated, entities that can't be learned, and texts that the encoder has no pieces for. Exits
+    with 1 on errors, with --strict on warnings as well.
     """
     import srsly
 

@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune init-config`: the recipe that fits, as a complete config."""
+"""`python -m spacy reprtune init-config`: the config of the recipe that fits."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Optional
 import typer
 from wasabi import msg
 
+_SWEEP = Path("metrics/sweep.json")
+
 
 def init_config_cli(
     output: Path = typer.Argument(..., help="Config file to write", dir_okay=False),
@@ -14,10 +16,10 @@ def init_config_cli(
         None, "--data", "-d", help="Folder with train.spacy and dev.spacy; asked for if left out"
     ),
     minutes: Optional[float] = typer.Option(
-        None, "--minutes", "-m", help="How long training may take; asked for if left out"
+        None, "--minutes", "-m", help="How long training may take  [default: no limit]"
     ),
     device: Optional[str] = typer.Option(
-        None, "--device", help="auto, cpu, cuda, mps; asked for if left out"
+        None, "--device", help="auto, cpu, cuda, cuda:1, mps; asked for if left out"
     ),
     encoder: Optional[str] = typer.Option(
         None, "--encoder", "-e", help="Hub id, directory or package:…  [default: the recipe's]"
@@ -26,32 +28,46 @@ def init_config_cli(
         None, "--text", "-t", help="Text of the same kind, for pretraining first"
     ),
     recipe: Optional[str] = typer.Option(
-        None, "--recipe", "-r", help="frozen, setfit, last-blocks or joint  [default: what fits]"
+        None,
+        "--recipe",
+        "-r",
+        help="frozen, setfit, last-blocks, joint or multitask  [default: what fits]",
+    ),
+    task: Optional[str] = typer.Option(
+        None,
+        "--task",
+        help="labels, entities or both, where the texts have both  [default: what they have]",
     ),
     lang: str = typer.Option("en", "--lang", "-l", help="Language of the pipeline"),
     recipes: Optional[Path] = typer.Option(
-        None, "--recipes", help="Folder of configs to choose from  [default: the shipped ones]"
+        None,
+        "--recipes",
+        help="Folder of configs to choose from  [default: the shipped ones]",
+        exists=True,
+        file_okay=False,
     ),
-    curve: Path = typer.Option(
-        Path("metrics/sweep.json"),
+    curve: Optional[Path] = typer.Option(
+        None,
         "--curve",
-        help="What `reprtune sweep` measured, cited if it is there",
+        help=f"What `reprtune sweep` measured, to cite  [default: {_SWEEP}, if it is there]",
+        exists=True,
+        dir_okay=False,
     ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
 ) -> None:
     """
-    Write the config that fits your data, machine and time.
+    Write the config that fits your data, and your time if you limit it.
 
-    Looks at the corpus, times the encoder for three seconds, chooses between a solved head on the
-    frozen encoder, SetFit, the last blocks and joint fine-tuning, and says why. The config is
-    complete and commented; the command that trains it is printed.
+    Looks at the corpus, times the encoder for three seconds, chooses between a probe on the frozen
+    encoder, SetFit, the last blocks and joint fine-tuning, and says why. Without --minutes the data
+    decides by itself. The config is commented, and the command that trains it is printed.
     """
     from ..data.advise import advise
 
     if output.exists() and not force:
         msg.fail(f"{output} exists", "Name another file, or replace it with --force.", exits=1)
-    data = data or Path(_ask("Folder of the corpus", None, "--data"))
-    minutes = minutes if minutes is not None else float(_ask("Minutes for training", "20", "-m"))
+    if data is None:
+        data = Path(_ask("Folder of the corpus", None, "--data"))
     device = device or _ask("Device: auto, cpu, cuda, mps", "auto", "--device")
     try:
         advice = advise(
@@ -62,8 +78,9 @@ def init_config_cli(
             text=text,
             lang=lang,
             recipe=recipe,
+            task=task,
             recipes=recipes,
-            curve=curve,
+            curve=curve or _SWEEP,
         )
     except (ValueError, OSError) as error:
         msg.fail("Cannot choose a recipe", str(error), exits=1)
@@ -80,7 +97,7 @@ def init_config_cli(
 
 
 def _ask(question: str, default: Optional[str], option: str) -> str:
-    """Ask who sits at the terminal; elsewhere take the default."""
+    """Ask the person at the terminal; without a terminal, take the default."""
     if sys.stdin is not None and sys.stdin.isatty():
         return typer.prompt(question, default=default)
     if default is None:

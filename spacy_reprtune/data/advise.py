@@ -1,56 +1,56 @@
-"""Which recipe fits the data, the machine and the time, and why."""
+"""Which recipe fits the data, the encoder and the time, and why."""
 
+import inspect
 import math
 import textwrap
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import srsly
 
-from .check import DEFAULT_ENCODER, check
-from .corpus import find_splits, read_docs
+from .check import DEFAULT_ENCODER, examine
+from .corpus import find_splits
 from .recipes import (
+    BOTH,
     NER,
     PRETRAINING,
     TEXTCAT,
     available,
+    drop_value,
     read_value,
     recipe_folder,
     replace_header,
+    sections,
     set_value,
 )
+from .timing import EVALUATIONS, Speed, estimate, measure_speed, setfit_steps, steps_for
 
-# Below so many texts a label, on average, contrastive training is ahead of a classifier's loss:
+# Below so many texts per label on average, contrastive training is ahead of a classifier's loss:
 # Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", compare 8 and 64.
 FEW = 32
-# Passes over the training texts, and the steps that warm-up and decay need at least.
-EPOCHS = 3
-MIN_STEPS = 120
-BATCH = 16
-EVALUATIONS = 6
-# The gradient of a matrix product is two products: a training step is three forward passes.
-_STEP = 3
-# Seconds for which the encoder is timed.
-_TIMED = 3.0
+# The rates of the recipes suit an encoder of up to 512 columns. Larger ones are usually tuned at
+# 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), the largest at the lower end.
+_RATE_FACTORS = ((1024, 0.2), (768, 0.4), (0, 1.0))
 _NAMES = {
-    "frozen": "A solved head on the frozen encoder",
+    "frozen": "A probe on the frozen encoder",
     "setfit": "SetFit",
     "last-blocks": "Training the last blocks",
     "joint": "Joint fine-tuning",
+    "multitask": "One encoder for a text classifier and an entity recognizer",
 }
+_TASKS = {"labels": TEXTCAT, "entities": NER, "both": BOTH}
 
 
 @dataclass(frozen=True)
 class Advice:
     """What to train.
 
-    recipe (str): "frozen", "setfit", "last-blocks" or "joint".
-    config (str): The config, complete and commented.
-    why (str): Two sentences.
-    seconds (Dict[str, float]): About how long each recipe takes on this machine.
-    warnings (List[str]): What `check` has against the data.
+    recipe (str): "frozen", "setfit", "last-blocks", "joint" or "multitask".
+    config (str): Commented config.
+    why (str): Reasons, in a few sentences.
+    seconds (Dict[str, float]): Approximate seconds that each recipe takes on this machine.
+    warnings (List[str]): What `check` finds wrong with the data.
     """
 
     recipe: str
@@ -63,202 +63,182 @@ class Advice:
 def advise(
     corpus_dir: Path,
     *,
-    minutes: float,
+    minutes: Optional[float] = None,
     device: str = "auto",
     encoder: Optional[str] = None,
     text: Optional[Path] = None,
     lang: str = "en",
     recipe: Optional[str] = None,
+    task: Optional[str] = None,
     recipes: Optional[Path] = None,
     curve: Path = Path("metrics/sweep.json"),
-    speed: Optional[float] = None,
+    speed: Optional[Speed] = None,
 ) -> Advice:
     """Choose a recipe and fill in its config.
 
-    corpus_dir (Path): With train.spacy and dev.spacy.
-    minutes (float): How long training may take.
-    device (str): "auto", "cpu", "cuda".
+    Without `minutes` the data decides, so that a corpus gets the same recipe on every
+    machine. With `minutes` a recipe that would take longer on this machine is passed over.
+
+    corpus_dir (Path): Folder with train.spacy and dev.spacy.
+    minutes (Optional[float]): How long training may take.
+    device (str): "auto", "cpu", "cuda", "cuda:1" or "mps".
     encoder (Optional[str]): Name of another encoder than the recipe's.
     text (Optional[Path]): Text of the same kind, for pretraining first.
     lang (str): Language of the pipeline.
-    recipe (Optional[str]): A recipe to take whatever the data is like.
+    recipe (Optional[str]): Recipe to take whatever the data is like.
+    task (Optional[str]): "labels", "entities" or "both"; what the corpus has if None.
     recipes (Optional[Path]): Folder of the configs, the shipped ones if None.
     curve (Path): What `sweep` measured, cited if it exists.
-    speed (Optional[float]): Pieces a second of the encoder, measured if None.
+    speed (Optional[Speed]): Speed of the encoder, measured if None.
     RETURNS (Advice): The config and the reasons.
-    RAISES (ValueError): The corpus can't be trained on, or there is no recipe for it.
+    RAISES (ValueError): An argument is wrong, the corpus can't be trained on, or there is no recipe
+        for it.
     """
-    if minutes <= 0:
+    from ..bridge.device import configured_device
+
+    if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise ValueError(f"--minutes is {minutes:g}; it has to be above 0.")
-    report = check(corpus_dir, encoder=encoder, text=text, lang=lang)
-    fatal = [f for f in report["findings"] if f["code"] in ("no_train", "no_dev", "empty_split")]
-    if fatal or not (report["labels"] or report["entities"]):
-        reasons = " ".join(f["message"] for f in fatal) or "No text has a label or an entity."
-        raise ValueError(f"{corpus_dir} can't be trained on: {reasons}")
+    if task is not None and task not in _TASKS:
+        raise ValueError(f"--task is {task!r}; it can be {', '.join(_TASKS)}.")
+    try:
+        where = configured_device(device)
+    except ValueError as error:
+        raise ValueError(
+            f"--device is {device}: {error} The encoder is timed here, so run this where you will "
+            "train, or use --device cpu."
+        ) from error
+    examined = examine(corpus_dir, encoder=encoder, text=text, lang=lang)
+    report = examined.report
+    task = _find_task(report, corpus_dir, task)
     folder = recipes or recipe_folder()
-    is_textcat = bool(report["labels"])
-    found = available(TEXTCAT if is_textcat else NER, folder)
-    if is_textcat and not report["exclusive"]:
-        # Pairs of texts with some labels in common are neither alike nor different.
+    found = available(_TASKS[task], folder)
+    if task == "labels" and not report["exclusive"]:
+        # Pairs of texts with some labels in common are neither similar nor different.
         found.pop("setfit", None)
     if not found:
-        kind = "text classification" if is_textcat else "entities"
-        raise ValueError(f"{folder} has no recipe for {kind}.")
+        raise ValueError(f"{folder} has no recipe for {task}.")
     if recipe is not None and recipe not in found:
-        raise ValueError(f"There is no recipe '{recipe}'; there are {', '.join(found)}.")
-    component = "textcat" if is_textcat else "ner"
-    rate, depth = (
-        (speed, 6) if speed else (measure_speed(corpus_dir, encoder or DEFAULT_ENCODER, device))
+        raise ValueError(f"There is no recipe '{recipe}' for {task}; there are {', '.join(found)}.")
+    speed = speed or measure_speed(examined.sample, encoder or DEFAULT_ENCODER, where)
+    seconds = estimate(report, speed, list(found))
+    chosen, first = _choose(report, found, seconds, minutes, recipe, task)
+    why = " ".join(
+        [first, _describe(speed, device), *_long_texts(report, seconds, chosen, minutes)]
     )
-    seconds = estimate(report, rate, depth, list(found))
-    chosen, first = _choose(report, found, seconds, minutes, rate, recipe)
-    why = f"{first} {_cite(curve)}"
+    why = f"{why} {_cite(curve)}"
     config = _fill(
         found[chosen].read_text("utf8"),
         report,
         recipe=chosen,
         why=why,
-        component=component,
+        task=task,
         corpus_dir=corpus_dir,
         encoder=encoder,
         device=device,
         lang=lang,
+        width=speed.width,
     )
     if text is not None and (folder / PRETRAINING).is_file():
-        config = _mention_pretraining(config, folder / PRETRAINING, text, component)
+        config = _mention_pretraining(config, folder / PRETRAINING, text)
     warnings = [f["message"] for f in report["findings"] if f["level"] != "note"]
     return Advice(chosen, config, why, seconds, warnings)
 
 
-def measure_speed(corpus_dir: Path, encoder: str, device: str) -> Tuple[float, int]:
-    """Time the encoder on some of the texts.
-
-    corpus_dir (Path): The corpus.
-    encoder (str): Its name.
-    device (str): As in the config.
-    RETURNS (Tuple[float, int]): Pieces a second, without gradients, and the number of blocks.
-    RAISES (ValueError): There is no such encoder or device, or no text to time it on.
-    """
-    import spacy
-    import torch
-
-    from ..encoder.freezing import find_blocks
-    from ..encoder.load import load_pretrained, resolve_encoder
-    from ..encoder.pieces import PieceTokenizer
-    from .checks.pieces import encoder_limit
-
-    path = resolve_encoder(encoder)
-    tokenizer = PieceTokenizer.from_directory(path)
-    limit = encoder_limit(path, tokenizer)
-    where = "cuda" if device.startswith("cuda") else "cpu"
-    if where == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"--device is {device}, and torch finds no CUDA device here to time the encoder on. "
-            "Run this where you will train, or use --device cpu."
-        )
-    model = load_pretrained(path).to(where)
-    docs = read_docs(find_splits(corpus_dir)["train"], spacy.blank("en").vocab)
-    texts = [doc.text for _, doc in zip(range(128), docs)]  # noqa: B905
-    ids = sorted((p.ids[: limit - 2] for p in tokenizer(texts) if len(p)), key=len)
-    if not ids:
-        raise ValueError(
-            f"The texts in {corpus_dir} have no word that the encoder could be timed on."
-        )
-    batches = [ids[k : k + 16] for k in range(0, len(ids), 16)]
-    done, spent = 0, 0.0
-    with torch.inference_mode():
-        for k in range(1000):
-            batch = batches[k % len(batches)]
-            start = time.perf_counter()
-            rows = torch.nn.utils.rnn.pad_sequence(
-                [torch.as_tensor(row, dtype=torch.long) for row in batch], batch_first=True
-            )
-            mask = torch.arange(rows.shape[1]) < torch.tensor([[len(row)] for row in batch])
-            model(input_ids=rows.to(where), attention_mask=mask.to(where))
-            if where == "cuda":
-                torch.cuda.synchronize()
-            # The first pass warms up.
-            if k:
-                spent += time.perf_counter() - start
-                done += sum(len(row) for row in batch)
-            if spent > _TIMED:
-                break
-    return done / spent, len(find_blocks(model))
-
-
-def estimate(
-    report: Dict[str, Any], rate: float, depth: int, recipes: List[str]
-) -> Dict[str, float]:
-    """Say about how long each recipe takes, from the encoder's measured speed.
-
-    report (Dict[str, Any]): Of `check`.
-    rate (float): Pieces a second, forward.
-    depth (int): Blocks of the encoder.
-    recipes (List[str]): Their names.
-    RETURNS (Dict[str, float]): Recipe to seconds.
-    """
-    # Two special pieces a text.
-    mean = report["pieces"].get("mean", 0.0) + 2
-    n_texts = report["splits"]["train"]["texts"]
-    passes = _steps(n_texts, BATCH) / math.ceil(n_texts / BATCH)
-    train = n_texts * mean / rate
-    dev = report["splits"]["dev"]["texts"] * mean / rate
-    costs = {
-        # The texts pass the frozen blocks once, and dev as well.
-        "frozen": train + dev,
-        "last-blocks": train + dev + (passes * _STEP * train + EVALUATIONS * dev) * 2 / depth,
-        "joint": passes * _STEP * train + EVALUATIONS * dev,
-    }
-    # What SetFit takes depends on its pairs, not on passes.
-    return {recipe: round(costs[recipe], 1) for recipe in recipes if recipe in costs}
-
-
-def _steps(n_texts: int, batch: int) -> int:
-    return max(MIN_STEPS, EPOCHS * math.ceil(n_texts / batch))
+def _find_task(report: Dict[str, Any], corpus_dir: Path, task: Optional[str]) -> str:
+    """What is to be learned from a corpus that can be trained on."""
+    fatal = [f for f in report["findings"] if f["code"] in ("no_train", "no_dev", "empty_split")]
+    has = {"labels": bool(report["labels"]), "entities": bool(report["entities"])}
+    if fatal or not any(has.values()):
+        reasons = " ".join(f["message"] for f in fatal) or "No text has a label or an entity."
+        raise ValueError(f"{corpus_dir} can't be trained on: {reasons}")
+    have = "both" if all(has.values()) else "labels" if has["labels"] else "entities"
+    if task not in (None, have) and have != "both":
+        raise ValueError(f"--task is {task}, and the texts of {corpus_dir} only have {have}.")
+    return task or have
 
 
 def _choose(
     report: Dict[str, Any],
     found: Dict[str, Path],
     seconds: Dict[str, float],
-    minutes: float,
-    rate: float,
+    minutes: Optional[float],
     wanted: Optional[str],
+    task: str,
 ) -> Tuple[str, str]:
+    """The recipe and a sentence that says why."""
     n_texts = report["splits"]["train"]["texts"]
-    n_labels = len(report["labels"]) or len(report["entities"].get("labels", {}))
-    measured = f"{rate:,.0f} pieces a second on this machine"
-    if wanted and wanted not in seconds:
-        return (
-            wanted,
-            f"{_NAMES[wanted]}, as asked for, on {n_texts:,} texts for {n_labels} labels.",
-        )
+    n_labels = len(report["entities" if task == "entities" else "labels"])
+    if task == "entities":
+        n_labels = len(report["entities"]["labels"])
+    texts = f"{n_texts:,} texts for {n_labels} labels"
     if wanted:
         return wanted, (
-            f"{_NAMES[wanted]}, as asked for: about {_time(seconds[wanted])} for {n_texts:,} "
-            f"texts, by the encoder's {measured}."
+            f"{_NAMES[wanted]}, as you asked for, with {texts}: about {_time(seconds[wanted])}."
         )
-    if "setfit" in found and n_texts < FEW * n_labels:
-        return "setfit", (
-            f"SetFit, because there are {n_texts:,} texts for {n_labels} labels, fewer than {FEW} "
-            "each, where learning which texts belong together gets more out of them."
-        )
-    for recipe in ("joint", "last-blocks", "frozen"):
-        if recipe in found and seconds[recipe] <= 60 * minutes:
-            more = [r for r in ("joint", "last-blocks") if r in found and seconds[r] > 60 * minutes]
-            instead = (
-                f", and {_NAMES[more[0]].lower()} about {_time(seconds[more[0]])}" if more else ""
-            )
+    few = "setfit" in found and n_texts < FEW * n_labels
+    order = [x for x in ("multitask", "joint", "last-blocks", "frozen") if x in found]
+    order = ["setfit", *order] if few else order
+    reason = {
+        "setfit": f"there are {texts}, fewer than {FEW} per label, and learning which texts belong "
+        "together gets more out of them",
+        "multitask": "the texts have labels and entities (--task chooses one of them)",
+    }.get(order[0], f"there are {texts}")
+    cost = f"about {_time(seconds[order[0]])}"
+    if minutes is None or seconds[order[0]] <= 60 * minutes:
+        limit = "" if minutes is None else f" of your {minutes:g} minutes"
+        return order[0], f"{_NAMES[order[0]]}, because {reason}; it takes {cost}{limit}."
+    for recipe in order[1:]:
+        if seconds[recipe] <= 60 * minutes:
             return recipe, (
-                f"{_NAMES[recipe]}, because {n_texts:,} texts take it about "
-                f"{_time(seconds[recipe])} of your {minutes:g} minutes{instead}, by the encoder's "
-                f"{measured}."
+                f"{_NAMES[recipe]}, because it takes about {_time(seconds[recipe])} of your "
+                f"{minutes:g} minutes for {texts}, and {_NAMES[order[0]].lower()} {cost}."
             )
-    cheapest = min(seconds, key=lambda r: seconds[r])
+    cheapest = min(order, key=lambda r: seconds[r])
     return cheapest, (
         f"{_NAMES[cheapest]}, the quickest there is, although it takes about "
-        f"{_time(seconds[cheapest])} and you have {minutes:g} minutes, by the encoder's {measured}."
+        f"{_time(seconds[cheapest])} and you have {minutes:g} minutes."
     )
+
+
+def _describe(speed: Speed, device: str) -> str:
+    """The size of the encoder, where it runs and why."""
+    import torch
+
+    text = (
+        f"The encoder has {speed.depth} blocks of {speed.width} columns ({speed.weights / 1e6:.0f} "
+        f"million weights) and reads {speed.rate:,.0f} pieces per second on {speed.device}"
+    )
+    if device != "auto":
+        return f"{text}, which --device names."
+    if speed.device == "cpu" and torch.cuda.is_available():
+        return f"{text}: auto follows spaCy's --gpu-id. For the GPU that torch sees: --device cuda."
+    seen = "" if torch.cuda.is_available() else ", because torch sees no GPU"
+    return f"{text}, which auto chooses{seen}."
+
+
+def _long_texts(
+    report: Dict[str, Any], seconds: Dict[str, float], chosen: str, minutes: Optional[float]
+) -> List[str]:
+    """What can be done if training takes too long because texts have many windows."""
+    pieces = report["pieces"]
+    if minutes is None or seconds[chosen] <= 60 * minutes or not pieces.get("above_window"):
+        return []
+    from ..bridge.encoder import Encoder_v1
+
+    begin = (
+        f"{pieces['above_window']:.0%} of the texts have several windows of {pieces['window']} "
+        "pieces each"
+    )
+    shorter = seconds[chosen] * pieces["mean_beginning"] / pieces["mean"]
+    if "max_pieces" in inspect.signature(Encoder_v1).parameters:
+        return [
+            f"{begin}. With max_pieces = {pieces['window']} in the encoder's block, which reads "
+            f"the beginning of a text only, this takes about {_time(shorter)}."
+        ]
+    return [
+        f"{begin}, and no setting of the encoder reads only the first. If you cut the texts to "
+        f"their beginning before `convert`, this takes about {_time(shorter)}."
+    ]
 
 
 def _cite(curve: Path) -> str:
@@ -270,7 +250,7 @@ def _cite(curve: Path) -> str:
         ]
     except (ValueError, OSError, KeyError, TypeError):
         return (
-            "How much each block more gives on this data is not measured yet: "
+            "How much each further block gains on this data is not measured yet: "
             "`spacy reprtune sweep` draws that curve."
         )
     return f"The curve measured in {curve} is {'; '.join(parts)}."
@@ -282,32 +262,52 @@ def _fill(
     *,
     recipe: str,
     why: str,
-    component: str,
+    task: str,
     corpus_dir: Path,
     encoder: Optional[str],
     device: str,
     lang: str,
+    width: int,
 ) -> str:
     splits = find_splits(corpus_dir)
-    text = set_value(text, "paths", "train", splits["train"].as_posix())
-    text = set_value(text, "paths", "dev", splits["dev"].as_posix())
+    for split in ("train", "dev"):
+        path = splits[split].as_posix()
+        text = set_value(text, "paths", split, path)
+        if task == "both":
+            # The texts have both, so the corpus is not mixed of two.
+            text = set_value(text, "paths", f"{split}_cats", path)
+            text = drop_value(text, f"corpora.{split}.paths", "ents")
     text = set_value(text, "nlp", "lang", lang)
+    block = _encoder_block(text)
     if encoder is not None:
         text = set_value(text, "paths", "encoder", encoder)
-        text = set_value(text, _path(component), "sha256", None)
-    if read_value(text, _path(component), "device") is not None:
-        text = set_value(text, _path(component), "device", device)
-    if report["exclusive"] is False:
+        if read_value(text, block, "sha256") is not None:
+            text = set_value(text, block, "sha256", None)
+        if read_value(text, "vars", "width") is not None:
+            text = set_value(text, "vars", "width", width)
+    if read_value(text, block, "device") is not None or device != "auto":
+        text = set_value(text, block, "device", device)
+    if task != "entities" and report["exclusive"] is False:
         text = set_value(text, "components.textcat", "factory", "reprtune_textcat_multilabel")
         text = set_value(text, "components.textcat", "threshold", 0.5)
         scorer = {"@scorers": "spacy.textcat_multilabel_scorer.v2"}
         text = set_value(text, "components.textcat", "scorer", scorer)
+    n_texts = report["splits"]["train"]["texts"]
+    if recipe == "setfit":
+        # Every text counts where there are few.
+        text = set_value(text, "corpora.train", "per_class", n_texts)
+        text = set_value(text, "training", "max_steps", setfit_steps(n_texts))
+        text = set_value(text, "training", "eval_frequency", max(1, setfit_steps(n_texts) // 2))
     size = read_value(text, "training.batcher", "size")
-    if recipe in ("joint", "last-blocks") and size and size.isdigit():
-        n_texts = report["splits"]["train"]["texts"]
-        steps = _steps(n_texts, int(size))
+    if recipe in ("joint", "last-blocks", "multitask") and size and size.isdigit():
+        steps = steps_for(n_texts, int(size))
         text = set_value(text, "training", "max_steps", steps)
         text = set_value(text, "training", "eval_frequency", max(1, steps // EVALUATIONS))
+    rate_block = "training.optimizer.learn_rate"
+    rate = read_value(text, rate_block, "initial_rate")
+    factor = next(factor for least, factor in _RATE_FACTORS if width >= least)
+    if recipe != "frozen" and rate and factor < 1:
+        text = set_value(text, rate_block, "initial_rate", float(f"{float(rate) * factor:.1g}"))
     header = (
         textwrap.fill(
             f"Written for {corpus_dir.as_posix()} by `spacy reprtune init-config`. {why}",
@@ -320,21 +320,27 @@ def _fill(
     return replace_header(text, header)
 
 
-def _mention_pretraining(config: str, recipe: Path, text: Path, component: str) -> str:
+def _encoder_block(text: str) -> str:
+    """Name of the section that names the encoder."""
+    return next(
+        section
+        for section in sections(text)
+        if "Encoder.v1" in (read_value(text, section, "@architectures") or "")
+    )
+
+
+def _mention_pretraining(config: str, recipe: Path, text: Path) -> str:
+    block = _encoder_block(config)
+    digest = f" --{block}.sha256 null" if read_value(config, block, "sha256") is not None else ""
     note = (
         "Pretraining on your own text first:\n\n"
         f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/my-mlm "
         f"--paths.text {text.as_posix()}\n"
-        "\nthen add to the command above: --paths.encoder training/my-mlm/encoder "
-        f"--{_path(component)}.sha256 null"
+        f"\nthen add to the command above: --paths.encoder training/my-mlm/encoder{digest}"
     )
     head, rest = config.split("\n\n[", 1)
     lines = "\n".join(f"# {line}".rstrip() for line in note.splitlines())
     return f"{head}\n#\n{lines}\n\n[{rest}"
-
-
-def _path(component: str) -> str:
-    return f"components.{component}.model.encoder"
 
 
 def _time(seconds: float) -> str:

@@ -4,9 +4,9 @@ import json
 import re
 import sysconfig
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
-# Recipe to config, by what is trained: from the least to the most.
+# Recipe to config, from the one that trains the least to the one that trains the most.
 TEXTCAT = {
     "frozen": "textcat_frozen.cfg",
     "setfit": "textcat_setfit.cfg",
@@ -14,10 +14,10 @@ TEXTCAT = {
     "joint": "textcat_joint.cfg",
 }
 NER = {
-    "frozen": "ner_frozen.cfg",
     "last-blocks": "ner_last_blocks.cfg",
     "joint": "ner_joint.cfg",
 }
+BOTH = {"multitask": "shared_multitask.cfg"}
 PRETRAINING = "mlm.cfg"
 _SECTION = re.compile(r"\[(.+)\]\s*")
 
@@ -26,7 +26,7 @@ def recipe_folder() -> Path:
     """Find the shipped configs.
 
     RETURNS (Path): The folder beside the package in a checkout, or where the wheel put it.
-    RAISES (ValueError): There is none.
+    RAISES (ValueError): Neither folder has them.
     """
     beside = Path(__file__).parents[2] / "configs"
     installed = Path(sysconfig.get_path("data")) / "share" / "spacy_reprtune" / "configs"
@@ -43,8 +43,13 @@ def available(names: Dict[str, str], folder: Path) -> Dict[str, Path]:
     return {recipe: folder / name for recipe, name in names.items() if (folder / name).is_file()}
 
 
+def sections(text: str) -> List[str]:
+    """RETURNS (List[str]): Names of the sections of a config, in order."""
+    return [match[1] for line in text.splitlines() if (match := _SECTION.fullmatch(line))]
+
+
 def read_value(text: str, section: str, key: str) -> Optional[str]:
-    """RETURNS (Optional[str]): What a config has for a key, as it is written, or None."""
+    """RETURNS (Optional[str]): Value of a setting as the config writes it, or None."""
     here = ""
     for line in text.splitlines():
         match = _SECTION.fullmatch(line)
@@ -58,31 +63,47 @@ def read_value(text: str, section: str, key: str) -> Optional[str]:
 def set_value(text: str, section: str, key: str, value: Any) -> str:
     """Change one value of a config, and leave the rest as it is, comments included.
 
-    text (str): The config.
-    section (str): As "components.textcat".
-    key (str): A key that the section has.
-    value (Any): What JSON can say.
-    RETURNS (str): The new config.
-    RAISES (ValueError): The section has no such key.
+    text (str): Config.
+    section (str): Name of a section, such as "components.textcat".
+    key (str): Name of a setting. One that the section leaves to its default is added, and so is a
+        section that is missing.
+    value (Any): Value that JSON can express.
+    RETURNS (str): New config.
     """
     lines = text.splitlines()
-    here = ""
+    new = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    here, last = "", None
     for k, line in enumerate(lines):
         match = _SECTION.fullmatch(line)
         if match:
             here = match[1]
-        elif here == section and re.match(rf"{re.escape(key)}\s*=", line):
-            lines[k] = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-            return "\n".join(lines) + "\n"
-    raise ValueError(f"The recipe has no {key} in [{section}].")
+        if here == section:
+            last = k if line.strip() else last
+            if re.match(rf"{re.escape(key)}\s*=", line):
+                lines[k] = new
+                return "\n".join(lines) + "\n"
+    if last is None:
+        return "\n".join([*lines, "", f"[{section}]", new]) + "\n"
+    return "\n".join([*lines[: last + 1], new, *lines[last + 1 :]]) + "\n"
+
+
+def drop_value(text: str, section: str, key: str) -> str:
+    """RETURNS (str): A config without one setting, and otherwise as it is."""
+    here, kept = "", []
+    for line in text.splitlines():
+        match = _SECTION.fullmatch(line)
+        here = match[1] if match else here
+        if here != section or not re.match(rf"{re.escape(key)}\s*=", line):
+            kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def replace_header(text: str, header: str) -> str:
     """Put another comment at the top of a config.
 
-    text (str): The config.
-    header (str): Lines without "#". The first sentence of the old one comes before them.
-    RETURNS (str): The new config.
+    text (str): Config.
+    header (str): Lines without "#". The first paragraph of the old comment comes before them.
+    RETURNS (str): New config.
     """
     lines = text.splitlines()
     first = next(k for k, line in enumerate(lines) if _SECTION.fullmatch(line))

@@ -1,4 +1,4 @@
-"""Which text goes to which split: by label, seeded, and no text with a copy of it elsewhere."""
+"""Which text goes to which split: by label, seeded, and with all copies of a text in one split."""
 
 from array import array
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ..copies import bands, normalize, sign, stable_hash
 from .corpus import SPLITS
 
-# Texts that share a band of eight minima are kept together. That finds nearly all pairs from an
-# overlap of 0.9 on, and hardly any below 0.5: a pair that is found wrongly only moves a text.
+# Texts that share a band of eight minima are kept together. This finds nearly all pairs with an
+# overlap of 0.9 or more, and hardly any below 0.5. A pair that is found wrongly only moves a text.
 _ROWS = 8
-# A label with this many groups is in every split, because what is not in dev can't be measured.
+# A label with this many groups is in every split: what is missing from dev can't be measured.
 _ENOUGH = 5
 
 
@@ -22,7 +22,7 @@ def parse_split(text: str) -> Dict[str, float]:
 
     text (str): One to three numbers: train, dev and test. They need not sum to 100.
     RETURNS (Dict[str, float]): Split to share, summing to 1, those above 0.
-    RAISES (ValueError): It is no such list.
+    RAISES (ValueError): It is not a list of shares.
     """
     try:
         shares = [float(part) for part in text.split("/")]
@@ -31,7 +31,7 @@ def parse_split(text: str) -> Dict[str, float]:
     if not 1 <= len(shares) <= 3 or min(shares, default=-1) < 0 or not shares[0] > 0:
         raise ValueError(
             f"The split is {text!r}. Write the shares of train, dev and test: 80/10/10, or 90/10 "
-            "without test, or 100 for train alone."
+            "without test, or 100 for train only."
         )
     total = sum(shares)
     return {split: share / total for split, share in zip(SPLITS, shares, strict=False) if share}
@@ -41,7 +41,7 @@ def parse_split(text: str) -> Dict[str, float]:
 class Layout:
     """What is kept of each text, some hundred bytes, until it gets a split.
 
-    chunk (int): How many texts to keep until their bands are computed together.
+    chunk (int): Number of texts whose bands are computed together.
     """
 
     chunk: int = 2000
@@ -55,14 +55,14 @@ class Layout:
     def add(self, text: str, labels: Sequence[str], group: Optional[str]) -> None:
         """Take note of the next text.
 
-        text (str): The text.
-        labels (Sequence[str]): Its labels and entity types, sorted.
-        group (Optional[str]): What it has to stay together with.
+        text (str): Next text.
+        labels (Sequence[str]): Labels and entity labels of the text, sorted.
+        group (Optional[str]): Group that has to stay together.
         """
         self._texts.append(normalize(text))
         if len(self._texts) >= self.chunk:
             self._flush()
-        # 0 is no group.
+        # 0 stands for no group.
         self._groups.append(0 if group is None else stable_hash(group, 1) | 1)
         self._combinations.append(self._known.setdefault(tuple(labels), len(self._known)))
 
@@ -70,8 +70,8 @@ class Layout:
         """Give every text a split.
 
         shares (Dict[str, float]): Split to share, summing to 1.
-        seed (int): Another seed gives another split.
-        RETURNS (List[str]): A split a text, in order.
+        seed (int): Seed of the split.
+        RETURNS (List[str]): One split per text, in order.
         """
         if not self._groups:
             return []
@@ -90,10 +90,10 @@ class Layout:
     def in_order(self, shares: Dict[str, float]) -> List[str]:
         """Cut the texts of each label where they stand: the first go to train, the last to test.
 
-        That is how published sets are often split; copies may come apart.
+        Published sets are often split in this way. Copies may come into different splits.
 
         shares (Dict[str, float]): Split to share, summing to 1.
-        RETURNS (List[str]): A split a text, in order.
+        RETURNS (List[str]): One split per text, in order.
         """
         names = list(shares)
         combinations = numpy.array(self._combinations)
@@ -113,7 +113,7 @@ class Layout:
         self._texts = []
 
     def _units(self, seed: int) -> Tuple[NDArray, NDArray]:
-        """Connected texts: the same text, a band in common, or the same group."""
+        """Number connected texts: equal ones, those that share a band, and those of a group."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -121,7 +121,7 @@ class Layout:
         n = len(exact)
         groups = numpy.array(self._groups)
         edges = [_neighbours(exact), _neighbours(groups)]
-        # Texts without a group are no group.
+        # Texts without a group do not form one.
         edges[1] = edges[1][:, groups[edges[1][0]] != 0]
         for k in range(self._bands[0].shape[1]):
             edges.append(_neighbours(numpy.concatenate([part[:, k] for part in self._bands])))
@@ -136,7 +136,7 @@ class Layout:
         return unit_of, order_keys
 
     def _rarest(self, unit_of: NDArray, combinations: NDArray) -> NDArray:
-        """The label of each unit that fewest texts have: what is hardest to share out comes first.
+        """Find the rarest label of each unit: what is hardest to share out comes first.
 
         Sechidis et al. 2011, "On the stratification of multi-label data", in one pass.
         """
@@ -159,7 +159,7 @@ class Layout:
 
 
 def _neighbours(keys: NDArray) -> NDArray:
-    """Pairs of texts with the same key, each with the next, as two rows of indices."""
+    """Pair each text with the next one of the same key, as two rows of indices."""
     order = numpy.argsort(keys, kind="stable")
     same = numpy.flatnonzero(keys[order[1:]] == keys[order[:-1]])
     return numpy.stack([order[same], order[same + 1]])
@@ -171,7 +171,7 @@ def _share_out(
     """Fill the splits, the rarest stratum first, each unit to the split that lacks most."""
     wanted_share = numpy.array(list(shares.values()))
     result = numpy.zeros(len(sizes), dtype=numpy.int64)
-    # What earlier strata gave too much or too little, by rounding.
+    # What earlier strata gave too much or too little because of rounding.
     carry = numpy.zeros(len(wanted_share))
     by_stratum = numpy.lexsort((order_keys, strata))
     cuts = numpy.flatnonzero(numpy.diff(strata[by_stratum])) + 1

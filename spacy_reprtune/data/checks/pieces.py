@@ -20,9 +20,9 @@ _CHUNK = 1000
 def encoder_limit(path: Path, tokenizer: Any) -> int:
     """Find out how many pieces an encoder takes at once, as `piece_limit` says in training.
 
-    path (Path): Its directory.
-    tokenizer (PieceTokenizer): Its tokenizer.
-    RETURNS (int): The number of pieces, special pieces included.
+    path (Path): Directory of the encoder.
+    tokenizer (PieceTokenizer): Tokenizer of the encoder.
+    RETURNS (int): Number of pieces, special pieces included.
     """
     import torch
     from transformers import AutoModel
@@ -61,8 +61,8 @@ class PieceCounter:
             self._flush()
 
     def finish(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): `window`, `longest`, `median`, `mean`, `per_word`, and the
-        shares `above_window` and `unknown`."""
+        """RETURNS (Dict[str, Any]): `window`, `longest`, `median`, `mean`, `mean_beginning` (within
+        the first window), `per_word`, and the shares `above_window` and `unknown`."""
         self._flush()
         room = self.limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         counts = numpy.array(self._lengths or [0])
@@ -71,6 +71,7 @@ class PieceCounter:
             "longest": int(counts.max()),
             "median": float(numpy.median(counts)),
             "mean": round(float(counts.mean()), 2),
+            "mean_beginning": round(float(numpy.minimum(counts, room).mean()), 2),
             "above_window": round(float((counts > room).mean()), 4),
             "unknown": round(self._unknown / max(1, int(counts.sum())), 5),
             "per_word": round(int(counts.sum()) / max(1, self._words), 3),

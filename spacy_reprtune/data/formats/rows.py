@@ -162,7 +162,8 @@ def _text_of(row: Mapping[str, Any], where: str, columns: Columns) -> Optional[s
             continue
         if not isinstance(value, str):
             raise BadRow(
-                f"{where}: '{name}' is {_short(value)}; it has to be a text.", "the text is no text"
+                f"{where}: '{name}' is {_short(value)}; it has to be a text.",
+                "the text is not a string",
             )
         parts.append(value)
     return "\n".join(parts) if parts else None
@@ -262,17 +263,17 @@ def _read_tokens(row: Mapping[str, Any], where: str, columns: Columns) -> Record
     if columns.names:
         tags = [columns.names.get(_as_label(tag), tag) if is_offset(tag) else tag for tag in tags]
     for values, what in ((tokens, "tokens"), (tags, "tags")):
-        wrong = next((value for value in values if not isinstance(value, str)), None)
-        if wrong is not None:
+        wrong = [value for value in values if not isinstance(value, str)]
+        if wrong:
             meaning = (
                 " and the file does not say what numbers mean. Save the set with its features "
                 "(datasets: `save_to_disk`, `to_parquet`), or name them: --label-names FILE"
-                if what == "tags" and is_offset(wrong)
+                if what == "tags" and is_offset(wrong[0])
                 else ""
             )
             raise BadRow(
-                f"{where}: the {what} have {_short(wrong)}; they have to be texts{meaning}.",
-                f"{what} that are no texts",
+                f"{where}: the {what} have {_short(wrong[0])}; they have to be texts{meaning}.",
+                f"{what} that are not strings",
             )
     return tagged_record([(tokens, tags)], where, group_of(row, columns, where))
 

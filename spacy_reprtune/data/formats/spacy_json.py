@@ -59,7 +59,9 @@ def _set_words(record: Record, borders: List[Tuple[Any, Any]], sents: Any) -> No
     spaces: List[bool] = []
     position = 0
     for start, end in borders:
-        if not (is_offset(start) and is_offset(end) and position <= start < end):
+        if not (
+            is_offset(start) and is_offset(end) and position <= start < end <= len(record.text)
+        ):
             break
         if words:
             spaces.append(start > position)

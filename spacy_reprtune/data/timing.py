@@ -1,0 +1,122 @@
+"""How fast an encoder is on this machine, and how long each recipe takes at that speed."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+
+if TYPE_CHECKING:
+    import torch
+
+# Passes over the training texts, and the steps that warm-up and decay need at least.
+EPOCHS = 3
+MIN_STEPS = 120
+BATCH = 16
+EVALUATIONS = 6
+# SetFit: texts per batch and steps of the shipped config, which suit few texts.
+SETFIT_BATCH = 32
+SETFIT_STEPS = 20
+# The gradient of a matrix product is two products: a training step is three forward passes.
+_STEP = 3
+# Seconds for which the encoder is timed.
+_TIMED = 3.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """An encoder on this machine.
+
+    rate (float): Pieces per second, forward.
+    depth (int): Blocks of the encoder.
+    width (int): Columns of its vectors.
+    weights (int): Number of its weights.
+    device (str): Device that it ran on.
+    """
+
+    rate: float
+    depth: int
+    width: int
+    weights: int
+    device: str
+
+
+def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") -> Speed:
+    """Time an encoder on some texts, in the windows and batches in which it will run.
+
+    Each batch counts with its fastest pass, so that what else the machine does matters little.
+
+    texts (Sequence[str]): Some of the texts.
+    encoder (str): Name of the encoder.
+    device (torch.device): Where to run it.
+    RETURNS (Speed): Speed and size of the encoder.
+    RAISES (ValueError): There is no such encoder, or no text to time it on.
+    """
+    import torch
+
+    from ..encoder.load import load_pretrained, resolve_encoder
+    from ..encoder.module import Encoder, EncoderSettings
+    from ..encoder.pieces import PieceTokenizer
+
+    path = resolve_encoder(encoder)
+    settings = EncoderSettings(name=encoder, cache_mb=0)
+    tokenizer = PieceTokenizer.from_directory(path)
+    model = Encoder(load_pretrained(path), tokenizer, settings, device)
+    pieces = [p for p in model.tokenize(texts) if len(p)]
+    if not pieces:
+        raise ValueError("The texts of train have no word that the encoder could be timed on.")
+    fastest: Dict[int, Tuple[float, int]] = {}
+    begin = time.perf_counter()
+    with torch.no_grad():
+        # The first pass warms up.
+        for _ in range(1000):
+            start = time.perf_counter()
+            for k, (batch, vectors) in enumerate(model.encode(pieces)):
+                # Reading a number waits until the device has computed it.
+                vectors.flatten()[0].item()
+                spent = time.perf_counter() - start
+                fastest[k] = min(fastest.get(k, (spent, 0)), (spent, sum(batch.lengths)))
+                start = time.perf_counter()
+            if time.perf_counter() - begin > _TIMED:
+                break
+    seconds = sum(spent for spent, _ in fastest.values())
+    rate = sum(count for _, count in fastest.values()) / seconds
+    weights = sum(weight.numel() for weight in model.model.parameters())
+    return Speed(rate, model.depth, model.width, weights, str(model.device))
+
+
+def estimate(report: Dict[str, Any], speed: Speed, recipes: List[str]) -> Dict[str, float]:
+    """Estimate how long each recipe takes, from the encoder's measured speed.
+
+    report (Dict[str, Any]): What `check` returned.
+    speed (Speed): Speed of the encoder.
+    recipes (List[str]): Names of recipes.
+    RETURNS (Dict[str, float]): Recipe to seconds.
+    """
+    # Two special pieces per text.
+    mean = report["pieces"].get("mean", 0.0) + 2
+    n_texts = report["splits"]["train"]["texts"]
+    train = n_texts * mean / speed.rate
+    dev = report["splits"]["dev"]["texts"] * mean / speed.rate
+    passes = steps_for(n_texts, BATCH) / math.ceil(n_texts / BATCH)
+    joint = passes * _STEP * train + EVALUATIONS * dev
+    setfit_passes = setfit_steps(n_texts) * SETFIT_BATCH / n_texts
+    costs = {
+        # The texts pass the frozen blocks once, and so does dev.
+        "frozen": train + dev,
+        # The head is fitted to all texts before each of the two evaluations.
+        "setfit": setfit_passes * _STEP * train + 2 * (train + dev),
+        "last-blocks": train + dev + joint * 2 / speed.depth,
+        "joint": joint,
+        "multitask": joint,
+    }
+    return {recipe: round(costs[recipe], 1) for recipe in recipes}
+
+
+def steps_for(n_texts: int, batch: int) -> int:
+    """RETURNS (int): Steps of a training, from the number of texts and of texts per batch."""
+    return max(MIN_STEPS, EPOCHS * math.ceil(n_texts / batch))
+
+
+def setfit_steps(n_texts: int) -> int:
+    """RETURNS (int): Steps of SetFit that show each text about as often as the shipped config."""
+    return max(SETFIT_STEPS, EPOCHS * math.ceil(n_texts / SETFIT_BATCH))
