@@ -18,7 +18,6 @@ DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 def Encoder_v1(
     name: str,
     *,
-    sha256: Optional[str] = None,
     unfreeze: Union[str, int] = "all",
     window: Optional[int] = None,
     overlap: int = 0,
@@ -30,6 +29,7 @@ def Encoder_v1(
     lr_decay: float = 1.0,
     unfreeze_every: Optional[int] = None,
     reinit_last: int = 0,
+    sha256: Optional[str] = None,
 ) -> DocsToTokenVectors:
     """A pretrained transformer encoder.
 
@@ -41,8 +41,8 @@ def Encoder_v1(
     and never looks for `name` again.
 
     name (str): A model id on the Hugging Face hub, a directory, or `package:module/path` for a
-        folder inside an installed Python package.
-    sha256 (Optional[str]): Expected digest of its `model.safetensors`, or null for no check.
+        folder inside an installed Python package. With `@sha256:` and 64 hexadecimal digits after
+        it, `model.safetensors` must have that digest.
     unfreeze (Union[str, int]): What trains: "all", "none", or the last N blocks.
     window (Optional[int]): Pieces in a window, special pieces included; null for as many as
         the encoder takes. Longer texts get several windows.
@@ -61,14 +61,15 @@ def Encoder_v1(
     unfreeze_every (Optional[int]): Updates after which one block more begins to train, from the
         head downwards until `unfreeze` is reached; null to train them all from the start.
     reinit_last (int): How many of the last blocks start from random weights.
+    sha256 (Optional[str]): Deprecated: put the digest in the name.
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
     """
+    from ..encoder.load import with_digest
     from ..encoder.module import EncoderSettings
 
     settings = EncoderSettings(
-        name=name,
-        sha256=sha256,
+        name=with_digest(name, sha256),
         unfreeze=unfreeze,
         window=window,
         overlap=overlap,

@@ -88,7 +88,7 @@ class TorchShim(Shim):
 
         n_labels (int): Columns of the output.
         """
-        path = resolve_encoder(self.settings.name, sha256=self.settings.sha256)
+        path = resolve_encoder(self.settings.name)
         model = load_pretrained(path)
         reinitialize_last(model, self.settings.reinit_last)
         self._set(model, PieceTokenizer.from_directory(path), n_labels, loading=False)

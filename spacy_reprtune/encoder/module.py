@@ -39,7 +39,6 @@ class EncoderSettings:
     """What `spacy_reprtune.Encoder.v1` is configured with; its docstring explains each."""
 
     name: str
-    sha256: Optional[str] = None
     unfreeze: Unfreeze = "all"
     window: Optional[int] = None
     overlap: int = 0

