@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
-from .record import Record, Span
+from .record import Record, Span, printable
 from .spacing import join_words
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Account:
     def _keep(self, reason: str, case: str) -> None:
         cases = self.cases.setdefault(reason, [])
         if len(cases) < SHOWN:
-            cases.append(case)
+            cases.append(printable(case))
 
 
 def make_doc(

@@ -88,6 +88,11 @@ class Record:
         return None
 
 
+def printable(text: str) -> str:
+    """RETURNS (str): A text that any file and terminal takes, with halves of pairs as escapes."""
+    return text.encode("utf8", "backslashreplace").decode("utf8")
+
+
 def _is_encodable(text: str) -> bool:
     try:
         text.encode("utf8")

@@ -10,7 +10,7 @@ from typing import BinaryIO, Dict, Iterator, List, Optional, Type
 
 from .formats.tags import name_scheme
 from .formats.tokens import set_spaces, word_entities
-from .record import Record
+from .record import Record, printable
 from .spacing import Evidence, restore_spaces
 
 SHOWN = 5
@@ -74,7 +74,8 @@ class Survey:
         RETURNS (bool): Whether it stays.
         """
         self.texts_in += 1
-        self.ignored.update(record.ignored)
+        for kind, count in record.ignored.items():
+            self.ignored[printable(kind)] += count
         if record.note:
             self.notes.append(record.note)
         reason = record.why_not()
@@ -83,7 +84,7 @@ class Survey:
             self.spans_dropped += record.n_spans
             cases = self.cases.setdefault(reason, [])
             if len(cases) < SHOWN:
-                cases.append(record.case or record.where)
+                cases.append(printable(record.case or record.where))
             return False
         for label, score in (record.cats or {}).items():
             self.labels[label] += score >= 0.5

@@ -230,6 +230,13 @@ def test_half_of_a_surrogate_pair_costs_its_row(tmp_path):
     assert len(docs_of(tmp_path / "out")) == 1
 
 
+def test_half_of_a_pair_in_what_is_shown_does_not_matter(tmp_path):
+    rows = [task("Bern", region(0, 4, "B\ud83d", "CITY"), {"type": "\ud83d"})]
+    manifest, docs = converted(write_json(tmp_path / "a.json", rows), tmp_path)
+    (case,) = manifest["cases"]["the text there is not what the file says"]
+    assert not docs[0].ents and "B\\ud83d" in case
+
+
 def test_one_bad_row_never_costs_the_file(tmp_path):
     bad = ["{", "null", "3", '["a"]', '{"text": 3}', '{"text": "b", "spans": [[0]]}']
     bad += ['{"text": "b", "cats": {"x": null}}', '{"text": "b", "label": {"a": []}}']
