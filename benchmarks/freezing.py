@@ -136,7 +136,7 @@ def measure_cache(train: Texts) -> Dict[str, Any]:
     texts = train.take(order(len(train), 0)[:2000])
     forget_caches()
     nlp = ours(texts, texts.take([0]), 2, epochs=1)
-    encoder = nlp.get_pipe("textcat").model.shims[0].module.encoder
+    encoder = nlp.get_pipe("textcat").encoder
     pieces = encoder.tokenize(list(dict.fromkeys(texts.texts)), cached=True)
     payload = sum(len(p) + 2 for p in pieces) * encoder.width * 2
     lengths = [len(row) for row in encoder.cache._rows.values()]
@@ -148,7 +148,7 @@ def measure_cache(train: Texts) -> Dict[str, Any]:
         start = time.perf_counter()
         spilled = ours(texts, texts.take([0]), 2, epochs=2, cache_mb=budget, cache_dir=folder)
         seconds = time.perf_counter() - start
-        used = spilled.get_pipe("textcat").model.shims[0].module.encoder.cache.stats
+        used = spilled.get_pipe("textcat").encoder.cache.stats
     forget_caches()
     start = time.perf_counter()
     kept = ours(texts, texts.take([0]), 2, epochs=2)
@@ -180,7 +180,7 @@ def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: Iterable[int]
     for name, values in scores.items():
         figures.update(mean_std(f"accuracy_{name}", values))
     figures["last_half_keeps"] = round(figures["accuracy_3"] / figures["accuracy_all"], 4)
-    module = ours(train, dev, "none", epochs=1).get_pipe("textcat").model.shims[0].module
+    module = ours(train, dev, "none", epochs=1).get_pipe("textcat").head
     regression = LogisticRegression(max_iter=1000).fit(module.vectors(train.texts), train.labels)
     found = regression.predict(module.vectors(test.texts)).tolist()
     figures["probe_accuracy"] = round(_accuracy(found, test.labels), 4)
@@ -253,7 +253,7 @@ def _accuracy(found: Sequence[str], gold: Sequence[str]) -> float:
 def _equal(one: "Language", other: "Language") -> bool:
     import torch
 
-    modules = [nlp.get_pipe("textcat").model.shims[0].module for nlp in (one, other)]
+    modules = [nlp.get_pipe("textcat").head for nlp in (one, other)]
     return all(map(torch.equal, *(module.parameters() for module in modules)))
 
 

@@ -174,9 +174,8 @@ def calibration(system: Any, splits: Splits) -> Tuple[Optional[float], Optional[
     set, without a temperature and with the one fitted to dev; None without any entity found."""
     nlp = system.nlp
     test = make_examples(nlp, splits["test"])
-    nlp.evaluate(make_examples(nlp, splits["dev"]))
     errors = [nlp.evaluate(test)["ents_ece"]]
-    nlp.get_pipe("ner").calibrate()
+    nlp.get_pipe("ner").calibrate(make_examples(nlp, splits["dev"]), nlp=nlp)
     errors.append(nlp.evaluate(test)["ents_ece"])
     before, after = (None if error is None else round(error, 5) for error in errors)
     return before, after

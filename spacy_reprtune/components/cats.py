@@ -1,50 +1,49 @@
 """The gold values of `doc.cats`: read, checked, counted."""
 
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy
 from numpy.typing import NDArray
 from spacy.training import Example
 
+from .label_kinds import LabelKind
+
 ClassWeights = Optional[Union[str, Dict[str, float]]]
 
 
 def read_cats(
-    examples: Sequence[Example], labels: Sequence[str], *, exclusive: bool
+    examples: Sequence[Example], labels: Sequence[str], kind: LabelKind
 ) -> Tuple[NDArray, NDArray]:
     """Read gold values.
 
     examples (Sequence[Example]): The examples.
     labels (Sequence[str]): The labels of the columns.
-    exclusive (bool): Whether one label is the answer for all of a text: with it the others are
-        known to be wrong, and without one nothing is known.
-    RETURNS (Tuple[ndarray, ndarray]): The values, and 1.0 where they are annotated, both fp32 of
-        the shape (n_examples, n_labels).
+    kind (LabelKind): Decides what is known of a text beyond its annotation.
+    RETURNS (Tuple[ndarray, ndarray]): The values, and 1.0 where they are known, both fp32 of the
+        shape (n_examples, n_labels).
     """
     gold = numpy.zeros((len(examples), len(labels)), dtype="f")
-    known = numpy.zeros_like(gold)
+    annotated = numpy.zeros_like(gold)
     for i, example in enumerate(examples):
         cats = example.reference.cats
         for j, label in enumerate(labels):
             if label in cats:
                 gold[i, j] = cats[label]
-                known[i, j] = 1.0
-    if exclusive:
-        known = numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
-    return gold, known
+                annotated[i, j] = 1.0
+    return gold, kind.known(gold, annotated)
 
 
-def positive_labels(examples: Iterable[Example]) -> set:
+def positive_labels(examples: Iterable[Example]) -> Set[str]:
     """RETURNS (Set[str]): The labels that are right for any of the examples."""
     return {label for eg in examples for label, value in eg.reference.cats.items() if value > 0}
 
 
-def check_cats(examples: Iterable[Example], name: str, *, exclusive: bool) -> None:
+def check_cats(examples: Iterable[Example], kind: LabelKind, name: str) -> None:
     """Check gold values.
 
     examples (Iterable[Example]): The examples.
-    name (str): Of the component, for the errors.
-    exclusive (bool): Whether a text has exactly one label.
+    kind (LabelKind): Decides whether a text may have several labels.
+    name (str): Name of the component, for errors.
     RAISES (ValueError): Values other than 0 and 1, or several exclusive labels.
     """
     for example in examples:
@@ -56,7 +55,7 @@ def check_cats(examples: Iterable[Example], name: str, *, exclusive: bool) -> No
                 f"The gold values of doc.cats have to be 0 or 1 for '{name}', but "
                 f"{_excerpt(example)} has {wrong}."
             )
-        if exclusive and len(positive) > 1:
+        if kind.exclusive and len(positive) > 1:
             raise ValueError(
                 f"'{name}' has exclusive labels, but {_excerpt(example)} has several: "
                 f"{', '.join(positive)}. Use reprtune_textcat_multilabel for such data."
@@ -64,10 +63,10 @@ def check_cats(examples: Iterable[Example], name: str, *, exclusive: bool) -> No
 
 
 def check_weights(class_weights: ClassWeights) -> None:
-    """Check the `class_weights` setting as far as that goes without labels.
+    """Check the `class_weights` setting as far as possible without labels.
 
     class_weights (Optional[Union[str, Dict[str, float]]]): "balanced", a table, or None.
-    RAISES (ValueError): It is none of these, or a weight is not above 0.
+    RAISES (ValueError): The setting is something else, or a weight is not above 0.
     """
     if isinstance(class_weights, str) and class_weights != "balanced":
         raise ValueError(
@@ -82,22 +81,19 @@ def label_weights(
     class_weights: ClassWeights,
     examples: Iterable[Example],
     labels: Sequence[str],
+    kind: LabelKind,
     name: str,
-    *,
-    exclusive: bool,
 ) -> Optional[List[float]]:
     """Work out the weight of each label.
 
     class_weights (Optional[Union[str, Dict[str, float]]]): "balanced", a table, or None.
     examples (Iterable[Example]): The training examples.
     labels (Sequence[str]): The labels.
-    name (str): Of the component, for the error.
-    exclusive (bool): Whether a text has exactly one label.
-    RETURNS (Optional[List[float]]): The weights, or None for none. "balanced" is scikit-learn's
-        n / (k * n_c), with k kinds of answers to a question: one question over all labels where
-        they are exclusive, and a yes-or-no question for each otherwise. A label that never occurs
-        weighs 1.
-    RAISES (ValueError): A table names a label that there is not.
+    kind (LabelKind): Decides what a question is: one over all labels, or one per label.
+    name (str): Name of the component, for errors.
+    RETURNS (Optional[List[float]]): The weights, or None for 1. "balanced" is scikit-learn's
+        n / (k * n_c), with k possible answers to a question. A label that never occurs weighs 1.
+    RAISES (ValueError): A table names a label that the component does not have.
     """
     if class_weights is None:
         return None
@@ -111,11 +107,11 @@ def label_weights(
         return [class_weights.get(label, 1.0) for label in labels]
     positive, annotated = numpy.zeros((2, len(labels)))
     for example in examples:
-        gold, known = read_cats([example], labels, exclusive=exclusive)
+        gold, known = read_cats([example], labels, kind)
         positive += (gold * known)[0]
         annotated += known[0]
-    kinds = len(labels) if exclusive else 2
-    weights = annotated / (kinds * numpy.maximum(positive, 1.0))
+    n_answers = kind.n_answers(len(labels))
+    weights = annotated / (n_answers * numpy.maximum(positive, 1.0))
     return numpy.where(positive > 0, weights, 1.0).tolist()
 
 

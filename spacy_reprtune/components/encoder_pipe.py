@@ -1,12 +1,23 @@
-"""What the components share: annotating a stream, updating, and saving without pickle."""
+"""What the components share: annotating a stream, updating, labels, and saving without pickle."""
 
 import logging
-import warnings
+import math
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Set,
+    Tuple,
+    Union,
+)
 
-import numpy
 import srsly
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -15,85 +26,107 @@ from spacy.training import Example, validate_examples
 from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from ..bridge.listening import pass_nothing_back, token_rows
-from ..progress import bar
+from ..bridge.listening import pass_nothing_back
+from .calibration import Calibration, LossOfTemperature
+from .encoding import heard, log_cache
+from .notices import warn_of_optimizer, warn_of_unknown_labels
+from .streams import LOOK_AHEAD_CHARS, LOOK_AHEAD_DOCS, blocks
 
 if TYPE_CHECKING:
-    from ..encoder.cache import PrefixCache
+    import torch
+
+    from ..bridge.shim import TorchShim
 
 logger = logging.getLogger("spacy")
 
-# How far `pipe` reads ahead to sort by length: this many times the batch size, as long as the
-# texts together have fewer characters than the second.
-LOOK_AHEAD = 16
-LOOK_AHEAD_CHARS = 1_000_000
-# The same for what keeps the vectors of all tokens in memory, 1.5 kB each at a width of 384.
-LISTENING_DOCS = 512
-LISTENING_CHARS = 250_000
-# Texts that are encoded between two movements of the bar, when a head is solved.
-SHOWN_TEXTS = 1024
-
-
-def settle_optimizer(nlp: Optional[Language]) -> None:
-    """Put values in the place of variables in `[training.optimizer]`. spaCy resolves that block by
-    itself where it makes an optimizer (`nlp.initialize`, `nlp.resume_training`, `debug data`), and
-    variables such as `${training.max_steps}` refer to nothing there.
-
-    nlp (Optional[Language]): The pipeline.
-    """
-    training = nlp.config.get("training", {}) if nlp is not None else {}
-    if "${" in str(training.get("optimizer")):
-        training["optimizer"] = nlp.config.interpolate()["training"]["optimizer"]
-
 
 class EncoderPipe(TrainablePipe):
-    """Base class of the components: a pipe whose model runs a torch encoder and a head.
+    """Base class of the components: a pipe whose model runs a torch encoder, as a rule under a
+    head with a fixed set of labels.
 
-    Subclasses have `vocab`, `model`, `name` and `cfg` as in any `TrainablePipe`, and define
-    `predict`, `set_annotations`, `get_loss` and `initialize`.
+    Subclasses set `vocab`, `model`, `name`, `cfg` and, with labels, `cfg["labels"]` and
+    `calibration`. They define `predict`, `set_annotations`, `get_loss`, `initialize`,
+    `training_batch`, `gold_labels` and `calibration_loss`. `predict` hands its logits to
+    `calibration.note`, and `score` calls `calibrate_to_noted`.
     """
 
     model: Model
     name: str
     cfg: Dict[str, Any]
+    # The shared encoder has neither labels nor probabilities, all others have both.
+    calibration: Optional[Calibration] = None
+    # What the component annotates, as spaCy's factories name it in `assigns`.
+    attribute: str
+    # The labels and settings that the user has been warned of; see `notices`.
+    warned_of: FrozenSet[str] = frozenset()
+
+    @property
+    def shim(self) -> "TorchShim":
+        """RETURNS (TorchShim): The bridge between the model and its torch modules."""
+        return self.model.shims[0]  # type: ignore[return-value]
+
+    @property
+    def encoder(self) -> "torch.nn.Module":
+        """RETURNS (Module): The torch encoder; without weights where the component listens.
+
+        RAISES (ValueError): The component is not initialized.
+        """
+        return self.head.encoder
+
+    @property
+    def head(self) -> "torch.nn.Module":
+        """RETURNS (Module): The torch module that classifies: `vectors` computes what its linear
+            layer `output` gets, and `set_output` replaces the weights of that.
+
+        RAISES (ValueError): The component is not initialized.
+        """
+        return self.shim.module
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels."""
+        return tuple(self.cfg.get("labels", ()))
+
+    @property
+    def label_data(self) -> Optional[List[str]]:
+        """RETURNS (Optional[List[str]]): The labels, as `spacy init labels` saves them."""
+        return list(self.labels) if "labels" in self.cfg else None
+
+    @property
+    def temperature(self) -> float:
+        """RETURNS (float): The number that logits are divided by."""
+        return self.calibration.temperature
+
+    @property
+    def listens(self) -> bool:
+        """RETURNS (bool): Whether the model reads vectors of tokens: those of another component,
+        or of a thinc model of its own."""
+        return bool(self.model.layers)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs.
 
-        Docs are read some batches ahead, because texts of like length are cheapest together.
-        With a batch size of 1 each doc is annotated as soon as it comes.
+        A batch is read as a whole, because texts of similar length are cheapest together.
 
         stream (Iterable[Doc]): The docs.
-        batch_size (int): Docs in a batch.
+        batch_size (int): Docs per batch. A batch ends earlier after 512 docs or a million
+            characters.
         YIELDS (Doc): The docs in order.
         """
         # Before what comes ahead in the pipeline computes, spaCy's stock transformer above all.
-        self._shim.take_one_thread_after_fork()
+        self.shim.take_one_thread_after_fork()
+        error_handler = self.get_error_handler()
         for docs in blocks(iter(stream), *self.look_ahead(batch_size)):
             try:
                 self.set_annotations(docs, self.predict(docs))
-            except Exception:
-                # Only the batch that fails is lost, not all that was read ahead.
-                yield from self._by_batch(docs, batch_size)
+            except Exception as error:
+                error_handler(self.name, self, docs, error)
             else:
                 yield from docs
 
     def look_ahead(self, batch_size: int) -> Tuple[int, int]:
-        """RETURNS (Tuple[int, int]): Docs and characters that `pipe` reads ahead at most."""
-        # A listening head has nothing to sort, and what it reads ahead holds vectors in memory.
-        wanted = batch_size > 1 and not self.listens
-        return batch_size * LOOK_AHEAD if wanted else batch_size, LOOK_AHEAD_CHARS
-
-    def _by_batch(self, docs: List[Doc], batch_size: int) -> Iterator[Doc]:
-        error_handler = self.get_error_handler()
-        for start in range(0, len(docs), batch_size):
-            batch = docs[start : start + batch_size]
-            try:
-                self.set_annotations(batch, self.predict(batch))
-            except Exception as error:
-                error_handler(self.name, self, batch, error)
-            else:
-                yield from batch
+        """RETURNS (Tuple[int, int]): The most docs and characters that `pipe` reads at once."""
+        return min(batch_size, LOOK_AHEAD_DOCS), LOOK_AHEAD_CHARS
 
     def update(
         self,
@@ -106,7 +139,7 @@ class EncoderPipe(TrainablePipe):
         """Learn from a batch of examples.
 
         examples (Iterable[Example]): The examples. Those without annotation for this component
-            are left out; a batch of such alone changes nothing.
+            are left out; a batch without any annotation changes nothing.
         drop (float): Dropout rate of the head, unless its own setting fixes another.
         sgd (Optional[Optimizer]): The optimizer, or None to accumulate gradients only.
         losses (Optional[Dict[str, float]]): Losses by component name, updated.
@@ -117,98 +150,188 @@ class EncoderPipe(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        annotated = self.annotated(examples)
-        if not annotated:
+        warn_of_unknown_labels(self, examples, training=True)
+        batch = self.training_batch(examples)
+        if not batch:
             if self.listens:
                 pass_nothing_back(self.model, [eg.predicted for eg in examples])
             return losses
         if not self.listens:
             # A listener has vectors for the whole batch; the loss leaves the others out.
-            examples = annotated
+            examples = batch
         self.announce()
         set_dropout_rate(self.model, drop)
-        logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss, d_logits = self.get_loss(examples, logits)
-        if not numpy.isfinite(loss):
+        scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, d_scores = self.get_loss(examples, scores)
+        if not math.isfinite(loss):
             raise ValueError(
                 f"The loss of '{self.name}' is {loss}, so training stops here; the weights are "
                 "those before this batch. Lower [training.optimizer] learn_rate, or set the "
                 f"encoder's precision to 'fp32'. The batch: {_excerpts(examples)}"
             )
-        backprop(d_logits)
+        backprop(d_scores)
         if sgd:
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
 
-    def announce(self, texts: Optional[List[str]] = None) -> None:
-        """Log what is going to train, once.
-
-        texts (Optional[List[str]]): The training texts, if they are at hand.
-        """
-        if self._shim.announced:
-            return
-        self._shim.announced = True
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("What trains in '%s':\n%s", self.name, self._shim.overview(texts))
-
-    def head_inputs(self, docs: List[Doc], nlp: Optional[Language]) -> numpy.ndarray:
-        """Compute what the head gets for docs, without gradient.
-
-        docs (List[Doc]): The docs.
-        nlp (Optional[Language]): The pipeline, where the component that this one listens to is.
-        RETURNS (ndarray): fp32, one row a doc.
-        """
-        module = self._shim.module
-        if not self.listens:
-            return self._vectors([doc.text for doc in docs])
-        parts = []
-        for block in blocks(iter(docs), 1024, LISTENING_CHARS):
-            copies = self.heard([doc.copy() for doc in block], nlp)
-            parts.append(module.vectors(token_rows(self.model, copies)))
-        return numpy.concatenate(parts)
-
-    def heard(self, docs: List[Doc], nlp: Optional[Language]) -> List[Doc]:
-        """Let the components that this one listens to, if it does, annotate docs.
-
-        docs (List[Doc]): The docs.
-        nlp (Optional[Language]): The pipeline.
-        RETURNS (List[Doc]): The docs, ready to be predicted.
-        """
-        for _, pipe in nlp.components if nlp is not None and self.listens else []:
-            if self.name in getattr(pipe, "listening_components", ()):
-                docs = list(pipe.pipe(docs, batch_size=len(docs)))
-        return docs
-
-    def _vectors(self, texts: List[str]) -> numpy.ndarray:
-        # Slices, so that the bar moves; within one, texts are sorted by length as always.
-        parts = []
-        with bar(total=len(texts), what=f"Encoding for '{self.name}'", unit="texts") as shown:
-            for start in range(0, max(1, len(texts)), SHOWN_TEXTS):
-                part = texts[start : start + SHOWN_TEXTS]
-                parts.append(self._shim.module.vectors(part))
-                shown.update(len(part))
-        return numpy.concatenate(parts)
-
-    def annotated(self, examples: List[Example]) -> List[Example]:
-        """RETURNS (List[Example]): The examples that have something for this component to learn."""
-        return examples
+    def training_batch(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): What `update` learns from when it is given these examples:
+        those that have something for this component to learn."""
+        raise NotImplementedError
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Apply the accumulated gradients.
 
         sgd (Optimizer): The optimizer.
         """
-        if sgd.averages is not None:
-            warnings.warn(
-                "[training.optimizer] use_averages is true, but averages of an encoder's weights "
-                f"are not kept: '{self.name}' is evaluated and saved as trained. Set it to false.",
-                stacklevel=2,
-            )
-            sgd.averages = None
+        warn_of_optimizer(self, sgd)
         self.model.finish_update(sgd)
+        if self.calibration is not None:
+            self.calibration.weights_changed()
 
-    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+    def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, float]:
+        """Not supported. The base class has this method, and would do nothing in silence.
+
+        RAISES (NotImplementedError): Always.
+        """
+        raise NotImplementedError(
+            f"'{self.name}' can't rehearse. Mix examples of the earlier training data into those "
+            f"that you update with, and leave it out: nlp.rehearse(…, exclude=['{self.name}'])."
+        )
+
+    def add_label(self, label: str) -> int:
+        """Add a label, before the pipeline is initialized.
+
+        label (str): The label.
+        RETURNS (int): 1, or 0 if the component already has the label.
+        RAISES (ValueError): The label is not a string or empty, or the model has its labels.
+        """
+        if isinstance(label, str) and label not in self.labels and self.model.has_dim("nO"):
+            raise ValueError(
+                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so {label!r} "
+                "can't be added. Add labels before nlp.initialize(), or initialize again with "
+                "examples that have it."
+            )
+        return self.take_label(label)
+
+    def take_label(self, label: str) -> int:
+        """Add a label, whether or not there is a model without an output for it.
+
+        label (str): The label.
+        RETURNS (int): 1, or 0 if the component already has the label.
+        RAISES (ValueError): The label is not a string or empty.
+        """
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
+            )
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
+        """RETURNS (Set[str]): The labels that the examples annotate."""
+        raise NotImplementedError
+
+    def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
+        """Fit the temperature to annotated examples, which should not be training data.
+
+        `spacy train` does this with dev. Nothing else changes the temperature: neither evaluation
+        nor saving.
+
+        examples (Iterable[Example]): The examples.
+        nlp (Optional[Language]): The pipeline. Only needed if the component listens to another
+            one, whose vectors it needs.
+        RETURNS (float): The temperature from now on.
+        RAISES (ValueError): The component listens, and there is no pipeline.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.calibrate")
+        if self.listens and nlp is None:
+            raise ValueError(
+                f"'{self.name}' gets its vectors from another component: "
+                "calibrate(examples, nlp=nlp) runs that as well."
+            )
+        docs = heard(self, [eg.predicted.copy() for eg in examples], nlp)
+        copies = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
+        self.calibration.note_all()
+        self.predict(docs)
+        return self.calibrate_to_noted(copies)
+
+    def calibrate_to_noted(self, examples: List[Example]) -> float:
+        """Fit the temperature to the logits that were noted in `predict`; `score` has to call it.
+        In an evaluation that is not part of `spacy train` there are none, so nothing happens.
+
+        examples (List[Example]): The predicted examples.
+        RETURNS (float): The temperature from now on.
+        """
+        found, logits = self.calibration.take_noted(examples)
+        return self.calibration.fit(self.calibration_loss(found, logits) if found else None)
+
+    def calibration_loss(
+        self, examples: List[Example], logits: List[Any]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature.
+
+        examples (List[Example]): Predicted examples.
+        logits (List[Any]): What `predict` has noted for each.
+        RETURNS (Optional[Callable[[float], float]]): The loss of the gold values at a temperature,
+            or None if nothing is annotated.
+        """
+        raise NotImplementedError
+
+    def announce(self, texts: Optional[List[str]] = None) -> None:
+        """Log what is going to train, once.
+
+        texts (Optional[List[str]]): The training texts, if they are at hand.
+        """
+        if self.shim.announced:
+            return
+        self.shim.announced = True
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("What trains in '%s':\n%s", self.name, self.shim.overview(texts))
+
+    def before_save(self) -> None:
+        """Bring the component up to date before it is written, pickled or copied. Predictions
+        have to stay as they are."""
+
+    def after_load(self) -> None:
+        """Check what was loaded, and forget what belongs to earlier weights.
+
+        RAISES (ValueError): What was loaded does not fit the config.
+        """
+        if self.calibration is not None:
+            self.calibration.after_load(self.name)
+
+    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
+        """Save to bytes.
+
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (bytes): The component.
+        """
+        self.before_save()
+        return super().to_bytes(exclude=exclude)
+
+    def from_bytes(
+        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> "EncoderPipe":
+        """Load what `to_bytes` returned.
+
+        data (bytes): The bytes.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (EncoderPipe): Itself.
+        RAISES (ValueError): The data do not fit the config.
+        """
+        super().from_bytes(data, exclude=exclude)
+        self.after_load()
+        return self
+
+    def to_disk(
+        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> None:
         """Save to a directory: settings, the encoder as a Hugging Face directory, the head.
 
         The directory is written beside an earlier one and takes its place at the end, so that a
@@ -219,24 +342,28 @@ class EncoderPipe(TrainablePipe):
         """
         from ..files import replaced_directory
 
+        self.before_save()
         with replaced_directory(Path(path)) as folder:
             if "cfg" not in exclude:
                 srsly.write_json(folder / "cfg", self.cfg)
             if "vocab" not in exclude:
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
-            if "model" not in exclude and self._shim.n_labels is not None:
+            if "model" not in exclude and self.shim.n_labels is not None:
                 if self.listens:
                     self.model.to_disk(folder / "model")
                 else:
-                    self._shim.to_directory(folder / "model")
-                log_cache(self._shim.module.encoder.cache)
+                    self.shim.to_directory(folder / "model")
+                log_cache(self.encoder.cache)
 
-    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
+    def from_disk(
+        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> "EncoderPipe":
         """Load what `to_disk` wrote.
 
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         RETURNS (EncoderPipe): Itself.
+        RAISES (ValueError): The files do not fit the config.
         """
         path = Path(path)
         if "cfg" not in exclude:
@@ -247,57 +374,15 @@ class EncoderPipe(TrainablePipe):
             if (path / "model").is_file():
                 self.model.from_disk(path / "model")
             else:
-                self._shim.from_directory(path / "model")
-            self.model.set_dim("nO", self._shim.n_labels, force=True)
+                self.shim.from_directory(path / "model")
+            self.model.set_dim("nO", self.shim.n_labels, force=True)
+        self.after_load()
         return self
 
-    @property
-    def listens(self) -> bool:
-        """RETURNS (bool): Whether the model reads vectors of tokens: those of another component,
-        or of a thinc model of its own."""
-        return bool(self.model.layers)
-
-    @property
-    def _shim(self):
-        return self.model.shims[0]
-
-
-def blocks(stream: Iterator[Doc], limit: int, limit_chars: int) -> Iterator[List[Doc]]:
-    """Cut a stream of docs into blocks.
-
-    stream (Iterator[Doc]): The docs.
-    limit (int): Docs of a block at most.
-    limit_chars (int): A block ends when it has so many characters.
-    YIELDS (List[Doc]): The docs in order.
-    """
-    block: List[Doc] = []
-    chars = 0
-    for doc in stream:
-        block.append(doc)
-        # The end of the last token: doc.text would build the string.
-        chars += doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        if len(block) >= limit or chars >= limit_chars:
-            yield block
-            block, chars = [], 0
-    if block:
-        yield block
-
-
-def log_cache(cache: Optional["PrefixCache"]) -> None:
-    """Log what the cache of frozen blocks has done, if it has done anything.
-
-    cache (Optional[PrefixCache]): The cache.
-    """
-    if cache is not None and cache.stats.hits:
-        stats = cache.stats
-        logger.info(
-            "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
-            "of lookups answered.",
-            stats.entries,
-            stats.memory_bytes / 1e6,
-            stats.disk_bytes / 1e6,
-            100 * stats.hit_rate,
-        )
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How copies and the workers of `nlp.pipe` get the component."""
+        self.before_save()
+        return super().__reduce_ex__(protocol)
 
 
 def _excerpts(examples: List[Example], n: int = 5) -> str:

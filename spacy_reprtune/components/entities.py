@@ -12,7 +12,9 @@ from spacy.training import Example
 Entity = Tuple[int, int, str]
 
 MISSING, BLOCKED_TYPE, BEGIN = 0, 0, 3
-SCORE = "score"
+# The extension of spans that holds scores of this package, and the short name for it.
+SCORE = "reprtune_score"
+SHORT_SCORE = "score"
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Gold:
     """What is known of the entities of a doc.
 
     entities (List[Entity]): In tokens of the predicted doc.
-    known (NDArray[bool]): Whether it is known of a token what it is, shape (n_tokens,).
+    known (NDArray[bool]): Whether each token is annotated, shape (n_tokens,).
     """
 
     entities: List[Entity]
@@ -30,8 +32,7 @@ class Gold:
 def read_gold(example: Example) -> Gold:
     """Read the gold entities of an example in the tokens of its predicted doc.
 
-    Tokens of an entity that cuts predicted tokens are not known, nor are those without
-    annotation.
+    Tokens without annotation are unknown, and so are those of an entity that cuts tokens.
 
     example (Example): The example.
     RETURNS (Gold): Its entities.
@@ -40,7 +41,7 @@ def read_gold(example: Example) -> Gold:
     if not reference.has_annotation("ENT_IOB"):
         return Gold([], numpy.zeros(len(predicted), dtype=bool))
     if _same_tokens(reference, predicted):
-        # Nearly always, and many times faster than aligning.
+        # The usual case, and many times faster than aligning.
         iob = reference.to_array(["ENT_IOB", "ENT_TYPE"]).reshape(-1, 2)
         known = ~((iob[:, 0] == MISSING) | is_blocked(iob))
         return Gold([(e.start, e.end, e.label_) for e in reference.ents], known)
@@ -61,6 +62,11 @@ def is_taken(doc: Doc) -> NDArray[numpy.bool_]:
     return (iob[:, 0] == BEGIN) | (iob[:, 0] == 1)
 
 
+def starts_sentence(doc: Doc) -> NDArray[numpy.bool_]:
+    """RETURNS (NDArray[bool]): Which tokens of a doc are set to start a sentence."""
+    return (doc.to_array("SENT_START") == 1).reshape(-1)
+
+
 def is_space(doc: Doc) -> NDArray[numpy.bool_]:
     """RETURNS (NDArray[bool]): Which tokens of a doc are white space."""
     return doc.to_array("IS_SPACE").astype(bool).reshape(-1)
@@ -76,11 +82,12 @@ def write_entities(
 ) -> None:
     """Set the entities of a doc, and their scores.
 
-    doc (Doc): The doc. What it has already stays, unless it is overwritten.
+    doc (Doc): The doc.
     entities (Sequence[Entity]): New entities that overlap nothing that stays.
     scores (Sequence[float]): The probability of each.
-    spans_key (Optional[str]): Where in `doc.spans` to put them, with `attrs["scores"]`, or None.
-    overwrite (bool): Whether entities and blocked tokens from before go.
+    spans_key (Optional[str]): Key of `doc.spans` to put them under, with `attrs["scores"]`, or
+        None.
+    overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
     """
     spans = [Span(doc, start, end, label=label) for start, end, label in entities]
     kept: List[Span] = []
@@ -91,16 +98,16 @@ def write_entities(
         blocked = [doc[i : i + 1] for i in numpy.flatnonzero(is_blocked(iob)).tolist()]
     doc.set_ents([*kept, *spans], blocked=blocked, default="outside")
     if spans_key is not None:
-        # What an earlier pass has scored stays with its score.
+        # Entities of an earlier pass keep their scores.
         scored = [*_scored_before(doc, spans_key, kept), *zip(spans, scores, strict=True)]
         scored.sort(key=lambda pair: pair[0].start)
         attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}
         doc.spans[spans_key] = SpanGroup(
             doc, name=spans_key, attrs=attrs, spans=[span for span, _ in scored]
         )
-    if register_score():
-        for span, score in zip(spans, scores, strict=True):
-            span._.set(SCORE, float(score))
+    register_scores()
+    for span, score in zip(spans, scores, strict=True):
+        span._.set(SCORE, float(score))
 
 
 def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple[Span, float]]:
@@ -112,25 +119,32 @@ def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple
     return [(span, s) for span, s in pairs if (span.start, span.end, span.label) in stay]
 
 
-def register_score() -> bool:
-    """Make `span._.score` known.
-
-    RETURNS (bool): Whether it can be set: somebody else may have it as a getter.
-    """
+def register_scores() -> None:
+    """Make `span._.reprtune_score` known, and `span._.score` for the same if that is free."""
     if not Span.has_extension(SCORE):
         Span.set_extension(SCORE, default=None)
-    _, _, getter, setter = Span.get_extension(SCORE)
-    return getter is None or setter is not None
+    if not Span.has_extension(SHORT_SCORE):
+        Span.set_extension(SHORT_SCORE, getter=own_score)
+
+
+def own_score(span: Span) -> Optional[float]:
+    """RETURNS (Optional[float]): The probability that a component of this package gave an entity,
+    or None."""
+    return span._.get(SCORE) if span.has_extension(SCORE) else None
 
 
 def read_score(span: Span) -> Optional[float]:
-    """Read what an entity's `span._.score` is, whoever set it.
+    """Read the probability of an entity, whoever has set it: in `span._.reprtune_score`, or else
+    in `span._.score`.
 
     span (Span): The entity.
-    RETURNS (Optional[float]): The score, None if there is none or if it is no number.
+    RETURNS (Optional[float]): The score, None if there is none or if it is not a probability.
     """
-    score = span._.get(SCORE) if span.has_extension(SCORE) else None
-    return float(score) if isinstance(score, (float, numpy.floating)) else None
+    score = own_score(span)
+    if score is None and span.has_extension(SHORT_SCORE):
+        score = span._.get(SHORT_SCORE)
+    is_number = isinstance(score, (float, numpy.floating))
+    return float(score) if is_number and 0.0 <= score <= 1.0 else None
 
 
 def _same_tokens(first: Doc, second: Doc) -> bool:

@@ -1,4 +1,4 @@
-"""How well the scores of entities fit what was right: expected calibration error, temperature."""
+"""Calibration of the scores of entities: expected calibration error, and temperature."""
 
 from typing import Iterable, List, Optional, Sequence, Tuple
 
@@ -8,18 +8,18 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..heads.tags import PartLogits, TagScheme
-from .calibrated_pipe import LossOfTemperature
-from .entities import SCORE, read_gold
-from .tag_rows import GoldTags, gold_tags
+from .calibration import LossOfTemperature
+from .entities import own_score, read_gold
+from .tag_rows import GoldTags, gold_tags, sequences
 
 
 def calibration_error_of(examples: Iterable[Example], spans_key: Optional[str]) -> Optional[float]:
     """Compute the expected calibration error of scored entities.
 
     examples (Iterable[Example]): Evaluated examples.
-    spans_key (Optional[str]): Where the entities with scores are in `doc.spans`; in `doc.ents` if
-        None.
-    RETURNS (Optional[float]): The error, or None without any entity.
+    spans_key (Optional[str]): Key of `doc.spans` under which the entities and scores are; None to
+        take them from `doc.ents`.
+    RETURNS (Optional[float]): The error, or None if there are no entities.
     """
     from ..heads.calibration import calibration_error
 
@@ -30,12 +30,12 @@ def calibration_error_of(examples: Iterable[Example], spans_key: Optional[str]) 
 def entity_results(
     examples: Iterable[Example], spans_key: Optional[str]
 ) -> Tuple[List[float], List[bool]]:
-    """Compare scored entities with gold, in the way of spaCy's scorer: a prediction over tokens
-    without annotation is neither right nor wrong.
+    """Compare scored entities with gold. As in spaCy's scorer, a prediction over tokens without
+    annotation is neither right nor wrong.
 
     examples (Iterable[Example]): Evaluated examples.
-    spans_key (Optional[str]): Where the entities with scores are in `doc.spans`; in `doc.ents` if
-        None.
+    spans_key (Optional[str]): Key of `doc.spans` under which the entities and scores are; None to
+        take them from `doc.ents`.
     RETURNS (Tuple[List[float], List[bool]]): The score of each, and whether it was right.
     """
     confidence, correct = [], []
@@ -58,8 +58,8 @@ def loss_of_temperature(
     transitions: Optional[NDArray],
     scheme: TagScheme,
 ) -> Optional[LossOfTemperature]:
-    """Prepare to fit the temperature to whether entities were right. What is best is the same at
-    any temperature, so they are found once.
+    """Prepare to fit the temperature to whether entities were right. The best entities are the
+    same at any temperature, so they are found once.
 
     examples (Sequence[Example]): Evaluated examples.
     logits (Sequence[ndarray]): Logits of the tags' parts for the tokens of each example, shape
@@ -75,40 +75,44 @@ def loss_of_temperature(
     rows = numpy.concatenate(logits)
     gold = gold_tags(examples, rows, scheme)
     rows = PartLogits(scheme, rows[gold.rows])
+    lengths, _ = sequences([eg.predicted for eg in examples], gold.rows)
     lattice = Lattice(scheme, transitions)
-    tags = lattice.decode(rows, gold.lengths)
-    entities, _ = lattice.entity_probabilities(rows, gold.lengths, tags)
-    known, right = _compare(entities, tags, gold, scheme)
+    tags = lattice.decode(rows, lengths)
+    entities, _ = lattice.entity_probabilities(rows, lengths, tags)
+    known, right = _compare(entities, lengths, tags, gold, scheme)
     if not known.any():
         return None
 
     def loss(temperature: float) -> float:
         lattice = Lattice(scheme, transitions, temperature=temperature)
-        _, found = lattice.entity_probabilities(rows, gold.lengths, tags)
+        _, found = lattice.entity_probabilities(rows, lengths, tags)
         return binary_log_loss(found[known], right[known])
 
     return loss
 
 
 def _compare(
-    entities: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
+    entities: NDArray, lengths: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
 ) -> Tuple[NDArray[numpy.bool_], NDArray[numpy.bool_]]:
     """Compare found entities with gold.
 
-    entities (ndarray): What `Lattice.entity_probabilities` found.
+    entities (ndarray): The entities that `Lattice.entity_probabilities` found.
+    lengths (ndarray): Lengths of the sequences that it found them in.
     tags (ndarray): The tags that they are read from, shape (n_seen,).
     gold (GoldTags): The gold tags.
     scheme (TagScheme): The tags.
     RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Of which entities all gold tags are known, and
         which of them are right, both of shape (n_entities,).
     """
-    starts = numpy.cumsum(gold.lengths) - gold.lengths
+    starts = numpy.cumsum(lengths) - lengths
+    ends = numpy.cumsum(gold.lengths)
     known = numpy.zeros(len(entities), dtype=bool)
     right = numpy.zeros(len(entities), dtype=bool)
-    for i, (doc, first, after, _) in enumerate(entities):
-        start, end = starts[doc] + first, starts[doc] + after
-        # With the token behind: a gold entity that goes on there is another one.
-        behind = gold.tags[end : min(end + 1, starts[doc] + gold.lengths[doc])]
+    for i, (sequence, first, after, _) in enumerate(entities):
+        start, end = starts[sequence] + first, starts[sequence] + after
+        # A gold entity that goes on at the next token, if the doc has one, is another entity.
+        end_of_doc = ends[numpy.searchsorted(ends, start, side="right")]
+        behind = gold.tags[end : min(end + 1, end_of_doc)]
         goes_on = (behind > 0) & scheme.continues[behind]
         known[i] = (gold.tags[start:end] >= 0).all()
         right[i] = (gold.tags[start:end] == tags[start:end]).all() and not goes_on.any()
@@ -117,8 +121,8 @@ def _compare(
 
 def _scored(doc: Doc, spans_key: Optional[str]) -> List[Tuple[Span, float]]:
     if spans_key is None:
-        scores = [(span, span._.get(SCORE)) for span in doc.ents]
-        return [pair for pair in scores if pair[1] is not None]
+        scores = [(span, own_score(span)) for span in doc.ents]
+        return [(span, score) for span, score in scores if score is not None]
     if spans_key not in doc.spans:
         return []
     group = doc.spans[spans_key]

@@ -1,76 +1,64 @@
-"""What few-shot text classifiers do differently: the encoder is trained by contrast, and the head
-is solved whenever someone asks for a prediction.
+"""Learning from few texts: the encoder is trained on pairs of them, and the head is fitted whenever
+a prediction is wanted (Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts).
 """
 
 import logging
 import random
-from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+import warnings
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy
+from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
-from spacy.util import SimpleFrozenList
-from thinc.api import Optimizer
-from thinc.types import Floats2d
+from spacy.training import Example
 from thinc.util import to_numpy
 
 from ..bridge.sentence_classifier import PooledScores
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
-from .few_shot_checks import check_support
+from .few_shot_checks import check_support, check_training
 from .support_set import SupportSet, unique_texts
-from .textcat import TextClassifier
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
     from ..training.setfit.trainer import SetFitTrainer
+    from .text_classifier import TextClassifier
 
 logger = logging.getLogger("spacy")
 
 # C of the logistic regression, for vectors scaled to unit variance. On this scale the library's is
 # about 0.0025 (scikit-learn's default of 1, for vectors of length 1 and 384 dimensions), and leaves
-# all scores near the labels' frequencies. What has the lowest log loss on held-out folds is far
-# more with so few texts, and gets fewer of them right; docs/recipes.md has the figures.
+# all scores near the labels' frequencies. The C with the lowest log loss on held-out folds is far
+# higher with so few texts, and gets fewer of them right; docs/recipes.md has the figures.
 HEAD_STRENGTH = 0.01
+# The head of a loaded component is only fitted again with this many texts per label, or with as
+# many as it was fitted to, if those were fewer. 8 is the lower end of what SetFit is used with.
+ENOUGH_TEXTS = 8
 
 
-class FewShotTextClassifier(TextClassifier):
-    """Mixed into a text classifier to learn from few texts: trains the encoder on pairs of them,
-    and solves the head.
+class FewShotTrainer:
+    """What a `TextClassifier` has that learns from few texts: a support set, a contrastive loss,
+    and a head that is fitted.
 
-    `update` encodes the texts of a batch once each and takes the contrastive loss over all pairs
-    among them. The head is a logistic regression on the support set, all annotated texts the
-    component has been given; it is solved anew when the encoder has moved and a prediction, a
+    `update` encodes each text of a batch once and takes the contrastive loss over all pairs among
+    them. The head is a logistic regression on the support set, all annotated texts that the
+    component has been given. It is fitted again when the encoder has moved and a prediction, a
     score or a saved model is wanted, so it is never older than the encoder.
     """
 
     def __init__(
         self,
-        *args: Any,
+        *,
         contrastive: str = "cosine",
         supcon_temperature: float = 0.1,
         cross_entropy: float = 0.0,
         trainer: Optional["SetFitTrainer"] = None,
-        **settings: Any,
     ) -> None:
-        """Create the component; see `TextClassifier` for what is not named here.
+        """Prepare to train.
 
-        contrastive (str): See `make_setfit`.
-        supcon_temperature (float): See `make_setfit`.
-        cross_entropy (float): See `make_setfit`.
-        trainer (Optional[SetFitTrainer]): See `make_setfit`.
+        contrastive (str): See `make_setfit`, as for the other settings.
+        supcon_temperature (float): Number that "supcon" divides cosines by.
+        cross_entropy (float): Share of the loss that is the classifier's own.
+        trainer (Optional[SetFitTrainer]): The library's trainer, to train instead of this one.
         RAISES (ValueError): A setting is out of range.
         """
         if contrastive not in LOSSES:
@@ -80,116 +68,149 @@ class FewShotTextClassifier(TextClassifier):
         if not 0.0 <= cross_entropy < 1.0:
             raise ValueError(
                 f"cross_entropy = {cross_entropy}. It is the share of the loss that is not "
-                "contrastive: use a value from 0 up to, not with, 1. For cross-entropy alone use "
-                "reprtune_textcat."
+                "contrastive: use a value from 0 up to, not with, 1. To train with nothing but "
+                "cross-entropy use reprtune_textcat."
             )
-        super().__init__(*args, **settings)
-        if self.model.name != "reprtune_sentence_classifier":
-            raise ValueError(
-                f"The model of '{self.name}' is a '{self.model.name}'. Few-shot training needs "
-                f"vectors as well as logits: [components.{self.name}.model] @architectures = "
-                '"spacy_reprtune.SentenceClassifier.v1".'
-            )
-        if trainer is not None:
-            own = {
-                "class_weights": self.class_weights is not None,
-                "contrastive": contrastive != "cosine",
-                "cross_entropy": cross_entropy > 0.0,
-            }
-            if any(own.values()):
-                names = ", ".join(name for name, changed in own.items() if changed)
-                raise ValueError(
-                    f"'{self.name}' is trained by the setfit library (trainer), which does not "
-                    f"know {names}. Leave it at its default, or take the trainer away."
-                )
         self.contrastive = contrastive
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy
         self.trainer = trainer
-        self._forget()
+        self.forget()
 
-    def predict(self, docs: Iterable[Doc]) -> Floats2d:
-        """Score docs without changing them, after solving the head if the encoder has moved.
+    def forget(self) -> None:
+        """Begin with an empty support set."""
+        self.support = SupportSet()
+        # Chooses the texts that fill up a batch.
+        self._rng = random.Random(0)
+        # Whether the encoder has moved since the head was fitted.
+        self._stale = False
+        # With cross-entropy, the weight and bias that training goes on with: those of the fitted
+        # head only take their place for predictions, or evaluating would change the training.
+        self._trained_head: Optional[Tuple[NDArray, ...]] = None
 
-        docs (Iterable[Doc]): The docs.
-        RETURNS (Floats2d): Probabilities, one row a doc, one column a label.
+    def check(self, pipe: "TextClassifier") -> None:
+        """Check the settings of a component.
+
+        pipe (TextClassifier): The component.
+        RAISES (ValueError): The component has a model without vectors, or settings that the
+            library's trainer does not know.
         """
-        self.refit()
-        return super().predict(docs)
+        if pipe.model.name != "reprtune_sentence_classifier":
+            raise ValueError(
+                f"The model of '{pipe.name}' is a '{pipe.model.name}'. Few-shot training needs "
+                f"vectors as well as logits: [components.{pipe.name}.model] @architectures = "
+                '"spacy_reprtune.SentenceClassifier.v1".'
+            )
+        own = {
+            "class_weights": pipe.class_weights is not None,
+            "contrastive": self.contrastive != "cosine",
+            "cross_entropy": self.cross_entropy > 0.0,
+        }
+        if self.trainer is not None and any(own.values()):
+            names = ", ".join(name for name, changed in own.items() if changed)
+            raise ValueError(
+                f"'{pipe.name}' is trained by the setfit library (trainer), which does not "
+                f"know {names}. Leave it at its default, or take the trainer away."
+            )
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Train the encoder on all pairs among a batch of texts.
+    def begin(
+        self, pipe: "TextClassifier", examples: List[Example], nlp: Optional[Language]
+    ) -> None:
+        """Take the training texts as the support set.
 
-        A batch whose texts make no positive pair, or no negative one, gets texts of the support
-        set to make some. A batch that still has no pair at all changes nothing.
+        pipe (TextClassifier): The component, with its labels.
+        examples (List[Example]): The training examples.
+        nlp (Optional[Language]): The pipeline, for its training settings.
+        RAISES (ValueError): See `check_training`, `unique_texts` and `check_support`.
+        """
+        check_training(nlp, pipe.name)
+        settings = pipe.shim.settings
+        if self.trainer is not None and settings.unfreeze != "all":
+            raise ValueError(
+                f"The setfit library trains the whole encoder, but '{pipe.name}' has unfreeze = "
+                f"{settings.unfreeze!r}. Set it to 'all', or take the trainer away."
+            )
+        self.forget()
+        self.support.add(unique_texts(pipe.annotated(examples), pipe.kind, pipe.name))
+        check_support(self.support, pipe.read_gold, pipe.labels, pipe.name)
 
-        examples (Iterable[Example]): The examples.
-        drop (float): Dropout rate of the head, which matters only with `cross_entropy`.
-        sgd (Optional[Optimizer]): The optimizer, or None to apply the gradients later with
-            `finish_update`, before the next batch.
-        losses (Optional[Dict[str, float]]): Losses by component name, updated.
-        RETURNS (Dict[str, float]): The losses.
-        RAISES (ValueError): The gradients of an earlier batch have not been applied, or the loss
-            or the gradient is not finite.
+    def prepare_head(self, pipe: "TextClassifier") -> None:
+        """Let the head train only with cross-entropy: otherwise it is only fitted.
+
+        pipe (TextClassifier): The component, with its model.
+        """
+        pipe.head.output.requires_grad_(self.cross_entropy > 0.0)
+
+    def fit_first_head(self, pipe: "TextClassifier") -> None:
+        """Fit the head to the untouched encoder, or let the library train both.
+
+        pipe (TextClassifier): The component, with its model.
+        """
+        examples = self.support.examples
+        # As long as the encoder is untouched, held-out texts are unseen. Training lets it learn
+        # the labels of all texts by heart.
+        probe = self.fit_head(pipe, examples, scored=True)
+        if numpy.isnan(probe.score):
+            logger.info("'%s' has too few texts to hold any out for a linear probe.", pipe.name)
+        else:
+            logger.info(
+                "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out "
+                "gold values right.",
+                pipe.name,
+                len(examples),
+                probe.score,
+            )
+        if self.trainer is not None:
+            texts = [eg.reference.text for eg in examples]
+            gold, known = pipe.read_gold(examples)
+            shim = pipe.shim
+            self.trainer.train(shim, texts, gold, known, exclusive=pipe.exclusive)
+
+    def batch(self, pipe: "TextClassifier", examples: List[Example]) -> List[Example]:
+        """Make a batch in which every text occurs once and has another to be compared with.
+
+        pipe (TextClassifier): The component.
+        examples (List[Example]): The annotated examples of a batch.
+        RETURNS (List[Example]): The examples, with more of the support set where they make no
+            positive pairs, or no negative ones. Nothing if there is no pair at all, or if the
+            library has trained the component.
+        RAISES (ValueError): Two annotations of a text contradict each other, or the gradients of
+            an earlier batch have not been applied.
         """
         if self.trainer is not None:
-            # Its work is done: see `_initialize_model`.
-            losses = {} if losses is None else losses
-            losses.setdefault(self.name, 0.0)
-            return losses
-        if self._shim.n_backward:
+            return []
+        if pipe.shim.n_backward:
             raise ValueError(
-                f"'{self.name}' was given a second batch before the gradients of the first were "
+                f"'{pipe.name}' was given a second batch before the gradients of the first were "
                 "applied. Its loss is over the pairs within a batch, so parts of a batch do not "
                 "add up to it: set [training] accumulate_gradient = 1, and for less memory lower "
                 "the size in [training.batcher]."
             )
-        self._take_trained_head()
-        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+        batch = unique_texts(examples, pipe.kind, pipe.name)
+        self.support.add(batch)
+        if not batch:
+            return []
+        batch = [*batch, *self.support.partners(batch, pipe.read_gold, self._rng)]
+        positive, negative = _pairs_within(*pipe.read_gold(batch))
+        if not (positive.any() or negative.any()):
+            return []
+        self._take_trained_head(pipe)
+        self.prepare_head(pipe)
+        return batch
 
-    def announce(self, texts: Optional[List[str]] = None) -> None:
-        """Settle what is going to train, and log it once.
-
-        texts (Optional[List[str]]): The training texts, if they are at hand.
-        """
-        # Without cross-entropy nothing but the next solution changes the head.
-        self._shim.module.output.requires_grad_(self.cross_entropy > 0.0)
-        super().announce(texts)
-
-    def finish_update(self, sgd: Optimizer) -> None:
-        """Apply the accumulated gradients, and note that the head has to be solved anew.
-
-        sgd (Optimizer): The optimizer.
-        """
-        if self._shim.n_backward:
-            # An annotating component has predicted since the gradients were computed.
-            self._take_trained_head()
-            self._stale = True
-        super().finish_update(sgd)
-
-    def get_loss(  # type: ignore[override]
-        self, examples: Iterable[Example], scores: PooledScores
+    def get_loss(
+        self, pipe: "TextClassifier", examples: Sequence[Example], scores: PooledScores
     ) -> Tuple[float, PooledScores]:
         """Compute the loss and its gradient.
 
-        examples (Iterable[Example]): The examples.
+        pipe (TextClassifier): The component.
+        examples (Sequence[Example]): The examples.
         scores (PooledScores): The vectors and logits that the model returned.
-        RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with cross-entropy by
-            the share that the setting gives it, and the gradient in the form of `scores`.
+        RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with cross-entropy by the
+            share that the setting gives it, and the gradient in the form of `scores`.
         """
-        examples = list(examples)
-        validate_examples(examples, f"{type(self).__name__}.get_loss")
-        self._check_cats(examples)
         vectors, logits = to_numpy(scores.vectors), to_numpy(scores.logits)
-        gold, known = self._gold(examples)
-        positive, negative = _pairs_within(gold, known)
+        positive, negative = _pairs_within(*pipe.read_gold(examples))
         if self.contrastive == "supcon":
             loss, d_vectors = supervised_contrastive(
                 vectors, positive, negative, temperature=self.supcon_temperature
@@ -199,141 +220,97 @@ class FewShotTextClassifier(TextClassifier):
         d_logits = numpy.zeros_like(logits)
         share = self.cross_entropy
         if share:
-            entropy, d_logits = self._loss(logits, gold, known)
+            entropy, d_logits = pipe.cross_entropy(examples, logits)
             loss = (1.0 - share) * loss + share * entropy
-        asarray = self.model.ops.asarray2f
+        asarray = pipe.model.ops.asarray2f
         return loss, PooledScores(asarray((1.0 - share) * d_vectors), asarray(share * d_logits))
 
-    def annotated(self, examples: List[Example]) -> List[Example]:
-        """Make a batch of which every text is there once and has something to be compared with.
+    def before_step(self, pipe: "TextClassifier") -> None:
+        """Note that the encoder is about to move.
 
-        examples (List[Example]): The batch.
-        RETURNS (List[Example]): Its annotated examples, with more of the support set where they
-            make no positive pairs, or no negative ones; nothing if there is no pair at all.
-        RAISES (ValueError): Two annotations of a text contradict each other.
+        pipe (TextClassifier): The component.
         """
-        batch = unique_texts(super().annotated(examples), self.name, exclusive=self.exclusive)
-        self._support.add(batch)
-        if not batch:
-            return []
-        batch = [*batch, *self._support.partners(batch, self._gold, self._rng)]
-        positive, negative = _pairs_within(*self._gold(batch))
-        return batch if positive.any() or negative.any() else []
+        if pipe.shim.n_backward:
+            # An annotating component has predicted since the gradients were computed.
+            self._take_trained_head(pipe)
+            self._stale = True
 
-    def refit(self) -> None:
-        """Solve the head on the support set, if the encoder has changed since it was solved.
+    def refit(self, pipe: "TextClassifier") -> None:
+        """Fit the head to the support set, if the encoder has moved since it was fitted.
 
-        A pipeline that was loaded to be trained further has not seen all of its labels at first;
-        until it has, the head stays as it was loaded.
+        A component that was loaded to be trained further has not seen all of its texts. The head
+        that it came with stays until the support set is as large as the one that this head was
+        fitted to, or has `ENOUGH_TEXTS` per label: a head on two texts is worse than one on many,
+        even if these were encoded by an earlier state of the encoder.
+
+        pipe (TextClassifier): The component.
         """
         if not self._stale:
             return
-        examples = self._support.examples
-        gold, known = self._gold(examples)
-        if len(examples) and ((gold * known).sum(0) > 0).all():
-            if self.cross_entropy:
-                output = self._shim.module.output
-                self._trained_head = tuple(
-                    tensor.detach().cpu().numpy().copy() for tensor in (output.weight, output.bias)
+        examples = self.support.examples
+        fewest, label = _fewest_texts(pipe, examples)
+        enough = min(ENOUGH_TEXTS, pipe.cfg.get("texts_per_label", ENOUGH_TEXTS))
+        if fewest < enough:
+            if "few texts" not in pipe.warned_of:
+                pipe.warned_of |= {"few texts"}
+                warnings.warn(
+                    f"'{pipe.name}' keeps the head that it was loaded with, although its encoder "
+                    f"was trained further: it has been given {fewest} texts of {label!r} since, "
+                    f"and fits a new head from {enough} texts per label on. Update it with more "
+                    "texts, best with those of the first training as well.",
+                    stacklevel=4,
                 )
-            self._solve(examples)
-            self._stale = False
-
-    def to_disk(
-        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> None:
-        """Save to a directory; see `EncoderPipe`. The support set is not saved."""
-        self.refit()
-        super().to_disk(path, exclude=exclude)
-
-    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()):
-        """Load what `to_disk` wrote; see `EncoderPipe`."""
-        self._forget()
-        return super().from_disk(path, exclude=exclude)
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        """RETURNS (bytes): The component without its support set."""
-        self.refit()
-        return super().to_bytes(exclude=exclude)
-
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()):
-        """Load what `to_bytes` gave."""
-        self._forget()
-        return super().from_bytes(data, exclude=exclude)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """How a worker of `nlp.pipe` that is not forked gets it: with a solved head, because the
-        support set stays here."""
-        self.refit()
-        return super().__reduce_ex__(protocol)
-
-    def _forget(self) -> None:
-        self._support = SupportSet()
-        # Of the texts that fill batches up.
-        self._rng = random.Random(0)
-        # Whether the encoder has moved since the head was solved.
+            return
+        if self.cross_entropy:
+            output = pipe.head.output
+            self._trained_head = tuple(
+                tensor.detach().cpu().numpy().copy() for tensor in (output.weight, output.bias)
+            )
+        self.fit_head(pipe, examples)
         self._stale = False
-        # With cross-entropy, the weight and bias that training goes on with: those of the solved
-        # head take their place for predictions alone, or evaluating would change the training.
-        self._trained_head: Optional[Tuple[numpy.ndarray, ...]] = None
 
-    def _take_trained_head(self) -> None:
-        if self._trained_head is not None:
-            self._shim.module.set_output(*self._trained_head)
-            self._trained_head, self._stale = None, True
+    def fit_head(
+        self, pipe: "TextClassifier", examples: Sequence[Example], *, scored: bool = False
+    ) -> "Probe":
+        """Fit the head to texts.
 
-    def _solve(self, examples: Sequence[Example], *, scored: bool = False) -> "Probe":
-        """Solve the head.
-
-        Its score on held-out texts says something as long as the encoder is untouched: after
-        training it has learned the labels of all texts by heart, and none of them is unseen.
+        pipe (TextClassifier): The component.
+        examples (Sequence[Example]): The texts with their gold values.
+        scored (bool): Whether to score the head on held-out folds as well.
+        RETURNS (Probe): The head, which the component has now.
+        RAISES (ValueError): The vectors of the texts are not finite.
         """
-        from ..heads.probe import fit_classes, fit_independent
-
-        module = self._shim.module
-        vectors = module.vectors([eg.reference.text for eg in examples])
-        gold, known = self._gold(examples)
-        settings = {"weights": self._weights(), "strength": HEAD_STRENGTH, "scored": scored}
-        if self.exclusive:
-            probe = fit_classes(vectors, gold.argmax(1), len(self.labels), **settings)
-        else:
-            probe = fit_independent(vectors, gold, known, **settings)
-        module.set_output(probe.weight, probe.bias)
+        vectors = pipe.head.vectors([eg.reference.text for eg in examples])
+        if not numpy.isfinite(vectors).all():
+            raise ValueError(
+                f"The encoder of '{pipe.name}' gives vectors that are not finite, so training "
+                "stops here: the last update has destroyed its weights. Lower "
+                "[training.optimizer] learn_rate, and start again from the last saved pipeline."
+            )
+        gold, known = pipe.read_gold(examples)
+        probe = pipe.kind.fit_head(
+            vectors, gold, known, weights=pipe.weights, strength=HEAD_STRENGTH, scored=scored
+        )
+        pipe.head.set_output(probe.weight, probe.bias)
+        pipe.cfg["texts_per_label"] = _fewest_texts(pipe, examples)[0]
         return probe
 
-    def _initialize_model(
-        self, get_examples: Callable[[], Iterable[Example]], nlp: Optional[Language]
-    ) -> None:
-        if self.trainer is not None and self._shim.settings.unfreeze != "all":
-            raise ValueError(
-                f"The setfit library trains the whole encoder, but '{self.name}' has unfreeze = "
-                f"{self._shim.settings.unfreeze!r}. Set it to 'all', or take the trainer away."
-            )
-        examples = super().annotated(list(get_examples()))
-        self._forget()
-        self._support.add(unique_texts(examples, self.name, exclusive=self.exclusive))
-        examples = self._support.examples
-        check_support(self._support, self._gold, self.labels, self.name)
-        super()._initialize_model(get_examples, nlp)
-        probe = self._solve(examples, scored=True)
-        if numpy.isnan(probe.score):
-            logger.info("'%s' has too few texts to hold any out for a linear probe.", self.name)
-        else:
-            logger.info(
-                "'%s' before any training: a linear probe on %d texts gets %.3f of the held-out "
-                "gold values right.",
-                self.name,
-                len(examples),
-                probe.score,
-            )
-        if self.trainer is not None:
-            texts = [eg.reference.text for eg in examples]
-            gold, known = self._gold(examples)
-            self.trainer.train(self._shim, texts, gold, known, exclusive=self.exclusive)
+    def _take_trained_head(self, pipe: "TextClassifier") -> None:
+        if self._trained_head is not None:
+            pipe.head.set_output(*self._trained_head)
+            self._trained_head, self._stale = None, True
 
 
-def _pairs_within(gold: numpy.ndarray, known: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+def _pairs_within(gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:
     positive, negative = pair_masks(gold, known, gold, known)
     numpy.fill_diagonal(positive, False)
     numpy.fill_diagonal(negative, False)
     return positive, negative
+
+
+def _fewest_texts(pipe: "TextClassifier", examples: Sequence[Example]) -> Tuple[int, str]:
+    """RETURNS (Tuple[int, str]): Texts of the label that has the fewest, and that label."""
+    gold, known = pipe.read_gold(examples)
+    counts = (gold * known).sum(0)
+    rarest = int(counts.argmin())
+    return int(counts[rarest]), pipe.labels[rarest]

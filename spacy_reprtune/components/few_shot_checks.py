@@ -1,4 +1,4 @@
-"""What few-shot training needs of its texts and of the training settings."""
+"""What few-shot training requires of its texts and of the training settings."""
 
 import warnings
 from typing import Optional, Sequence
@@ -7,17 +7,17 @@ from spacy.language import Language
 
 from .support_set import Gold, SupportSet
 
-# Texts a class from which on joint training is the better recipe, as the authors of SetFit advise.
+# From this many texts per label on, the authors of SetFit advise to train in the usual way.
 MANY_TEXTS = 200
 
 
 def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], name: str) -> None:
-    """Refuse texts that can't be learned from, and warn of those from which little can.
+    """Refuse texts that nothing can be learned from, and warn of too few or very many.
 
     support (SupportSet): The texts.
-    gold_of (Callable): Gives the gold values of examples.
+    gold_of (Callable): Returns the gold values of examples.
     labels (Sequence[str]): The labels.
-    name (str): Of the component, for the messages.
+    name (str): Name of the component, for messages.
     RAISES (ValueError): A label has no text, or all texts share a label.
     """
     gold, known = gold_of(support.examples)
@@ -26,7 +26,7 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
     if missing:
         raise ValueError(
             f"'{name}' has no example of {', '.join(map(repr, missing))}, so it could "
-            "never predict that. Annotate one text at least, take the label away, or make "
+            "never predict that. Annotate at least one text, take the label away, or make "
             "examples from its name with the corpus reader spacy_reprtune.LabelTemplates.v1."
         )
     positive, negative = support.has_pairs(gold_of)
@@ -45,14 +45,14 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
     if single:
         which = "no" if not positive else "not every"
         warnings.warn(
-            f"'{name}' has one text alone of {', '.join(map(repr, single))}: {which} "
+            f"'{name}' has only one text of {', '.join(map(repr, single))}: {which} "
             "label has two texts to be drawn together, so such a label is only pushed away "
-            "from the others. Two texts a label are enough to learn from; 8 to 16 are usual.",
+            "from the others. Two texts per label are enough to learn from; 8 to 16 are usual.",
             stacklevel=2,
         )
     if min(counts) > MANY_TEXTS:
         warnings.warn(
-            f"'{name}' has {min(counts)} texts and more a label. Few-shot training works, "
+            f"'{name}' has {min(counts)} or more texts per label. Few-shot training works, "
             f"but from about {MANY_TEXTS} on joint training is the better recipe: "
             "configs/textcat_joint.cfg, or reprtune_textcat.",
             stacklevel=2,
@@ -63,7 +63,7 @@ def check_training(nlp: Optional[Language], name: str) -> None:
     """Refuse training settings that take pairs apart or hide texts.
 
     nlp (Optional[Language]): The pipeline, with its config; None for nothing to check.
-    name (str): Of the component, for the messages.
+    name (str): Name of the component, for messages.
     RAISES (ValueError): `accumulate_gradient` is above 1, or the corpus is streamed.
     """
     if nlp is None:
@@ -79,6 +79,6 @@ def check_training(nlp: Optional[Language], name: str) -> None:
     if training.get("max_epochs", 0) < 0:
         raise ValueError(
             f"[training] max_epochs = {training['max_epochs']} streams the corpus, of which "
-            f"spaCy shows '{name}' the first 100 texts alone; it has to know all of its "
+            f"spaCy shows '{name}' only the first 100 texts; it has to know all of its "
             "support set. Set it to 0 for no limit."
         )

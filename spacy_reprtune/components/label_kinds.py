@@ -1,9 +1,11 @@
-"""What differs between exclusive and independent labels of texts.
+"""The two kinds of labels of texts: exclusive and independent ones.
 
-`gold` and `known` are those of `cats.read_cats`; a text with unknown gold counts for nothing.
+Arrays of gold values have the shape (n_texts, n_labels), fp32: `gold` holds 0 or 1, `known` holds 1
+where the value is annotated.
 """
 
-from typing import TYPE_CHECKING, Optional, Tuple
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -13,14 +15,48 @@ from ..heads.losses import binary_cross_entropy, cross_entropy, sigmoid, softmax
 if TYPE_CHECKING:
     from ..heads.probe import Probe
 
+Cats = Dict[str, float]
 
-class Exclusive:
-    """Exactly one label is right: probabilities of a text add up to 1."""
 
+class LabelKind(ABC):
+    """What labels mean for the gold values, probabilities, loss and head of a text classifier.
+
+    exclusive (bool): Whether each text has exactly one label.
+    """
+
+    exclusive: bool
+
+    @abstractmethod
+    def check_labels(self, labels: Sequence[str], positive_label: Optional[str], name: str) -> None:
+        """Check the labels of a component.
+
+        labels (Sequence[str]): The labels.
+        positive_label (Optional[str]): The label whose F-score is the score of the component.
+        name (str): Name of the component, for errors.
+        RAISES (ValueError): The labels are too few, or the positive one does not fit.
+        """
+
+    @abstractmethod
+    def is_answered(self, cats: Cats) -> bool:
+        """RETURNS (bool): Whether the gold values of a text say anything that can be scored."""
+
+    @abstractmethod
+    def contradict(self, cats: Cats, others: Cats) -> bool:
+        """RETURNS (bool): Whether two annotations of a text can't both be right."""
+
+    @abstractmethod
+    def known(self, gold: NDArray, annotated: NDArray) -> NDArray:
+        """RETURNS (ndarray): Where the gold values are known, given those that are annotated."""
+
+    @abstractmethod
+    def n_answers(self, n_labels: int) -> int:
+        """RETURNS (int): The number of answers that a question has, of which one is right."""
+
+    @abstractmethod
     def probabilities(self, logits: NDArray) -> NDArray:
         """RETURNS (ndarray): Probabilities, in the shape of the logits."""
-        return softmax(logits)
 
+    @abstractmethod
     def loss(
         self,
         logits: NDArray,
@@ -33,10 +69,93 @@ class Exclusive:
         """Compute the mean cross-entropy.
 
         logits, gold, known (ndarray): Shape (n_texts, n_labels).
-        weights (Optional[ndarray]): Of the labels, shape (n_labels,), or None for 1.
-        smoothing (float): Share of each target that is spread over all labels.
+        weights (Optional[ndarray]): Weights of the labels, shape (n_labels,), or None for 1.
+        smoothing (float): Share of each target that is spread over all of its answers.
         RETURNS (Tuple[float, ndarray]): The loss, and its gradient in the shape of the logits.
         """
+
+    @abstractmethod
+    def confidences(
+        self, scores: NDArray, gold: NDArray, known: NDArray
+    ) -> Tuple[NDArray, NDArray]:
+        """Find the probabilities that can be held against gold values.
+
+        scores, gold, known (ndarray): Shape (n_texts, n_labels).
+        RETURNS (Tuple[ndarray, ndarray]): The probabilities, and whether each was right.
+        """
+
+    @abstractmethod
+    def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
+        """Fit a head to vectors of texts.
+
+        vectors (ndarray): Shape (n_texts, width).
+        gold, known (ndarray): Shape (n_texts, n_labels). Some value of each text is known.
+        **settings: `weights`, `strength` and `scored`: see `heads.probe.fit_classes`.
+        RETURNS (Probe): The head.
+        """
+
+
+class Exclusive(LabelKind):
+    """Exactly one label is right: the probabilities of a text add up to 1.
+
+    With one label that is right, the others are known to be wrong, and without one nothing is
+    known.
+    """
+
+    exclusive = True
+
+    def check_labels(self, labels: Sequence[str], positive_label: Optional[str], name: str) -> None:
+        """See `LabelKind`: exclusive labels are two or more, one of which may be the positive one.
+
+        RAISES (ValueError): The labels are too few, or the positive one is not one of two.
+        """
+        if len(labels) < 2:
+            found = f"only the label '{labels[0]}'" if labels else "no labels"
+            raise ValueError(
+                f"'{name}' has {found}, and exclusive labels need at least two: with one, each "
+                "text would get it. Annotate the other class as well, or use "
+                "reprtune_textcat_multilabel for a single yes-or-no label."
+            )
+        if positive_label is None:
+            return
+        if positive_label not in labels:
+            raise ValueError(
+                f"positive_label = {positive_label!r} is none of the labels of '{name}' "
+                f"({', '.join(labels)})."
+            )
+        if len(labels) != 2:
+            raise ValueError(f"positive_label is for two labels; '{name}' has {len(labels)}.")
+
+    def is_answered(self, cats: Cats) -> bool:
+        """See `LabelKind`."""
+        return any(value > 0 for value in cats.values())
+
+    def contradict(self, cats: Cats, others: Cats) -> bool:
+        """See `LabelKind`: {"A": 1} and {"B": 1} are two answers, although no key is in both."""
+        return _differ(cats, others) or _positive(cats) != _positive(others)
+
+    def known(self, gold: NDArray, annotated: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
+
+    def n_answers(self, n_labels: int) -> int:
+        """See `LabelKind`: the labels are the answers to one question."""
+        return n_labels
+
+    def probabilities(self, logits: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return softmax(logits)
+
+    def loss(
+        self,
+        logits: NDArray,
+        gold: NDArray,
+        known: NDArray,
+        *,
+        weights: Optional[NDArray] = None,
+        smoothing: float = 0.0,
+    ) -> Tuple[float, NDArray]:
+        """See `LabelKind`; smoothing spreads a share of each target over all labels."""
         rows = numpy.flatnonzero(known.any(1))
         gradient = numpy.zeros_like(logits)
         if not len(rows):
@@ -46,36 +165,54 @@ class Exclusive:
         )
         return loss, gradient
 
-    def promises(self, scores: NDArray, gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:
-        """Find the probabilities that are promises, and whether they were kept.
-
-        scores, gold, known (ndarray): Shape (n_texts, n_labels).
-        RETURNS (Tuple[ndarray, ndarray]): That of the best label of each text.
-        """
+    def confidences(
+        self, scores: NDArray, gold: NDArray, known: NDArray
+    ) -> Tuple[NDArray, NDArray]:
+        """See `LabelKind`: the probability of the best label of each text."""
         rows = numpy.flatnonzero(known.any(1))
         best = scores[rows].argmax(1)
         return scores[rows, best], gold[rows, best] > 0
 
-    def fit_probe(
-        self, vectors: NDArray, gold: NDArray, known: NDArray, *, weights: Optional[NDArray] = None
-    ) -> "Probe":
-        """Solve a head for vectors of texts whose gold is known.
-
-        vectors (ndarray): Shape (n_texts, width).
-        gold, known (ndarray): Shape (n_texts, n_labels).
-        weights (Optional[ndarray]): Of the labels, shape (n_labels,).
-        RETURNS (Probe): The head.
-        """
+    def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
+        """See `LabelKind`: one regression for all labels."""
         from ..heads.probe import fit_classes
 
-        return fit_classes(vectors, gold.argmax(1), gold.shape[1], weights=weights)
+        return fit_classes(vectors, gold.argmax(1), gold.shape[1], **settings)
 
 
-class Independent(Exclusive):
+class Independent(LabelKind):
     """Any number of labels is right: each has a probability of its own."""
 
+    exclusive = False
+
+    def check_labels(self, labels: Sequence[str], positive_label: Optional[str], name: str) -> None:
+        """See `LabelKind`.
+
+        RAISES (ValueError): There is a positive label.
+        """
+        if positive_label is not None:
+            raise ValueError(
+                f"positive_label is for two exclusive labels; those of '{name}' are independent."
+            )
+
+    def is_answered(self, cats: Cats) -> bool:
+        """See `LabelKind`."""
+        return bool(cats)
+
+    def contradict(self, cats: Cats, others: Cats) -> bool:
+        """See `LabelKind`."""
+        return _differ(cats, others)
+
+    def known(self, gold: NDArray, annotated: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return annotated
+
+    def n_answers(self, n_labels: int) -> int:
+        """See `LabelKind`: each label is a question with the answers yes and no."""
+        return 2
+
     def probabilities(self, logits: NDArray) -> NDArray:
-        """See `Exclusive`."""
+        """See `LabelKind`."""
         return sigmoid(logits)
 
     def loss(
@@ -87,17 +224,25 @@ class Independent(Exclusive):
         weights: Optional[NDArray] = None,
         smoothing: float = 0.0,
     ) -> Tuple[float, NDArray]:
-        """See `Exclusive`; smoothing moves targets from 0 and 1 towards a half."""
+        """See `LabelKind`; smoothing moves targets from 0 and 1 towards a half."""
         return binary_cross_entropy(logits, gold, known, weights=weights, smoothing=smoothing)
 
-    def promises(self, scores: NDArray, gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:
-        """See `Exclusive`: those of all labels."""
+    def confidences(
+        self, scores: NDArray, gold: NDArray, known: NDArray
+    ) -> Tuple[NDArray, NDArray]:
+        """See `LabelKind`: the probability of each label that is annotated."""
         return scores[known > 0], gold[known > 0] > 0
 
-    def fit_probe(
-        self, vectors: NDArray, gold: NDArray, known: NDArray, *, weights: Optional[NDArray] = None
-    ) -> "Probe":
-        """See `Exclusive`: a regression a label."""
+    def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
+        """See `LabelKind`: one regression per label."""
         from ..heads.probe import fit_independent
 
-        return fit_independent(vectors, gold, known, weights=weights)
+        return fit_independent(vectors, gold, known, **settings)
+
+
+def _differ(cats: Cats, others: Cats) -> bool:
+    return any(cats[key] != others[key] for key in cats.keys() & others.keys())
+
+
+def _positive(cats: Cats) -> set:
+    return {label for label, value in cats.items() if value > 0}

@@ -18,7 +18,9 @@ from thinc.types import Floats2d
 
 from .balance import GradientBalance, gradient_norm
 from .default_encoder import DEFAULT_ENCODER
-from .encoder_pipe import LISTENING_CHARS, LISTENING_DOCS, EncoderPipe, settle_optimizer
+from .encoder_pipe import EncoderPipe
+from .spacy_calls import resolve_optimizer_variables
+from .streams import LISTENING_CHARS
 
 
 @Language.factory(
@@ -48,6 +50,7 @@ def make_encoder(
         influence of the others. A head that is not listed has 1.0. With 0.0 a head learns without
         moving the encoder.
     """
+    resolve_optimizer_variables(nlp)
     return SharedEncoder(nlp.vocab, model, name, head_weights=head_weights)
 
 
@@ -131,9 +134,9 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         self._waiting = False
 
     def look_ahead(self, batch_size: int) -> Tuple[int, int]:
-        """RETURNS (Tuple[int, int]): Docs and characters that `pipe` reads ahead at most. Fewer
-        than elsewhere, because the vectors of all tokens stay in memory."""
-        return min(super().look_ahead(batch_size)[0], LISTENING_DOCS), LISTENING_CHARS
+        """RETURNS (Tuple[int, int]): The most docs and characters that `pipe` reads at once. Fewer
+        characters than elsewhere, because the vectors of all tokens stay in memory."""
+        return super().look_ahead(batch_size)[0], LISTENING_CHARS
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats2d]:
         """Compute the vectors of docs without changing them.
@@ -227,7 +230,6 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         RAISES (ValueError): A listener or one of the `head_weights` can't be right.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        settle_optimizer(nlp)
         self._forget()
         self._balance, self._waiting = None, False
         self.model.initialize()
@@ -250,8 +252,8 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         """RETURNS (SharedEncoder): Itself, with what `to_disk` wrote."""
         self._forget()
         super().from_disk(path, exclude=exclude)
-        if self._shim.n_labels is not None:
-            self.model.set_dim("nO", self._shim.module.encoder.width, force=True)
+        if self.shim.n_labels is not None:
+            self.model.set_dim("nO", self.encoder.width, force=True)
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
@@ -291,7 +293,7 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         """RETURNS (List[Floats2d]): The sum of all gradients, each with its weight."""
         given = current.gradients
         weights = dict.fromkeys(given, 1.0)
-        if len(self._heads) > 1 and any(p.requires_grad for p in self._shim.module.parameters()):
+        if len(self._heads) > 1 and any(p.requires_grad for p in self.head.parameters()):
             norms = {name: gradient_norm(current.vectors, rows) for name, rows in given.items()}
             self._balance = self._balance or GradientBalance()
             weights = self._balance.weights(norms, self._heads)

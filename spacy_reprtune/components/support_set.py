@@ -1,5 +1,5 @@
-"""The annotated texts that a few-shot classifier knows: what its head is solved on, and what fills
-a batch up that has nothing to compare.
+"""The annotated texts that a few-shot classifier knows. Its head is fitted to them, and they fill
+up batches that have nothing to compare.
 """
 
 import random
@@ -9,6 +9,7 @@ import numpy
 from spacy.training import Example
 
 from ..heads.contrastive import pair_masks
+from .label_kinds import LabelKind
 
 # Examples to gold values and which of them are annotated, both (n_examples, n_labels).
 Gold = Callable[[Sequence[Example]], Tuple[numpy.ndarray, numpy.ndarray]]
@@ -31,7 +32,7 @@ class SupportSet:
         return list(self._examples.values())
 
     def add(self, examples: Iterable[Example]) -> None:
-        """Take examples up; a text that is there already gets its newer annotation.
+        """Add examples. A text that is in the set already gets its newer annotation.
 
         examples (Iterable[Example]): The examples.
         """
@@ -41,13 +42,13 @@ class SupportSet:
     def partners(
         self, batch: Sequence[Example], gold_of: Gold, rng: random.Random
     ) -> List[Example]:
-        """Find texts to compare those of a batch with.
+        """Find texts to compare with those of a batch.
 
         batch (Sequence[Example]): The batch.
-        gold_of (Callable): Gives the gold values of examples.
-        rng (Random): Chooses.
-        RETURNS (List[Example]): Nothing if the batch has positive and negative pairs. Otherwise
-            for each text of the batch one that makes a pair of the kind that it lacks.
+        gold_of (Callable): Returns the gold values of examples.
+        rng (Random): Random state that the choice is made with.
+        RETURNS (List[Example]): Nothing if the batch has positive and negative pairs. Otherwise,
+            for each text of the batch, one that makes a pair of the kind that the batch lacks.
         """
         gold, known = gold_of(batch)
         inside = pair_masks(gold, known, gold, known)
@@ -71,7 +72,7 @@ class SupportSet:
     def has_pairs(self, gold_of: Gold) -> Tuple[bool, bool]:
         """RETURNS (Tuple[bool, bool]): Whether there is any positive, any negative pair."""
         gold, known = gold_of(self.examples)
-        # The kinds of annotation are few, the pairs of texts are many.
+        # Different annotations are few, pairs of texts are many.
         kinds, counts = numpy.unique(numpy.hstack([gold, known]), axis=0, return_counts=True)
         gold, known = numpy.split(kinds, 2, axis=1)
         positive, negative = pair_masks(gold, known, gold, known)
@@ -79,14 +80,14 @@ class SupportSet:
         return bool(positive.any()), bool(negative.any())
 
 
-def unique_texts(examples: Iterable[Example], name: str, *, exclusive: bool) -> List[Example]:
-    """Keep one example a text.
+def unique_texts(examples: Iterable[Example], kind: LabelKind, name: str) -> List[Example]:
+    """Keep one example per text.
 
     examples (Iterable[Example]): The examples.
-    name (str): Of the component, for the error.
-    exclusive (bool): Whether a text has exactly one label. Otherwise what its examples say of
-        different labels is put together.
-    RETURNS (List[Example]): One of each text, in the order of the first.
+    kind (LabelKind): Decides which annotations contradict each other. Values of different labels
+        are put together.
+    name (str): Name of the component, for errors.
+    RETURNS (List[Example]): One example of each text, in the order of their first ones.
     RAISES (ValueError): Two annotations of a text contradict each other.
     """
     found: Dict[str, Example] = {}
@@ -94,13 +95,11 @@ def unique_texts(examples: Iterable[Example], name: str, *, exclusive: bool) -> 
         text = example.reference.text
         first = found.setdefault(text, example)
         cats, others = first.reference.cats, example.reference.cats
-        wrong = sorted(k for k in cats.keys() & others.keys() if cats[k] != others[k])
-        # With exclusive labels {"A": 1} and {"B": 1} have no key in common and are two answers.
-        if wrong or (exclusive and _answers(cats) != _answers(others)):
+        if kind.contradict(cats, others):
             raise ValueError(
                 f"The text {text[:60]!r} is in the training data of '{name}' with different "
-                f"labels: {_answers(cats) or 'none'} and {_answers(others) or 'none'}. As a pair "
-                "of itself it would be told to be alike and unlike at once: keep one of them."
+                f"labels: {_answers(cats) or 'none'} and {_answers(others) or 'none'}. In a pair "
+                "with itself it would be pulled together and pushed apart at once: keep one."
             )
         if others.keys() - cats.keys():
             both = Example(first.predicted, first.reference.copy())

@@ -1,10 +1,10 @@
 """From the logits of docs to entities, and from gold entities to tags.
 
-Tags are those of the tokens that the model has seen: white space and tokens without a piece are
-left out of the sequence, so an entity may span them, but never begins or ends with one.
+White space and tokens without a piece get no tag: they are left out of the sequence, so an entity
+may span them, but never begins or ends with one.
 """
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -12,16 +12,16 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..heads.tags import PartLogits, TagScheme, TagSpan
-from .entities import Entity, Gold, is_space, is_taken, read_gold
+from .entities import Entity, Gold, is_space, is_taken, read_gold, starts_sentence
 
 if TYPE_CHECKING:
     from ..heads.lattice import Lattice
 
 
 class DocEntities(NamedTuple):
-    """What is predicted for a doc.
+    """The predicted entities of a doc.
 
-    entities (List[Entity]): First token, token after the last, label; in order, none overlapping.
+    entities (List[Entity]): First token, token after the last, label; in order, without overlaps.
     scores (List[float]): The probability of each.
     """
 
@@ -32,9 +32,9 @@ class DocEntities(NamedTuple):
 class GoldTags(NamedTuple):
     """The gold tags of docs.
 
-    rows (NDArray[int64]): Which of all tokens are in the sequences, shape (n_seen,).
-    lengths (List[int]): How many of each doc.
-    tags (NDArray[int64]): Their tags, -1 where they are not known, shape (n_seen,).
+    rows (NDArray[int64]): The tokens in the sequences, as rows of all tokens, shape (n_seen,).
+    lengths (List[int]): Length of the sequence of each doc.
+    tags (NDArray[int64]): Tags of these tokens, -1 where they are not known, shape (n_seen,).
     """
 
     rows: NDArray[numpy.int64]
@@ -54,10 +54,10 @@ def decode(
 
     docs (Sequence[Doc]): The docs.
     logits (ndarray): Logits of the tags' parts for all tokens, shape (n_tokens, n_parts).
-    lattice (Lattice): What decodes them.
+    lattice (Lattice): The lattice that decodes them.
     overwrite (bool): Whether tokens that are in an entity or blocked may be in another.
     min_score (float): Entities whose probability is lower are left out.
-    RETURNS (List[DocEntities]): One item a doc.
+    RETURNS (List[DocEntities]): One item per doc.
     """
     keep = _seen(docs, logits)
     if not overwrite:
@@ -70,17 +70,17 @@ def decode(
             keep |= taken
     rows = numpy.flatnonzero(keep)
     n_tokens = numpy.array([len(doc) for doc in docs])
-    doc_of = numpy.repeat(numpy.arange(len(docs)), n_tokens)[rows]
-    lengths = numpy.bincount(doc_of, minlength=len(docs))
+    lengths, doc_of = sequences(docs, rows)
     seen = PartLogits(lattice.scheme, logits[rows])
     tags = lattice.decode(seen, lengths)
     found, probabilities = lattice.entity_probabilities(seen, lengths, tags)
-    # From the doc's tokens in the sequence to those of all docs, to all tokens, to the doc's.
-    in_sequence = numpy.cumsum(lengths) - lengths
+    # From tokens of a sequence to rows of all sequences, to rows of all tokens, to the doc's.
+    first_row = numpy.cumsum(lengths) - lengths
     first_token = numpy.cumsum(n_tokens) - n_tokens
-    doc, start, end, label = found.T
-    start = rows[in_sequence[doc] + start] - first_token[doc]
-    end = rows[in_sequence[doc] + end - 1] - first_token[doc] + 1
+    sequence, start, end, label = found.T
+    doc = doc_of[sequence]
+    start = rows[first_row[sequence] + start] - first_token[doc]
+    end = rows[first_row[sequence] + end - 1] - first_token[doc] + 1
     result = [DocEntities([], []) for _ in docs]
     labels = lattice.scheme.labels
     for i in numpy.flatnonzero(probabilities >= min_score):
@@ -89,13 +89,37 @@ def decode(
     return result
 
 
+def sequences(
+    docs: Sequence[Doc], rows: NDArray[numpy.int64]
+) -> Tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
+    """Cut the tokens of docs into sequences that no entity crosses: docs, or their sentences where
+    boundaries are set.
+
+    docs (Sequence[Doc]): The docs.
+    rows (NDArray[int64]): The tokens that have tags, as rows of all tokens, in order.
+    RETURNS (Tuple[NDArray[int64], NDArray[int64]]): The length of each sequence, and the number of
+        the doc that it is in. The sequences of a doc without sentence boundaries are one.
+    """
+    starts = [starts_sentence(doc) for doc in docs if len(doc)]
+    n_tokens = numpy.array([len(doc) for doc in docs])
+    # A doc begins a sequence, whatever is set. A boundary at a token without a tag counts as well.
+    first = numpy.zeros(int(n_tokens.sum()) + 1, dtype=bool)
+    if starts:
+        first[:-1] = numpy.concatenate(starts)
+    first[numpy.cumsum(n_tokens) - n_tokens] = True
+    sequence_of = (numpy.cumsum(first[:-1]) - 1)[rows]
+    doc_of_token = numpy.repeat(numpy.arange(len(docs)), n_tokens)
+    lengths = numpy.bincount(sequence_of, minlength=int(first[:-1].sum()))
+    return lengths, doc_of_token[first[:-1]]
+
+
 def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> GoldTags:
     """Tag the tokens of predicted docs with their gold entities.
 
     examples (Sequence[Example]): The examples.
-    rows (ndarray): What the model gave for all their tokens, zeros for a token without a piece,
+    rows (ndarray): Output of the model for all their tokens, zeros for a token without a piece,
         shape (n_tokens, n_columns).
-    scheme (TagScheme): The tags. Entities with other labels are outside.
+    scheme (TagScheme): The tags. Entities with other labels count as outside.
     RETURNS (GoldTags): The tags.
     """
     docs = [eg.predicted for eg in examples]
@@ -112,7 +136,7 @@ def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> 
 
 
 def _seen(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
-    """Which tokens the model has seen anything of: a row of zeros is that of no piece at all."""
+    """Which tokens have a tag: a row of zeros stands for a token without a piece."""
     if not len(rows):
         return numpy.zeros(0, dtype=bool)
     return rows.any(1) & ~numpy.concatenate([is_space(doc) for doc in docs])

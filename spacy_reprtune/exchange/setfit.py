@@ -8,7 +8,7 @@ import spacy
 from spacy.language import Language
 
 if TYPE_CHECKING:
-    from ..components.few_shot import FewShotTextClassifier
+    from ..components.text_classifier import TextClassifier
 
 
 def import_setfit(
@@ -57,28 +57,27 @@ def import_setfit(
         pipe.add_label(label)
     sample = numpy.zeros((1, len(head.labels)), dtype="f")
     pipe.model.initialize(X=[nlp.make_doc("")], Y=sample)
-    pipe.model.shims[0].module.set_output(head.weight, head.bias)
+    pipe.head.set_output(head.weight, head.bias)
     return nlp
 
 
-def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None:
+def export_setfit(pipe: "TextClassifier", path: Union[str, Path]) -> None:
     """Write a component as a directory that `SetFitModel.from_pretrained` reads.
 
     The head becomes a pickle, because the library reads no other format.
 
-    pipe (FewShotTextClassifier): The component.
+    pipe (TextClassifier): The component.
     path (Union[str, Path]): The directory. If it holds a setfit model, that is replaced.
     RAISES (ValueError): The component is not a `reprtune_setfit`, has fewer than two labels, or
         has a pooling that the library lacks; or `path` holds something else.
     """
-    from ..components.few_shot import FewShotTextClassifier
+    from ..components.text_classifier import TextClassifier
     from ..files import replaced_directory
     from ..training.setfit.files import CONFIG_FILE, Head, write_body, write_head
 
-    if not isinstance(pipe, FewShotTextClassifier):
+    if not isinstance(pipe, TextClassifier) or pipe.few_shot is None:
         raise ValueError(
-            f"A {type(pipe).__name__} can't be written as a setfit model; a reprtune_setfit "
-            "component can."
+            f"'{pipe.name}' can't be written as a setfit model; a reprtune_setfit component can."
         )
     if len(pipe.labels) < 2:
         raise ValueError(
@@ -93,12 +92,11 @@ def export_setfit(pipe: "FewShotTextClassifier", path: Union[str, Path]) -> None
         raise ValueError(
             f"{path} exists and is not a setfit model, so it is not replaced. Name a new directory."
         )
-    pipe.refit()
-    shim = pipe.model.shims[0]
-    output = shim.module.output
+    pipe.before_save()
+    output = pipe.head.output
     # The library has no temperature. Dividing weights and bias by it divides the logits.
     weight = output.weight.detach().cpu().numpy() / pipe.temperature
     bias = output.bias.detach().cpu().numpy() / pipe.temperature
     with replaced_directory(path) as folder:
-        write_body(shim, folder)
+        write_body(pipe.shim, folder)
         write_head(Head(weight, bias, list(pipe.labels), pipe.exclusive), folder)

@@ -38,7 +38,7 @@ def train(nlp, examples, optimizer, steps=30):
 
 
 def module_of(nlp):
-    return nlp.get_pipe("ner").model.shims[0].module
+    return nlp.get_pipe("ner").head
 
 
 def found(doc):
@@ -84,14 +84,10 @@ def test_overfitting_and_every_way_to_save(model, config, token_config, tmp_path
         agree(found(nlp(text)), rows, tolerance)
     fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)
     data = nlp.to_bytes()
-    # Saving calibrates.
-    expected = [found(doc) for doc in nlp.pipe(TEXTS)]
     check(fresh.from_bytes(data))
     nlp.to_disk(tmp_path / "model")
     loaded = spacy.load(tmp_path / "model")
     check(loaded)
-    temperature = nlp.get_pipe("ner").temperature
-    assert loaded.get_pipe("ner").temperature == pytest.approx(temperature) != 1.0
     train(loaded, examples, loaded.resume_training(), steps=1)
 
 

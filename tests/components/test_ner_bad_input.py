@@ -63,7 +63,7 @@ def test_docs_never_annotated_are_not_docs_without_entities(nlp, token_config):
     some = example(nlp, ["lovely", "film"], [(0, 1, "X")])
     with pytest.warns(UserWarning, match=r"1 of 3 docs have no annotation.*set_ents\(\[\]\)"):
         pipe, _ = initialize(nlp, token_config(), [never, without, some])
-    assert pipe.annotated([never, without, some]) == [without, some]
+    assert pipe.training_batch([never, without, some]) == [without, some]
     scores, _ = pipe.model.begin_update([eg.predicted for eg in (never, without)])
     _, gradient = pipe.get_loss([never, without], scores)
     assert not gradient.logits[:2].any() and gradient.logits[2:].any(1).all()
@@ -117,13 +117,13 @@ def test_unknown_labels_in_dev_are_named_and_score_as_errors(ner):
     assert scores["ents_per_type"]["NEW"]["r"] == 0.0
 
 
-def test_labels_that_only_dev_has_do_not_spoil_the_temperature(ner, tmp_path):
+def test_labels_that_only_dev_has_do_not_spoil_the_temperature(ner):
     dev = [example(ner, ["the", "film"], [(1, 2, "NEW")]), *ner.examples]
     for _ in range(30):
         ner.update(ner.examples, sgd=ner.optimizer)
     with pytest.warns(UserWarning, match="NEW"):
         ner.evaluate(dev)
-    assert 0.0 < ner.get_pipe("ner").calibrate() < 10.0
+    assert 0.0 < ner.get_pipe("ner").calibrate(dev) < 10.0
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bilou"])

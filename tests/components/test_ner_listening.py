@@ -96,12 +96,13 @@ def test_it_learns_and_survives_every_way_to_save(encoder, settings, make, tmp_p
     assert not torch.equal(before, weights(nlp))
     scores = nlp.evaluate(examples)
     assert scores["ents_f"] == 1.0 and 0.0 <= scores["ents_ece"] < 0.5
-    transitions = nlp.get_pipe("ner").model.shims[0].module.transitions
+    transitions = nlp.get_pipe("ner").head.transitions
     assert (transitions is not None) == settings.get("learned_transitions", False)
     assert transitions is None or transitions.detach().any()
-    # Saving calibrates.
+    with pytest.raises(ValueError, match="nlp=nlp"):
+        nlp.get_pipe("ner").calibrate(examples)
+    assert nlp.get_pipe("ner").calibrate(examples, nlp=nlp) != 1.0
     nlp.to_disk(tmp_path / "model")
-    assert nlp.get_pipe("ner").temperature != 1.0
     expected = found(nlp, [*TEXTS, ""])
     assert sum(map(len, expected)) == 5
     fresh = spacy.util.load_model_from_config(nlp.config, auto_fill=True)

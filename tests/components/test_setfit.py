@@ -57,7 +57,7 @@ def pipe_of(nlp):
 
 
 def module_of(nlp):
-    return pipe_of(nlp).model.shims[0].module
+    return pipe_of(nlp).head
 
 
 def right(nlp, examples):
@@ -89,7 +89,6 @@ def test_overfitting_and_every_way_to_save(exclusive, settings, sentence_config,
     assert all(right(nlp, examples))
     assert nlp.evaluate(examples)["cats_score"] == 1.0
     texts = [eg.reference.text for eg in examples]
-    # Saving calibrates.
     nlp.to_disk(tmp_path / "model")
     expected = [doc.cats for doc in nlp.pipe(texts)]
 
@@ -142,12 +141,12 @@ def test_texts_are_encoded_once_each(sentence_config, monkeypatch):
     assert sorted(seen) == sorted(eg.reference.text for eg in examples)
 
 
-def test_the_head_is_solved_again_only_when_the_encoder_has_moved(sentence_config, monkeypatch):
+def test_the_head_is_fitted_again_only_when_the_encoder_has_moved(sentence_config, monkeypatch):
     nlp, examples, optimizer = make_nlp(sentence_config())
     pipe = pipe_of(nlp)
     solved = []
-    solve = pipe._solve
-    monkeypatch.setattr(pipe, "_solve", lambda examples: solved.append(1) or solve(examples))
+    fit = pipe.few_shot.fit_head
+    monkeypatch.setattr(pipe.few_shot, "fit_head", lambda *args: solved.append(1) or fit(*args))
     nlp("a film")
     assert not solved
     train(nlp, examples, optimizer, steps=3)
@@ -166,7 +165,7 @@ def test_the_head_is_that_of_the_current_encoder(sentence_config):
     train(nlp, examples, optimizer, steps=5)
     first = nlp("a film").cats
     weight = module_of(nlp).output.weight.detach().clone()
-    pipe_of(nlp)._solve(examples)
+    pipe_of(nlp).few_shot.fit_head(pipe_of(nlp), examples)
     assert torch.equal(weight, module_of(nlp).output.weight)
     train(nlp, examples, optimizer, steps=1)
     assert nlp("a film").cats != first
@@ -179,10 +178,10 @@ def test_the_head_is_the_regression_of_a_fixed_strength(sentence_config, exclusi
     nlp, examples, optimizer = make_nlp(sentence_config(), exclusive=exclusive)
     train(nlp, examples, optimizer, steps=2)
     pipe = pipe_of(nlp)
-    pipe.refit()
+    pipe.few_shot.refit(pipe)
     vectors = module_of(nlp).vectors([eg.reference.text for eg in examples])
     scale = (vectors - vectors.mean(0)).std()
-    gold = pipe._gold(examples)[0][:, 1]
+    gold = pipe.read_gold(examples)[0][:, 1]
     found = numpy.array(
         [list(doc.cats.values())[1] for doc in nlp.pipe([eg.text for eg in examples])]
     )
@@ -265,7 +264,7 @@ def test_predictions_in_between_do_not_change_the_training(sentence_config, cros
 def test_a_batch_without_pairs_is_filled_up_from_the_support_set(sentence_config, part):
     nlp, examples, optimizer = make_nlp(sentence_config())
     pipe = pipe_of(nlp)
-    batch = pipe.annotated(examples[part])
+    batch = pipe.training_batch(examples[part])
     labels = [eg.reference.cats["GOOD"] for eg in batch]
     assert labels.count(1.0) >= 2 and labels.count(0.0) >= 1
     assert len({eg.reference.text for eg in batch}) == len(batch)
@@ -275,7 +274,7 @@ def test_a_batch_without_pairs_is_filled_up_from_the_support_set(sentence_config
 
 def test_a_batch_with_pairs_stays_as_it_is(sentence_config):
     nlp, examples, _ = make_nlp(sentence_config())
-    assert pipe_of(nlp).annotated(examples[2:6]) == examples[2:6]
+    assert pipe_of(nlp).training_batch(examples[2:6]) == examples[2:6]
 
 
 def test_the_probe_before_training_is_logged(sentence_config, caplog):
@@ -311,7 +310,7 @@ def test_texts_given_to_update_join_the_support_set(sentence_config):
     nlp, examples, optimizer = make_nlp(sentence_config())
     new = [Example.from_dict(nlp.make_doc("a fine score"), {"cats": {"GOOD": 1.0, "BAD": 0.0}})]
     nlp.update([*examples, *new], sgd=optimizer, losses={})
-    assert len(pipe_of(nlp)._support.examples) == 9
+    assert len(pipe_of(nlp).few_shot.support.examples) == 9
 
 
 def test_sourced_components_and_two_processes_agree(sentence_config, tmp_path):
@@ -328,17 +327,17 @@ def test_sourced_components_and_two_processes_agree(sentence_config, tmp_path):
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_a_worker_gets_a_solved_head_and_none_of_the_training_texts(exclusive, sentence_config):
+def test_a_worker_gets_a_fitted_head_and_none_of_the_training_texts(exclusive, sentence_config):
     nlp, examples, optimizer = make_nlp(sentence_config(), exclusive=exclusive)
     train(nlp, examples, optimizer, steps=5)
     # How one gets it that is not forked.
     sent = pickle.dumps(pipe_of(nlp))
     assert not any(eg.reference.text.encode() in sent for eg in examples)
     worker = pickle.loads(sent)
-    assert worker._support.examples == []
+    assert worker.few_shot.support.examples == []
     docs = [nlp.make_doc(eg.reference.text) for eg in examples]
     assert worker.predict(docs) == pytest.approx(pipe_of(nlp).predict(docs), abs=1e-6)
-    assert len(pipe_of(nlp)._support.examples) == len(examples)
+    assert len(pipe_of(nlp).few_shot.support.examples) == len(examples)
 
 
 def test_the_default_scorer_and_threshold_follow_the_labels(nlp):

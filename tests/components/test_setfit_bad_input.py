@@ -24,7 +24,7 @@ def initialize(nlp, model, golds, texts=None, **settings):
 
 
 def weights(nlp):
-    module = nlp.get_pipe("textcat").model.shims[0].module
+    module = nlp.get_pipe("textcat").head
     return [parameter.detach().clone() for parameter in module.parameters()]
 
 
@@ -52,7 +52,7 @@ def test_one_independent_label_that_some_texts_have(nlp, sentence_config):
 
 
 def test_one_example_a_label_warns_and_learns_from_what_differs(nlp, sentence_config):
-    with pytest.warns(UserWarning, match="one text alone of 'A', 'B': no label has two"):
+    with pytest.warns(UserWarning, match="only one text of 'A', 'B': no label has two"):
         examples, optimizer = initialize(nlp, sentence_config(), AB[:2])
     before = weights(nlp)
     assert nlp.update(examples, sgd=optimizer, losses={})["textcat"] > 0.0
@@ -61,7 +61,7 @@ def test_one_example_a_label_warns_and_learns_from_what_differs(nlp, sentence_co
 
 
 def test_a_single_text_of_one_label_among_others(nlp, sentence_config):
-    with pytest.warns(UserWarning, match="one text alone of 'B': not every label"):
+    with pytest.warns(UserWarning, match="only one text of 'B': not every label"):
         initialize(nlp, sentence_config(), [AB[0], AB[0], AB[1]])
 
 
@@ -89,13 +89,13 @@ def test_the_same_text_with_different_labels_in_a_batch(nlp, sentence_config):
 def test_the_same_text_twice_with_the_same_label_counts_once(nlp, sentence_config):
     texts = ["a film", "a plot", "a film", "a scene"]
     initialize(nlp, sentence_config(), AB, texts)
-    assert len(nlp.get_pipe("textcat")._support.examples) == 3
+    assert len(nlp.get_pipe("textcat").few_shot.support.examples) == 3
 
 
 def test_texts_with_no_label_are_left_out(nlp, sentence_config):
     golds = [*AB, {}, {"A": 0.0, "B": 0.0}]
     examples, optimizer = initialize(nlp, sentence_config(), golds)
-    assert len(nlp.get_pipe("textcat")._support.examples) == 4
+    assert len(nlp.get_pipe("textcat").few_shot.support.examples) == 4
     before = weights(nlp)
     assert nlp.update(examples[4:], sgd=optimizer, losses={}) == {"textcat": 0.0}
     assert all(torch.equal(a, b) for a, b in zip(before, weights(nlp), strict=True))
@@ -116,12 +116,12 @@ def test_rows_with_nothing_set_are_no_positive_pairs(nlp, sentence_config):
     loss, gradient = pipe.get_loss(examples[2:], scores)
     assert loss == 0.0 and not gradient.vectors.any() and not gradient.logits.any()
     # Alone they get partners that have labels, and pairs with those only.
-    assert {eg.reference.text for eg in pipe.annotated(examples[2:])} >= {"film 2", "film 3"}
+    assert {eg.reference.text for eg in pipe.training_batch(examples[2:])} >= {"film 2", "film 3"}
 
 
 def test_very_many_texts_work_and_joint_training_is_recommended(nlp, sentence_config):
     golds = [AB[i % 2] for i in range(2 * 201)]
-    with pytest.warns(UserWarning, match=r"201 texts and more a label.*textcat_joint.cfg"):
+    with pytest.warns(UserWarning, match=r"201 or more texts per label.*textcat_joint.cfg"):
         examples, optimizer = initialize(nlp, sentence_config(), golds)
     assert nlp.update(examples[:32], sgd=optimizer, losses={})["textcat"] > 0.0
     assert set(nlp("a film").cats) == {"A", "B"}

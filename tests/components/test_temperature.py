@@ -1,11 +1,12 @@
-"""The temperature comes from dev, is saved with the weights it was fitted for, and only scales."""
+"""The temperature is fitted on dev by `spacy train`, or by `calibrate`, and by nothing else."""
 
+import copy
 import gc
-from weakref import WeakKeyDictionary
+import pickle
 
 import pytest
 import spacy
-from conftest import ENTITIES, make_entity_examples, make_examples
+from conftest import ENTITIES, GOOD, make_entity_examples, make_examples
 from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -15,11 +16,11 @@ from thinc.api import Config
 CONFIG = """
 [nlp]
 lang = "en"
-pipeline = ["{name}"]
+pipeline = ["x"]
 
 [components]
 
-[components.{name}]
+[components.x]
 factory = "{factory}"
 
 [corpora]
@@ -35,7 +36,7 @@ path = "{path}/dev.spacy"
 [training]
 seed = 0
 gpu_allocator = null
-max_steps = 41
+max_steps = 21
 eval_frequency = 10
 patience = 0
 
@@ -48,119 +49,173 @@ size = 4
 learn_rate = 0.01
 use_averages = false
 """
+FACTORIES = ["reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_setfit", "reprtune_ner"]
+HEADS = {"reprtune_setfit": "SentenceClassifier", "reprtune_ner": "TokenClassifier"}
+TEXTS = [*GOOD, *(text for text, _ in ENTITIES), ""]
 
 
-def noisy(nlp, kind):
-    """Dev data that are not as the training data are: no model is right about all of it."""
-    if kind == "ner":
-        examples = [eg.reference for eg in make_entity_examples(nlp)]
-        examples[0].set_ents([])
-        return examples
-    docs = [eg.reference for eg in make_examples(nlp)]
-    for doc in docs[::3]:
-        doc.cats = {label: 1.0 - value for label, value in doc.cats.items()}
-    return docs
+def make_model(factory, encoder):
+    return {
+        "@architectures": f"spacy_reprtune.{HEADS.get(factory, 'TextClassifier')}.v1",
+        "encoder": {
+            "@architectures": "spacy_reprtune.Encoder.v1",
+            "name": str(encoder),
+            "precision": "fp32",
+        },
+    }
 
 
-@pytest.mark.parametrize(
-    ("name", "factory"),
-    [
-        ("ner", "reprtune_ner"),
-        ("textcat", "reprtune_textcat"),
-        ("textcat", "reprtune_textcat_multilabel"),
-    ],
-)
-def test_spacy_train_saves_the_temperature_of_each_checkpoint(
-    name, factory, tmp_path, token_config, model_config
-):
+def train_examples(nlp, factory):
+    return make_entity_examples(nlp) if factory == "reprtune_ner" else make_examples(nlp)
+
+
+def dev_examples(nlp, factory):
+    """Dev data that contradict the training data: no model is right about all of it."""
+    examples = train_examples(nlp, factory)
+    if factory == "reprtune_ner":
+        examples[0].reference.set_ents([])
+    for example in examples[::3]:
+        cats = example.reference.cats
+        example.reference.cats = {label: 1.0 - value for label, value in cats.items()}
+    return examples
+
+
+def scores(nlp):
+    """Everything that a pipeline predicts. The last bit of an entity's score can depend on where
+    its factors begin in memory."""
+    return [
+        (doc.cats, [(e.start, e.end, e.label_, f"{e._.reprtune_score:.12f}") for e in doc.ents])
+        for doc in nlp.pipe(TEXTS)
+    ]
+
+
+@pytest.fixture(params=FACTORIES, scope="module")
+def loop(request, tiny_encoder):
+    """A pipeline after some updates in a loop, with dev examples."""
+    spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")
-    make = make_entity_examples if name == "ner" else make_examples
-    DocBin(docs=[eg.reference for eg in make(nlp)]).to_disk(tmp_path / "train.spacy")
-    DocBin(docs=noisy(nlp, name)).to_disk(tmp_path / "dev.spacy")
-    config = Config().from_str(CONFIG.format(name=name, factory=factory, path=tmp_path))
-    config["components"][name]["model"] = token_config() if name == "ner" else model_config()
-    (tmp_path / "out").mkdir()
-    trained, _ = train_loop(init_nlp(config), tmp_path / "out")
-    for checkpoint in ("model-best", "model-last"):
-        loaded = spacy.load(tmp_path / "out" / checkpoint)
-        dev = [Example(loaded.make_doc(doc.text), doc) for doc in noisy(loaded, name)]
-        pipe = loaded.get_pipe(name)
-        saved = pipe.cfg["temperature"]
-        assert saved != 1.0
-        # Fitted for these very weights: fitting anew gives the same.
-        pipe.cfg["temperature"] = 1.0
-        # As after an update, though there was none.
-        pipe._dev_logits = WeakKeyDictionary()
-        loaded.evaluate(dev)
-        if checkpoint == "model-best":
-            assert pipe.calibrate() == pytest.approx(saved, rel=0.02)
-    key = "ents_ece" if name == "ner" else "cats_ece"
-    assert 0.0 <= trained.evaluate(dev)[key] <= 1.0
-
-
-@pytest.mark.parametrize(
-    "save", [lambda nlp, path: nlp.to_disk(path), lambda nlp, _: nlp.to_bytes()]
-)
-def test_evaluation_by_itself_changes_no_prediction_and_saving_does(ner, tmp_path, save):
-    texts = [text for text, _ in ENTITIES]
-    for _ in range(20):
-        ner.update(ner.examples, sgd=ner.optimizer)
-
-    def scores():
-        return [score for doc in ner.pipe(texts) for score in doc.spans["ner"].attrs["scores"]]
-
-    def spans():
-        return [(e.start, e.end, e.label_) for doc in ner.pipe(texts) for e in doc.ents]
-
-    before, entities = scores(), spans()
-    ner.evaluate(ner.examples)
-    assert scores() == before
-    save(ner, tmp_path)
-    assert scores() != before and spans() == entities
-
-
-def test_only_the_first_evaluation_after_an_update_counts(ner):
-    for _ in range(20):
-        ner.update(ner.examples, sgd=ner.optimizer)
-    pipe = ner.get_pipe("ner")
-    ner.evaluate(ner.examples)
-    loss = pipe._dev_loss
-    # A test set, say: its gold values must not get into the model.
-    ner.evaluate(ner.examples[:1])
-    assert pipe._dev_loss is loss is not None
-    ner.update(ner.examples, sgd=ner.optimizer)
-    assert pipe._dev_loss is None and pipe.calibrate() == 1.0
-
-
-def test_logits_live_no_longer_than_their_docs(ner):
-    for _ in range(3):
-        ner.update(ner.examples, sgd=ner.optimizer)
-    for doc in ner.pipe(["a film"] * 50, batch_size=2):
-        assert doc in ner.get_pipe("ner")._dev_logits
-    gc.collect()
-    assert len(ner.get_pipe("ner")._dev_logits) <= 1
-
-
-def test_a_pipeline_that_only_predicts_keeps_nothing(ner, tmp_path):
-    ner.to_disk(tmp_path)
-    loaded = spacy.load(tmp_path)
-    doc = loaded("a film")
-    assert loaded.get_pipe("ner")._dev_logits is None and doc.text == "a film"
-
-
-def test_a_temperature_from_the_config_is_not_fitted(nlp, token_config, tmp_path):
-    config = {"model": token_config(), "temperature": 2.0}
-    pipe = nlp.add_pipe("reprtune_ner", name="ner", config=config)
-    examples = make_entity_examples(nlp)
+    model = make_model(request.param, tiny_encoder)
+    nlp.add_pipe(request.param, name="x", config={"model": model})
+    examples = train_examples(nlp, request.param)
     optimizer = nlp.initialize(lambda: examples)
     optimizer.learn_rate = 0.01
     for _ in range(20):
         nlp.update(examples, sgd=optimizer)
-    nlp.evaluate(examples)
+    nlp.dev = dev_examples(nlp, request.param)
+    return nlp
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_spacy_train_fits_it_in_the_evaluation_that_decides_about_model_best(
+    factory, tiny_encoder, tmp_path
+):
+    nlp = spacy.blank("en")
+    for name, make in (("train", train_examples), ("dev", dev_examples)):
+        docs = [eg.reference for eg in make(nlp, factory)]
+        DocBin(docs=docs).to_disk(tmp_path / f"{name}.spacy")
+    config = Config().from_str(CONFIG.format(factory=factory, path=tmp_path))
+    config["components"]["x"]["model"] = make_model(factory, tiny_encoder)
+    (tmp_path / "out").mkdir()
+    live, _ = train_loop(init_nlp(config), tmp_path / "out")
+    best = spacy.load(tmp_path / "out" / "model-best").get_pipe("x")
+    saved = best.temperature
+    assert saved != 1.0
+    # It was fitted to these very weights.
+    assert best.calibrate(dev_examples(nlp, factory)) == pytest.approx(saved, rel=0.02)
+    assert scores(spacy.load(tmp_path / "out" / "model-last")) == scores(live)
+    key = "ents_ece" if factory == "reprtune_ner" else "cats_ece"
+    assert 0.0 <= live.evaluate(dev_examples(nlp, factory))[key] <= 1.0
+
+
+def test_evaluating_and_saving_change_no_prediction(loop, tmp_path):
+    before = scores(loop)
+    loop.evaluate(loop.dev)
+    loop.to_disk(tmp_path)
+    data = loop.to_bytes()
+    pickle.dumps(loop.get_pipe("x"))
+    assert scores(loop) == before and loop.get_pipe("x").temperature == 1.0
+    assert loop.to_bytes() == data
+
+
+def test_a_function_of_the_users_that_is_called_evaluate_is_not_the_training_loop(loop):
+    def evaluate():
+        return loop.evaluate(loop.dev)
+
+    evaluate()
+    assert loop.get_pipe("x").temperature == 1.0
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_copied_pickled_and_saved_pipelines_predict_the_same(loop, calibrated, tmp_path):
+    pipe = loop.get_pipe("x")
+    plain = scores(loop)
+    if calibrated:
+        assert pipe.calibrate(loop.dev) == pipe.temperature != 1.0
+        assert scores(loop) != plain
+    expected = scores(loop)
+    loop.to_disk(tmp_path)
+    fresh = spacy.util.load_model_from_config(loop.config, auto_fill=True)
+    others = [spacy.load(tmp_path), fresh.from_bytes(loop.to_bytes()), copy.deepcopy(loop)]
+    for other in others:
+        assert scores(other) == expected
+        assert other.get_pipe("x").temperature == pipe.temperature
+    again = copy.deepcopy(loop)
+    again._components = [("x", pickle.loads(pickle.dumps(pipe)))]
+    assert scores(again) == expected
+    # The temperature of a copy is its own.
+    others[-1].get_pipe("x").cfg["temperature"] = 7.0
+    assert scores(loop) == expected
+    pipe.cfg["temperature"] = 1.0
+
+
+def test_calibrate_leaves_its_examples_as_they_are(loop):
+    pipe = loop.get_pipe("x")
+    pipe.calibrate(loop.dev)
+    assert not any(eg.predicted.cats or eg.predicted.ents for eg in loop.dev)
+    pipe.cfg["temperature"] = 1.0
+    with pytest.raises(TypeError):
+        pipe.calibrate(["a film"])
+
+
+def test_only_calibrating_keeps_logits_and_only_while_their_docs_live(loop):
+    pipe = loop.get_pipe("x")
+    pipe.calibration.weights_changed()
+    docs = list(loop.pipe(TEXTS))
+    assert not pipe.calibration._noted
+    pipe.calibration.note_all()
+    docs = list(loop.pipe(TEXTS))
+    assert len(pipe.calibration._noted) == len(docs)
+    del docs
+    gc.collect()
+    assert len(pipe.calibration._noted) == 0
+    pipe.calibration.forget_noted()
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_temperature_from_the_config_is_not_fitted(factory, nlp, tiny_encoder, tmp_path):
+    config = {"model": make_model(factory, tiny_encoder), "temperature": 2.0}
+    pipe = nlp.add_pipe(factory, name="x", config=config)
+    examples = train_examples(nlp, factory)
+    optimizer = nlp.initialize(lambda: examples)
+    nlp.update(examples, sgd=optimizer)
+    assert pipe.calibrate(examples) == pipe.temperature == 2.0
     nlp.to_disk(tmp_path)
-    assert pipe.temperature == spacy.load(tmp_path).get_pipe("ner").temperature == 2.0
-    colder = spacy.load(tmp_path, config={"components.ner.temperature": 0.5})
-    assert colder.get_pipe("ner").temperature == 0.5
+    assert spacy.load(tmp_path).get_pipe("x").temperature == 2.0
+    colder = spacy.load(tmp_path, config={"components.x.temperature": 0.5})
+    assert colder.get_pipe("x").temperature == 0.5
+    with pytest.raises(ValueError, match="temperature = 0.0"):
+        nlp.add_pipe(factory, name="y", config={**config, "temperature": 0.0})
+
+
+@pytest.mark.parametrize("value", ["0.0", "-1.0", "1e999"])
+def test_a_damaged_temperature_is_refused_when_it_is_loaded(value, textcat, tmp_path):
+    textcat.get_pipe("textcat").cfg["temperature"] = 2.5
+    textcat.to_disk(tmp_path)
+    file = tmp_path / "textcat" / "cfg"
+    assert file.read_text().count("2.5") == 1
+    file.write_text(file.read_text().replace("2.5", value))
+    with pytest.raises(ValueError, match="temperature of 'textcat' is"):
+        spacy.load(tmp_path)
 
 
 def test_min_score_is_compared_with_the_calibrated_score(ner):
@@ -191,10 +246,7 @@ def test_min_score_hides_no_entity_from_the_fit_of_the_temperature(ner):
     fitted = []
     for limit in (0.0, 1.0):
         pipe.min_score = limit
-        pipe._dev_logits = WeakKeyDictionary()
-        ner.evaluate(ner.examples)
-        fitted.append(pipe.calibrate())
-        pipe.cfg["temperature"] = 1.0
+        fitted.append(pipe.calibrate(ner.examples))
     assert fitted[0] == fitted[1] != 1.0
 
 
@@ -207,9 +259,16 @@ def test_text_scores_are_divided_by_the_temperature(textcat):
     assert max(after, key=after.get) == max(before, key=before.get)
 
 
-def test_dev_without_annotation_fits_nothing(textcat, tmp_path):
+def test_dev_without_annotation_fits_nothing(textcat):
     textcat.update(textcat.examples, sgd=textcat.optimizer)
     unknown = [Example(textcat.make_doc("a film"), textcat.make_doc("a film"))]
-    scores = textcat.evaluate(unknown)
-    assert scores["cats_ece"] is None
-    assert textcat.get_pipe("textcat").calibrate() == 1.0
+    assert textcat.evaluate(unknown)["cats_ece"] is None
+    assert textcat.get_pipe("textcat").calibrate(unknown) == 1.0
+    assert textcat.get_pipe("textcat").calibrate([]) == 1.0
+
+
+def test_a_new_training_begins_without_the_temperature_of_the_last(textcat):
+    pipe = textcat.get_pipe("textcat")
+    assert pipe.calibrate(textcat.examples) != 1.0
+    textcat.initialize(lambda: textcat.examples)
+    assert pipe.temperature == 1.0

@@ -28,18 +28,18 @@ def train(nlp, examples, optimizer, steps=30):
 
 
 def module_of(nlp, name="textcat"):
-    return nlp.get_pipe(name).model.shims[0].module
+    return nlp.get_pipe(name).head
 
 
-@pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize(
-    "settings",
+    ("factory", "settings"),
     [
-        {},
-        {"pooling": "cls", "hidden_width": 8},
-        {"pooling": "max", "dropout": 0.0},
-        {"pooling": "attention", "encoder": {"precision": "bf16"}},
-        {"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}},
+        (FACTORIES[0], {}),
+        (FACTORIES[1], {}),
+        (FACTORIES[0], {"pooling": "cls", "hidden_width": 8}),
+        (FACTORIES[1], {"pooling": "max", "dropout": 0.0}),
+        (FACTORIES[0], {"pooling": "attention", "encoder": {"precision": "bf16"}}),
+        (FACTORIES[1], {"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}}),
     ],
 )
 def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_path):
@@ -55,7 +55,6 @@ def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_
     scores = nlp.evaluate(examples)
     assert scores["cats_macro_f"] == 1.0 and scores["cats_score"] == 1.0
 
-    # Saving fits the temperature to that evaluation.
     nlp.to_disk(tmp_path / "model")
     tolerance = 0.05 if settings.get("encoder", {}).get("precision") == "bf16" else 1e-5
     expected = [doc.cats for doc in nlp.pipe(texts)]
@@ -242,7 +241,7 @@ def test_docs_that_fail_go_to_the_error_handler_and_the_others_come_out(textcat,
     assert [doc.text for doc in out] == ["good", "fine"]
     assert [doc.text for doc in failed] == ["bad"]
     failed.clear()
-    # All six are read ahead together; what fails is the batch that they were asked for in.
+    # The batch that a doc was asked for in fails with it.
     out = list(textcat.pipe(["good", "fine", "bad", "warm", "great", "dull"], batch_size=2))
     assert [doc.text for doc in out] == ["good", "fine", "great", "dull"]
     assert [doc.text for doc in failed] == ["bad", "warm"]
@@ -375,16 +374,6 @@ def test_texts_without_a_right_answer_do_not_count_in_the_scores(textcat):
     assert again["cats_f_per_type"] == scores["cats_f_per_type"]
 
 
-def test_a_new_training_begins_without_the_temperature_of_the_last(textcat, tmp_path):
-    for _ in range(10):
-        textcat.update(textcat.examples, sgd=textcat.optimizer)
-    textcat.evaluate(textcat.examples)
-    textcat.to_disk(tmp_path)
-    assert textcat.get_pipe("textcat").temperature != 1.0
-    textcat.initialize(lambda: textcat.examples)
-    assert textcat.get_pipe("textcat").temperature == 1.0
-
-
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_examples_without_cats_change_nothing_but_the_loss_is_set(factory, model_config):
     nlp, _, optimizer = make_nlp(factory, model_config())
@@ -440,7 +429,27 @@ def test_docs_survive_the_binary_format_with_their_cats(textcat):
     assert isinstance(restored, Doc) and restored.cats == pytest.approx(doc.cats)
 
 
-def test_averages_are_refused_aloud(textcat):
-    sgd = Adam(0.001, use_averages=True)
-    with pytest.warns(UserWarning, match="use_averages"):
-        textcat.update(textcat.examples, sgd=sgd, losses={})
+def test_averages_are_refused_aloud_and_once(textcat):
+    sgd = Adam(1e-5, use_averages=True)
+    with pytest.warns(UserWarning, match="use_averages") as caught:
+        for _ in range(2):
+            textcat.update(textcat.examples, sgd=sgd, losses={})
+    assert len(caught) == 1
+
+
+def test_averages_of_a_stock_component_beside_ours_are_kept(nlp, model_config):
+    nlp.add_pipe("reprtune_textcat", name="ours", config={"model": model_config()})
+    nlp.add_pipe("tagger")
+    examples = make_examples(nlp)
+    for example in examples:
+        for token in example.reference:
+            token.tag_ = "NN" if token.i % 2 else "JJ"
+    nlp.initialize(lambda: examples)
+    sgd = Adam(1e-5, use_averages=True)
+    with pytest.warns(UserWarning, match="unless another component needs it"):
+        nlp.update(examples, sgd=sgd)
+    assert sgd.averages
+    weights = {k: v.clone() for k, v in module_of(nlp, "ours").state_dict().items()}
+    with nlp.use_params(sgd.averages):
+        now = module_of(nlp, "ours").state_dict()
+        assert all(torch.equal(now[key], weights[key]) for key in weights)

@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_stops_and_shows_the_batch(textcat, monkeypatc
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_saving_that_fails_leaves_the_earlier_model(textcat, tmp_path, monkeypatch, error):
-    from spacy_reprtune.encoder import shim
+    from spacy_reprtune.bridge import shim
 
     textcat.to_disk(tmp_path / "model")
     expected = textcat("a great film").cats

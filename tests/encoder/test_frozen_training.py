@@ -38,11 +38,11 @@ def step(nlp, examples=None):
 
 
 def encoder_of(nlp):
-    return nlp.get_pipe("textcat").model.shims[0].module.encoder
+    return nlp.get_pipe("textcat").encoder
 
 
 def weights(nlp):
-    module = nlp.get_pipe("textcat").model.shims[0].module
+    module = nlp.get_pipe("textcat").head
     return [p.detach().clone() for p in module.parameters()]
 
 
@@ -193,7 +193,7 @@ def test_two_components_in_one_pipe_share_what_they_compute(model_config, deep_e
         nlp.add_pipe("reprtune_textcat", name=name, config={"model": model})
     examples = make_examples(nlp)
     sgd = nlp.initialize(lambda: examples)
-    caches = [nlp.get_pipe(name).model.shims[0].module.encoder.cache for name in ("one", "two")]
+    caches = [nlp.get_pipe(name).encoder.cache for name in ("one", "two")]
     assert caches[0] is caches[1]
     nlp.update(examples, sgd=sgd)
     assert caches[0].stats.misses == 8 and caches[0].stats.hits == 8
@@ -290,7 +290,7 @@ def test_the_head_s_own_rate(model_config, deep_encoder):
     nlp.examples = make_examples(nlp)
     nlp.initialize(lambda: nlp.examples)
     nlp.sgd = Adam(1e-3, use_averages=False, L2=0.0)
-    module = nlp.get_pipe("textcat").model.shims[0].module
+    module = nlp.get_pipe("textcat").head
     blocks = find_blocks(module.encoder.model)
     tensors = [module.output.weight, blocks[-1].output.dense.weight]
     before = [t.detach().clone() for t in tensors]

@@ -73,7 +73,7 @@ def test_exported_models_predict_the_same_in_the_library_and_imported_again(
     expected = probabilities(nlp)
     found = theirs.predict_proba(TEXTS, as_numpy=True)
     assert numpy.abs(found - expected).max() < 1e-6
-    vectors = nlp.get_pipe("textcat").model.shims[0].module.vectors(TEXTS)
+    vectors = nlp.get_pipe("textcat").head.vectors(TEXTS)
     assert numpy.abs(theirs.encode(TEXTS) - vectors).max() < 1e-5
     theirs.save_pretrained(str(tmp_path / "back"))
     back = import_setfit(tmp_path / "back", trust_pickle=True, precision="fp32")

@@ -33,7 +33,7 @@ def run(*arguments):
 
 
 def encoder_of(nlp):
-    return nlp.get_pipe("textcat").model.shims[0].module.encoder.model
+    return nlp.get_pipe("textcat").encoder.model
 
 
 def weights(nlp):

@@ -105,7 +105,7 @@ def test_a_card_says_all_that_is_known(trained, tiny_encoder, tmp_path):
 
 
 def _model(folder):
-    return spacy.load(folder).get_pipe("textcat").model.shims[0].module.encoder.model
+    return spacy.load(folder).get_pipe("textcat").encoder.model
 
 
 def test_the_hub_reads_the_metadata(trained, tmp_path):

@@ -1,0 +1,76 @@
+"""Encoding outside of updates: what a head gets, and what the cache of frozen blocks has done."""
+
+import logging
+from typing import TYPE_CHECKING, List, Optional
+
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..bridge.listening import token_rows
+from ..progress import bar
+from .streams import LISTENING_CHARS, blocks
+
+if TYPE_CHECKING:
+    from ..encoder.cache import PrefixCache
+    from .encoder_pipe import EncoderPipe
+
+logger = logging.getLogger("spacy")
+
+# Texts that are encoded between two movements of the bar, when a head is fitted.
+SHOWN_TEXTS = 1024
+
+
+def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> NDArray:
+    """Compute what the head of a text classifier gets for docs, without gradient.
+
+    pipe (EncoderPipe): The classifier.
+    docs (List[Doc]): The docs.
+    nlp (Optional[Language]): The pipeline with the component that the classifier listens to.
+    RETURNS (ndarray): fp32, one row per doc.
+    """
+    parts = []
+    if pipe.listens:
+        for block in blocks(iter(docs), SHOWN_TEXTS, LISTENING_CHARS):
+            copies = heard(pipe, [doc.copy() for doc in block], nlp)
+            parts.append(pipe.head.vectors(token_rows(pipe.model, copies)))
+        return numpy.concatenate(parts)
+    # Slices, so that the bar moves; within one, texts are sorted by length as always.
+    with bar(total=len(docs), what=f"Encoding for '{pipe.name}'", unit="texts") as shown:
+        for start in range(0, max(1, len(docs)), SHOWN_TEXTS):
+            part = docs[start : start + SHOWN_TEXTS]
+            parts.append(pipe.head.vectors([doc.text for doc in part]))
+            shown.update(len(part))
+    return numpy.concatenate(parts)
+
+
+def heard(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> List[Doc]:
+    """Let the components that this one listens to, if it does, annotate docs.
+
+    pipe (EncoderPipe): The component.
+    docs (List[Doc]): The docs.
+    nlp (Optional[Language]): The pipeline.
+    RETURNS (List[Doc]): The docs, ready to be predicted.
+    """
+    for _, other in nlp.components if nlp is not None and pipe.listens else []:
+        if pipe.name in getattr(other, "listening_components", ()):
+            docs = list(other.pipe(docs, batch_size=len(docs)))
+    return docs
+
+
+def log_cache(cache: Optional["PrefixCache"]) -> None:
+    """Log what the cache of frozen blocks has done, if it has done anything.
+
+    cache (Optional[PrefixCache]): The cache.
+    """
+    if cache is not None and cache.stats.hits:
+        stats = cache.stats
+        logger.info(
+            "Cache of frozen blocks: %d windows, %.0f MB in memory, %.0f MB on disk, %.0f %% "
+            "of lookups answered.",
+            stats.entries,
+            stats.memory_bytes / 1e6,
+            stats.disk_bytes / 1e6,
+            100 * stats.hit_rate,
+        )

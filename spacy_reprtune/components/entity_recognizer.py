@@ -1,0 +1,313 @@
+"""The pipe that writes `doc.ents`, with a probability for each entity."""
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.ner import ner_score
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model
+from thinc.util import to_numpy
+
+from ..bridge.token_classifier import TagScores
+from ..heads.losses import cross_entropy
+from ..heads.tags import TagScheme
+from .calibration import Calibration, LossOfTemperature
+from .encoder_pipe import EncoderPipe
+from .encoding import heard
+from .entities import is_space, read_gold, register_scores, write_entities
+from .entity_calibration import calibration_error_of, loss_of_temperature
+from .entity_survey import nothing_to_learn, problems, survey
+from .notices import warn_of_unknown_labels
+from .tag_rows import DocEntities, decode, gold_tags
+
+if TYPE_CHECKING:
+    from ..heads.lattice import Lattice
+
+logger = logging.getLogger("spacy")
+
+
+class EntityRecognizer(EncoderPipe):
+    """Pipeline component that finds named entities and the probability of each.
+
+    The model gives logits of tags for each token. The best legal sequence of tags gives
+    `doc.ents`; the probability of an entity is the share of all sequences that have exactly this
+    entity. It is in `doc.spans[spans_key].attrs["scores"]` and in `span._.reprtune_score`, and in
+    `span._.score` unless that extension belongs to somebody else.
+
+    White space and tokens without a piece are left out of the sequence, so an entity may span
+    them, but never begins or ends with them. No entity crosses a sentence boundary that is set.
+    """
+
+    attribute = "doc.ents"
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "ner",
+        *,
+        scheme: str = "bilou",
+        shared_positions: bool = True,
+        head_init: str = "random",
+        min_score: float = 0.0,
+        temperature: Optional[float] = None,
+        spans_key: Optional[str] = "ner",
+        overwrite: bool = False,
+        scorer: Optional[Callable] = ner_score,
+    ) -> None:
+        """Create the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model): Docs to logits.
+        name (str): Name of the component, used as the key of its loss.
+        scheme (str): See `make_ner`, as for the other settings.
+        RAISES (ValueError): A setting is out of range.
+        """
+        TagScheme([], scheme)
+        _check_settings(head_init, min_score)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scheme = scheme
+        self.shared_positions = shared_positions
+        self.head_init = head_init
+        self.min_score = min_score
+        self.spans_key = spans_key
+        self.overwrite = overwrite
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "scheme": scheme,
+            "shared_positions": shared_positions,
+        }
+        self.calibration = Calibration(self.cfg, temperature)
+        self.scorer = scorer
+        register_scores()
+
+    @property
+    def tags(self) -> TagScheme:
+        """RETURNS (TagScheme): The tags behind the labels."""
+        return TagScheme(self.labels, self.scheme, shared_positions=self.shared_positions)
+
+    def predict(self, docs: Iterable[Doc]) -> List[DocEntities]:
+        """Find the entities of docs without changing them.
+
+        docs (Iterable[Doc]): The docs. Tokens that are in an entity or blocked already stay
+            outside of new entities, unless `overwrite` is set.
+        RETURNS (List[DocEntities]): Entities and their probabilities, one item per doc.
+        """
+        docs = list(docs)
+        if not docs:
+            return []
+        scores = self.model.predict(docs)
+        logits, transitions = to_numpy(scores.logits), self._transitions(scores)
+        rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
+        self.calibration.note(docs, [(own, transitions) for own in rows])
+        lattice = self._lattice(transitions, self.temperature)
+        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=self.min_score)
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
+        """Write entities to `doc.ents`, and their scores to `doc.spans` and the spans.
+
+        docs (Iterable[Doc]): The docs.
+        predictions (Iterable[DocEntities]): What `predict` returned for them.
+        """
+        for doc, (entities, scores) in zip(docs, predictions, strict=True):
+            write_entities(
+                doc, entities, scores, spans_key=self.spans_key, overwrite=self.overwrite
+            )
+
+    def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
+        """Compute the loss and its gradient.
+
+        examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
+        scores (TagScores): The model's logits for their predicted docs.
+        RETURNS (Tuple[float, TagScores]): Mean over the annotated tokens of the cross-entropy, or
+            with learned transitions of the negative log-likelihood, and its gradient.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        tags = self.tags
+        logits, transitions = tags.logits(to_numpy(scores.logits)), self._transitions(scores)
+        gold = gold_tags(examples, logits, tags)
+        gradient = numpy.zeros_like(logits)
+        if transitions is not None:
+            lattice = self._lattice(transitions, 1.0)
+            loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
+            gradient[gold.rows] = d_rows
+            return loss, self._of_parts(gradient, scores.lengths, d_transitions)
+        known = numpy.flatnonzero(gold.tags >= 0)
+        rows = gold.rows[known]
+        loss = 0.0
+        if len(rows):
+            loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
+        return loss, self._of_parts(gradient, scores.lengths, None)
+
+    def training_batch(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples with an annotated token that is not white space."""
+        return [eg for eg in examples if (read_gold(eg).known & ~is_space(eg.predicted)).any()]
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Find the labels, load the pretrained encoder, make a new head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
+            examples (and sorted) if left out.
+        RAISES (ValueError): There are no labels, or a head that listens is to start from a probe.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found = survey(get_examples())
+        for label in list(found.labels) if labels is None else labels:
+            self.take_label(label)
+        if not self.labels:
+            raise ValueError(nothing_to_learn(self.name, found))
+        if self.head_init == "probe" and self.listens:
+            raise ValueError(
+                f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
+                "to a shared one: set it to 'random'."
+            )
+        self.calibration.reset()
+        self.warned_of = frozenset()
+        sample = numpy.zeros((1, self.tags.n_parts), dtype="f")
+        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        # `update` warns of labels that no component of the pipeline has, when all have theirs.
+        alone = nlp is None or not self._has_company(nlp)
+        wrong = problems(
+            found,
+            self.labels if alone else list(found.labels),
+            pieceless=self._pieceless(found.odd, nlp),
+        )
+        if alone:
+            self.warned_of |= set(found.labels)
+        if wrong:
+            warnings.warn(
+                f"Not all of the training data can be learned by '{self.name}': "
+                f"{'; '.join(wrong)}.",
+                stacklevel=2,
+            )
+        self.announce([eg.reference.text for eg in get_examples()])
+        if self.head_init == "probe":
+            self._start_from_probe(get_examples())
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score predictions. Warns of gold labels that the component can't predict; fits the
+        temperature if `spacy train` asks.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): The scores, with spaCy's keys, and `ents_ece`, the expected
+            calibration error of the entities' scores as they were predicted.
+        """
+        examples = list(examples)
+        warn_of_unknown_labels(self, examples, training=False)
+        scores = super().score(examples, **kwargs)
+        scores["ents_ece"] = calibration_error_of(examples, self.spans_key)
+        self.calibrate_to_noted(examples)
+        return scores
+
+    def calibration_loss(
+        self, examples: List[Example], logits: List[Tuple[NDArray, Optional[NDArray]]]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to whether entities were right.
+
+        examples (List[Example]): Predicted examples.
+        logits (List[Tuple[ndarray, Optional[ndarray]]]): The logits of the tokens of each, and the
+            transitions.
+        RETURNS (Optional[Callable[[float], float]]): See `loss_of_temperature`.
+        """
+        rows, transitions = [own for own, _ in logits], logits[0][1]
+        return loss_of_temperature(examples, rows, transitions, self.tags)
+
+    def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
+        """RETURNS (Set[str]): The labels of the gold entities."""
+        return {ent.label_ for eg in examples for ent in eg.reference.ents}
+
+    def after_load(self) -> None:
+        """Check that the tags are those of the training.
+
+        RAISES (ValueError): The component was trained with another scheme, or the saved
+            temperature is not one.
+        """
+        super().after_load()
+        for setting in ("scheme", "shared_positions"):
+            before, now = self.cfg[setting], getattr(self, setting)
+            if before != now:
+                raise ValueError(
+                    f"'{self.name}' was trained with {setting} = {before!r}, and its config says "
+                    f"{now!r}. A pipeline has to be loaded with the config that it was saved with."
+                )
+
+    def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
+        from ..heads.lattice import Lattice
+
+        return Lattice(self.tags, transitions, temperature=temperature)
+
+    def _transitions(self, scores: TagScores) -> Optional[NDArray]:
+        """Turn the learned transitions between parts of tags into those between tags."""
+        if scores.transitions is None:
+            return None
+        tags = self.tags
+        return tags.logits(tags.logits(to_numpy(scores.transitions)).T).T
+
+    def _of_parts(
+        self, d_logits: NDArray, lengths: List[int], d_transitions: Optional[NDArray]
+    ) -> TagScores:
+        ops, tags = self.model.ops, self.tags
+        learned = None
+        if d_transitions is not None:
+            learned = ops.asarray2f(tags.gradient(tags.gradient(d_transitions).T).T)
+        return TagScores(ops.asarray2f(tags.gradient(d_logits)), lengths, learned)
+
+    def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
+        """Count the entities without a piece, given their texts; each is read as one token."""
+        if not texts or (self.listens and nlp is None):
+            # Without the pipeline there is nothing to listen to.
+            return 0
+        docs = heard(self, [Doc(self.vocab, words=[text]) for text in texts], nlp)
+        has_piece = to_numpy(self.model.predict(docs).logits).any(1)
+        pairs = zip(texts.items(), has_piece, strict=True)
+        return sum(count for (text, count), seen in pairs if text.isspace() or not seen)
+
+    def _has_company(self, nlp: Language) -> bool:
+        """Whether another component of a pipeline annotates entities as well."""
+        others = [name for name, pipe in nlp.components if pipe is not self]
+        return any(self.attribute in nlp.get_pipe_meta(name).assigns for name in others)
+
+    def _start_from_probe(self, examples: Iterable[Example]) -> None:
+        from .token_probe import fit_head
+
+        probe = fit_head(self.head, examples, self.tags)
+        if probe is None:
+            # No examples yet, or the first texts of a stream.
+            logger.warning(
+                "'%s' can't start from a linear probe, because the examples that it sees before "
+                "training have no entities: its head starts at random.",
+                self.name,
+            )
+            return
+        self.head.set_output(*self.tags.split(probe.weight, probe.bias))
+        self.encoder.weights_changed()
+        logger.info(
+            "'%s' starts from a linear probe: %.3f of the held-out tags right with C = %g.",
+            self.name,
+            probe.score,
+            probe.strength,
+        )
+
+
+def _check_settings(head_init: str, min_score: float) -> None:
+    if head_init not in ("random", "probe"):
+        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
+    if not 0.0 <= min_score <= 1.0:
+        raise ValueError(f"min_score = {min_score}. Use a probability from 0 to 1.")

@@ -1,0 +1,75 @@
+"""What users are warned of while a component is trained and evaluated, once each."""
+
+import warnings
+from typing import TYPE_CHECKING, Iterable
+
+from spacy.training import Example
+from thinc.api import Optimizer
+
+from .spacy_calls import calling_pipeline
+
+if TYPE_CHECKING:
+    from .encoder_pipe import EncoderPipe
+
+# Fine-tuning papers use rates from 1e-5 to 5e-4. 1e-3, the rate of spaCy's default optimizer,
+# brings a pretrained encoder down to the level of chance within a few steps.
+HIGH_RATE = 1e-3
+# What `warned_of` holds beside labels.
+AVERAGES, RATE = "[training.optimizer] use_averages", "[training.optimizer] learn_rate"
+
+
+def warn_of_unknown_labels(
+    pipe: "EncoderPipe", examples: Iterable[Example], *, training: bool
+) -> None:
+    """Warn of gold labels that neither the component has, nor another one in its pipeline that
+    annotates the same attribute.
+
+    pipe (EncoderPipe): The component.
+    examples (Iterable[Example]): The examples.
+    training (bool): Whether it is to learn from them, or has predicted them.
+    """
+    unknown = pipe.gold_labels(examples) - set(pipe.labels) - pipe.warned_of
+    if not unknown:
+        return
+    pipe.warned_of |= unknown
+    nlp = calling_pipeline()
+    if nlp is not None:
+        for name, other in nlp.components:
+            if pipe.attribute in nlp.get_pipe_meta(name).assigns:
+                unknown -= set(getattr(other, "labels", ()))
+    if unknown:
+        result = "can't learn them" if training else "gets them all wrong"
+        warnings.warn(
+            f"The examples have labels that '{pipe.name}' was not initialized with, so it "
+            f"{result}: {', '.join(sorted(unknown))}. Initialize it again with training data that "
+            "have examples of these labels, or remove them from the data.",
+            stacklevel=3,
+        )
+
+
+def warn_of_optimizer(pipe: "EncoderPipe", sgd: Optimizer) -> None:
+    """Warn of settings of an optimizer that the component ignores, or its encoder won't survive.
+
+    pipe (EncoderPipe): The component.
+    sgd (Optimizer): The optimizer.
+    """
+    if sgd.averages is not None and AVERAGES not in pipe.warned_of:
+        pipe.warned_of |= {AVERAGES}
+        warnings.warn(
+            "[training.optimizer] use_averages is true, but averages of an encoder's weights are "
+            f"not kept: '{pipe.name}' is evaluated and saved as trained. Set it to false, unless "
+            "another component needs it.",
+            stacklevel=3,
+        )
+    rate = float(sgd.learn_rate)
+    if rate < HIGH_RATE or RATE in pipe.warned_of:
+        return
+    if not pipe.listens and any(p.requires_grad for p in pipe.encoder.parameters()):
+        pipe.warned_of |= {RATE}
+        warnings.warn(
+            f"The learning rate of '{pipe.name}' is {rate:g}. Pretrained encoders rarely survive "
+            "0.001 and more: scores fall to the level of chance. Rates from 0.00002 to 0.0003 are "
+            "usual: set [training.optimizer] learn_rate, or optimizer.learn_rate in a loop of your "
+            "own. For a head that learns faster, raise head_lr of its model.",
+            stacklevel=3,
+        )

@@ -1,0 +1,353 @@
+"""The pipe that writes `doc.cats`, for exclusive and independent labels, many texts and few."""
+
+import logging
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.textcat import textcat_score
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer
+from thinc.util import to_numpy
+
+from .calibration import Calibration, LossOfTemperature
+from .cats import (
+    ClassWeights,
+    check_cats,
+    check_weights,
+    label_weights,
+    positive_labels,
+    read_cats,
+)
+from .encoder_pipe import EncoderPipe
+from .encoding import head_inputs
+from .few_shot import FewShotTrainer
+from .label_kinds import Exclusive, LabelKind
+from .notices import warn_of_unknown_labels
+
+logger = logging.getLogger("spacy")
+
+
+class TextClassifier(EncoderPipe):
+    """Pipeline component that gives each text one of its labels, or any number of them.
+
+    `doc.cats` holds the probability of every label. The model gives logits, `predict` turns them
+    into probabilities, and `get_loss` starts from the logits. A gold value that `doc.cats` does
+    not mention is missing: it is neither learned from nor scored.
+    """
+
+    attribute = "doc.cats"
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "textcat",
+        *,
+        kind: Optional[LabelKind] = None,
+        class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
+        head_init: str = "random",
+        temperature: Optional[float] = None,
+        threshold: float = 0.0,
+        few_shot: Optional[FewShotTrainer] = None,
+        scorer: Optional[Callable] = textcat_score,
+    ) -> None:
+        """Create the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model): Docs to logits.
+        name (str): Name of the component, used as the key of its loss.
+        kind (Optional[LabelKind]): The kind of labels; `Exclusive()` if left out.
+        class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`.
+        label_smoothing (float): See `make_textcat`.
+        head_init (str): See `make_textcat`.
+        temperature (Optional[float]): See `make_textcat`.
+        threshold (float): Score from which on the scorer counts a label as predicted.
+        few_shot (Optional[FewShotTrainer]): Trains the encoder on pairs of few texts and fits the
+            head to them; None to train both by gradient.
+        scorer (Optional[Callable]): The scoring method.
+        RAISES (ValueError): A setting is out of range.
+        """
+        check_weights(class_weights)
+        _check_settings(label_smoothing, head_init, threshold)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.kind = kind or Exclusive()
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.head_init = head_init
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "threshold": threshold,
+            # Weight of each label, once "balanced" has been counted out.
+            "label_weights": None,
+        }
+        if self.kind.exclusive:
+            # Only the scorer of exclusive labels has this argument.
+            self.cfg["positive_label"] = None
+        self.calibration = Calibration(self.cfg, temperature)
+        self.few_shot = few_shot
+        self.scorer = scorer
+        if few_shot is not None:
+            few_shot.check(self)
+
+    @property
+    def exclusive(self) -> bool:
+        """RETURNS (bool): Whether each text gets exactly one label."""
+        return self.kind.exclusive
+
+    @property
+    def weights(self) -> Optional[NDArray]:
+        """RETURNS (Optional[ndarray]): The weight of each label in the loss, or None for 1."""
+        weights = self.cfg["label_weights"]
+        return None if weights is None else numpy.asarray(weights, dtype="f")
+
+    def predict(self, docs: Iterable[Doc]) -> NDArray:
+        """Score docs without changing them.
+
+        docs (Iterable[Doc]): The docs. Empty ones are scored as well: they get what the model
+            gives for a text without any piece.
+        RETURNS (ndarray): Probabilities, one row per doc, one column per label.
+        """
+        docs = list(docs)
+        if not docs:
+            return numpy.zeros((0, len(self.labels)), dtype="f")
+        if self.few_shot is not None:
+            self.few_shot.refit(self)
+        scores = self.model.predict(docs)
+        logits = to_numpy(getattr(scores, "logits", scores))
+        self.calibration.note(docs, logits)
+        return self.kind.probabilities(logits / self.temperature)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: NDArray) -> None:
+        """Write scores to `doc.cats`.
+
+        docs (Iterable[Doc]): The docs.
+        scores (ndarray): The probabilities that `predict` returned for them.
+        """
+        labels = self.labels
+        for doc, row in zip(docs, scores.tolist(), strict=True):
+            doc.cats.update(zip(labels, row, strict=True))
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """Compute the loss and its gradient.
+
+        examples (Iterable[Example]): The examples. Those without annotation count for nothing.
+        scores (Union[Floats2d, PooledScores]): The output of the model: logits, not probabilities;
+            with vectors if the component trains on few texts.
+        RETURNS (Tuple[float, Union[Floats2d, PooledScores]]): Mean cross-entropy over the annotated
+            examples, mixed with the contrastive loss for few texts, and its gradient in the form
+            of `scores`.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        check_cats(examples, self.kind, self.name)
+        if self.few_shot is not None:
+            return self.few_shot.get_loss(self, examples, scores)
+        loss, gradient = self.cross_entropy(examples, to_numpy(scores))
+        return loss, self.model.ops.asarray2f(gradient)
+
+    def cross_entropy(self, examples: Sequence[Example], logits: NDArray) -> Tuple[float, NDArray]:
+        """RETURNS (Tuple[float, ndarray]): The cross-entropy with the weights and the smoothing of
+        the settings, and its gradient in the shape of the logits."""
+        gold, known = self.read_gold(examples)
+        return self.kind.loss(
+            logits, gold, known, weights=self.weights, smoothing=self.label_smoothing
+        )
+
+    def training_batch(self, examples: List[Example]) -> List[Example]:
+        """Choose what `update` learns from.
+
+        examples (List[Example]): The batch.
+        RETURNS (List[Example]): The examples with a gold value for some label of this component;
+            for few texts see `FewShotTrainer.batch`.
+        RAISES (ValueError): Gold values that don't fit the kind of labels.
+        """
+        annotated = self.annotated(examples)
+        return annotated if self.few_shot is None else self.few_shot.batch(self, annotated)
+
+    def annotated(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples with a gold value for a label of this component.
+
+        RAISES (ValueError): Gold values that don't fit the kind of labels.
+        """
+        check_cats(examples, self.kind, self.name)
+        _, known = self.read_gold(examples)
+        return [eg for eg, row in zip(examples, known, strict=True) if row.any()]
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Apply the accumulated gradients.
+
+        sgd (Optimizer): The optimizer.
+        """
+        if self.few_shot is not None:
+            self.few_shot.before_step(self)
+        super().finish_update(sgd)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+        positive_label: Optional[str] = None,
+    ) -> None:
+        """Find the labels, load the pretrained encoder, make a new head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
+            examples (and sorted) if left out.
+        positive_label (Optional[str]): With two exclusive labels, the one whose F-score is
+            `cats_score`.
+        RAISES (ValueError): Too few labels, a positive label that is not one of two, or gold
+            values that are not 0 or 1 or don't fit the kind of labels. For few texts also a label
+            without an example, a text with different labels, or training settings that split or
+            stream batches.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.calibration.reset()
+        self.warned_of = frozenset()
+        self._find_labels(get_examples, labels)
+        self.kind.check_labels(self.labels, positive_label, self.name)
+        if self.kind.exclusive:
+            self.cfg["positive_label"] = positive_label
+        if self.few_shot is not None:
+            self.few_shot.begin(self, list(get_examples()), nlp)
+        sample = numpy.zeros((1, len(self.labels)), dtype="f")
+        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        if self.few_shot is not None:
+            self.few_shot.prepare_head(self)
+        self.announce([eg.reference.text for eg in get_examples()])
+        if self.few_shot is not None:
+            self.few_shot.fit_first_head(self)
+        elif self.head_init == "probe":
+            self._start_from_probe(list(get_examples()), nlp)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score predictions. Warns of gold labels that the component can't predict; fits the
+        temperature if `spacy train` asks.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): The scores, with spaCy's keys, and `cats_ece`, the expected
+            calibration error of the probabilities as they were predicted.
+        """
+        from ..heads.calibration import calibration_error
+
+        examples = list(examples)
+        warn_of_unknown_labels(self, examples, training=False)
+        # spaCy's scorer would count an answer for a text without annotation as a false one.
+        answered = [eg for eg in examples if self.kind.is_answered(eg.reference.cats)]
+        scores = super().score(answered, **kwargs)
+        gold, known = self.read_gold(examples)
+        cells = [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in examples]
+        scores["cats_ece"] = None
+        if known.any():
+            confidences = self.kind.confidences(numpy.array(cells), gold, known)
+            scores["cats_ece"] = calibration_error(*confidences)
+        self.calibrate_to_noted(examples)
+        return scores
+
+    def calibration_loss(
+        self, examples: List[Example], logits: List[NDArray]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to the gold values.
+
+        examples (List[Example]): Predicted examples.
+        logits (List[ndarray]): The logits of each.
+        RETURNS (Optional[Callable[[float], float]]): The cross-entropy at a temperature, or None
+            if nothing is annotated.
+        """
+        gold, known = self.read_gold(examples)
+        if not known.any():
+            return None
+        rows = numpy.stack(logits)
+        # As if there were one more value of each kind, so that a few texts that are all right do
+        # not ask for certainty.
+        smoothing = 2.0 / (known.any(1).sum() + 2.0)
+        return lambda temperature: self.kind.loss(
+            rows / temperature, gold, known, smoothing=smoothing
+        )[0]
+
+    def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
+        """RETURNS (Set[str]): The labels that are right for some example."""
+        return positive_labels(examples)
+
+    def read_gold(self, examples: Sequence[Example]) -> Tuple[NDArray, NDArray]:
+        """RETURNS (Tuple[ndarray, ndarray]): Gold values and which of them are known: see
+        `read_cats`."""
+        return read_cats(examples, self.labels, self.kind)
+
+    def before_save(self) -> None:
+        """Fit the head of few texts, if the encoder has moved: predictions do the same."""
+        if self.few_shot is not None:
+            self.few_shot.refit(self)
+
+    def after_load(self) -> None:
+        """Forget the few texts of another training, and check what was loaded.
+
+        RAISES (ValueError): What was loaded does not fit the config.
+        """
+        super().after_load()
+        if self.few_shot is not None:
+            self.few_shot.forget()
+
+    def _find_labels(
+        self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
+    ) -> None:
+        found, texts = set(), 0
+        for example in get_examples():
+            check_cats([example], self.kind, self.name)
+            found.update(example.reference.cats)
+            texts += bool(example.reference.text.strip())
+        if not texts:
+            raise ValueError(
+                f"'{self.name}' can't be trained: none of the training docs has any text."
+            )
+        for label in sorted(found) if labels is None else labels:
+            self.take_label(label)
+        if not self.labels:
+            raise ValueError(
+                f"'{self.name}' has no labels: none of the training docs has doc.cats, and none "
+                f"were given. Set doc.cats = {{'label': 1.0, …}} in the training data, or give "
+                f"labels in [initialize.components.{self.name}]."
+            )
+        self.cfg["label_weights"] = label_weights(
+            self.class_weights, get_examples(), self.labels, self.kind, self.name
+        )
+
+    def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
+        gold, known = self.read_gold(examples)
+        rows = numpy.flatnonzero(known.any(1))
+        if self.exclusive and len(set(gold[rows].argmax(1))) < 2:
+            # The first texts of a stream, say.
+            logger.warning(
+                "'%s' can't start from a linear probe, because all the texts that it sees before "
+                "training have the same label: its head starts at random.",
+                self.name,
+            )
+            return
+        vectors = head_inputs(self, [examples[row].reference for row in rows], nlp)
+        probe = self.kind.fit_head(vectors, gold[rows], known[rows], weights=self.weights)
+        self.head.set_output(probe.weight, probe.bias)
+        self.encoder.weights_changed()
+        logger.info(
+            "'%s' starts from a linear probe: %.3f of the held-out gold values right with C = %g.",
+            self.name,
+            probe.score,
+            probe.strength,
+        )
+
+
+def _check_settings(smoothing: float, head_init: str, threshold: float) -> None:
+    if not 0.0 <= smoothing < 1.0:
+        raise ValueError(f"label_smoothing = {smoothing}. Use a value from 0 up to, not with, 1.")
+    if head_init not in ("random", "probe"):
+        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
