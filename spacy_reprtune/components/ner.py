@@ -55,7 +55,7 @@ def make_ner(
     spans_key: Optional[str],
     overwrite: bool,
     scorer: Optional[Callable],
-) -> EntityRecognizer:
+) -> "EntityRecognizer":
     """Create an entity recognizer.
 
     nlp (Language): The pipeline.

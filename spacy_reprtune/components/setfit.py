@@ -60,7 +60,7 @@ def make_setfit(
     threshold: Optional[float],
     trainer: Optional[Any],
     scorer: Optional[Callable],
-) -> TextClassifier:
+) -> "TextClassifier":
     """Create a text classifier for few texts per label.
 
     nlp (Language): The pipeline.

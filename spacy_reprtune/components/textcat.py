@@ -64,7 +64,7 @@ def make_textcat(
     temperature: Optional[float],
     threshold: float,
     scorer: Optional[Callable],
-) -> TextClassifier:
+) -> "TextClassifier":
     """Create a text classifier with exclusive labels.
 
     nlp (Language): The pipeline.

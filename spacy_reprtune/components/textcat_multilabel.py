@@ -34,7 +34,7 @@ def make_textcat_multilabel(
     temperature: Optional[float],
     threshold: float,
     scorer: Optional[Callable],
-) -> TextClassifier:
+) -> "TextClassifier":
     """Create a text classifier whose labels are independent of each other.
 
     nlp (Language): The pipeline.
