@@ -13,6 +13,7 @@ PACKAGE = Path(spacy_reprtune.__file__).parent
 # rooms may.
 ORDER: List[Set[str]] = [
     {"files", "progress", "memory", "copies"},
+    {"manifest"},
     {"encoder"},
     {"heads"},
     {"bridge"},
