@@ -77,10 +77,9 @@ def save_report(
     for problem in metrics.problems:
         msg.warn(problem)
     for group in groups:
-        table = score_table(group)
-        # What fits on a terminal: the scores, not the costs.
-        header, *rows = [row[:6] for row in (table.header, *table.rows)]
-        msg.table(rows, header=header, divider=True, aligns=["l"] + ["r"] * (len(header) - 1))
+        table = score_table(group, costs=False)
+        aligns = ["l"] + ["r"] * (len(table.header) - 1)
+        msg.table(table.rows, header=table.header, divider=True, aligns=aligns)
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf8")

@@ -18,7 +18,6 @@ from typing import (
     Union,
 )
 
-import srsly
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -28,8 +27,9 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..bridge.listening import pass_nothing_back
 from .calibration import Calibration, LossOfTemperature
-from .encoding import heard, log_cache
+from .encoding import heard
 from .notices import warn_of_optimizer, warn_of_unknown_labels
+from .saving import load_component, save_component
 from .streams import LOOK_AHEAD_CHARS, LOOK_AHEAD_DOCS, blocks
 
 if TYPE_CHECKING:
@@ -340,20 +340,8 @@ class EncoderPipe(TrainablePipe):
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         """
-        from ..files import replaced_directory
-
         self.before_save()
-        with replaced_directory(Path(path)) as folder:
-            if "cfg" not in exclude:
-                srsly.write_json(folder / "cfg", self.cfg)
-            if "vocab" not in exclude:
-                self.vocab.to_disk(folder / "vocab", exclude=exclude)
-            if "model" not in exclude and self.shim.n_labels is not None:
-                if self.listens:
-                    self.model.to_disk(folder / "model")
-                else:
-                    self.shim.to_directory(folder / "model")
-                log_cache(self.encoder.cache)
+        save_component(self, path, exclude=exclude)
 
     def from_disk(
         self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
@@ -365,17 +353,7 @@ class EncoderPipe(TrainablePipe):
         RETURNS (EncoderPipe): Itself.
         RAISES (ValueError): The files do not fit the config.
         """
-        path = Path(path)
-        if "cfg" not in exclude:
-            self.cfg.update(srsly.read_json(path / "cfg"))
-        if "vocab" not in exclude and (path / "vocab").exists():
-            self.vocab.from_disk(path / "vocab", exclude=exclude)
-        if "model" not in exclude and (path / "model").exists():
-            if (path / "model").is_file():
-                self.model.from_disk(path / "model")
-            else:
-                self.shim.from_directory(path / "model")
-            self.model.set_dim("nO", self.shim.n_labels, force=True)
+        load_component(self, path, exclude=exclude)
         self.after_load()
         return self
 

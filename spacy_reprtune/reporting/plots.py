@@ -108,7 +108,7 @@ def draw_lines(lines: Dict[str, Line], *, across: str, up: str, log: bool = Fals
     figure, axes = _figure()
     for number, (name, line) in enumerate(lines.items()):
         marker = series_marker(number) if len(line[0]) <= 40 else None
-        _plot(axes, number, line, label=_short(name), marker=marker)
+        _plot(axes, number, line, label=_short(name), marker=marker, clip_on=False)
     values = [value for _, ys in lines.values() for value in ys]
     if not log:
         score_axis(axes, "y", values)

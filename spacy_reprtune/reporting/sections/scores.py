@@ -1,7 +1,7 @@
 """Recipes side by side: their scores, and what they cost."""
 
 from functools import partial
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from ..blocks import (
     Block,
@@ -51,14 +51,17 @@ def scores_section(metrics: Metrics, groups: List[Group]) -> Section:
     section = Section("scores", "Scores")
     shown: Dict[str, str] = {}
     for group in groups:
-        blocks, columns = _group(group)
+        table = score_table(group)
+        blocks = _group(group, table)
         section.blocks += blocks
-        shown.update({title: _NOTES[title] for title in columns if title in _NOTES})
+        shown.update({title: _NOTES[title] for title in table.header if title in _NOTES})
+        if any("–" in row for row in table.rows):
+            shown["–"] = "A dash: no file tells."
     logs = [entry.recipe.log for group in groups for entry in group.entries]
     if any(log is not None and log.seconds is not None and not log.finished for log in logs):
         shown["over"] = "“Over”: the training was stopped, failed or is still running."
     if shown:
-        section.blocks.append(Text(" ".join([*shown.values(), "A dash: no file tells."])))
+        section.blocks.append(Text(" ".join(shown.values())))
     folder = metrics.folder.name
     if not groups:
         what = f"scores of recipes ({folder}/RECIPE.json)"
@@ -74,10 +77,15 @@ def scores_section(metrics: Metrics, groups: List[Group]) -> Section:
     return section
 
 
-def score_table(group: Group) -> Table:
-    """RETURNS (Table): One row per recipe, columns without any value left out."""
+def score_table(group: Group, *, costs: bool = True) -> Table:
+    """Make a table with one row per recipe, without columns that have no value.
+
+    group (Group): The recipes.
+    costs (bool): Whether to show time, memory and size, too.
+    RETURNS (Table): The table.
+    """
     header, rows, marks = ["recipe"], [[entry.name] for entry in group.entries], {}
-    for title, cell, lowest in _columns(group):
+    for title, cell, lowest in _score_columns(group) + (_cost_columns() if costs else []):
         cells = [cell(entry) for entry in group.entries]
         if all(text == "–" for text, _ in cells):
             continue
@@ -91,8 +99,7 @@ def score_table(group: Group) -> Table:
     return Table(header, rows, title=group.title, best=marks)
 
 
-def _group(group: Group) -> Tuple[List[Block], Sequence[str]]:
-    table = score_table(group)
+def _group(group: Group, table: Table) -> List[Block]:
     blocks: List[Block] = [Text(_sentence(group, group.entries[0]))]
     if len(group.entries) > 1:
         scores = [(entry.name, entry.value, entry.interval) for entry in group.entries]
@@ -108,14 +115,17 @@ def _group(group: Group) -> Tuple[List[Block], Sequence[str]]:
         for entry in group.entries
         if entry.sampled is not None and abs(entry.sampled.value - entry.value) > DIFFERENT
     ]
-    return blocks, table.header
+    return blocks
 
 
 # The text of a cell, and its value if the best of the column is to be marked.
 _Cell = Callable[[Entry], Tuple[str, Optional[float]]]
 
 
-def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
+_Column = Tuple[str, _Cell, Optional[bool]]
+
+
+def _score_columns(group: Group) -> List[_Column]:
     """Title, a function that makes the cell, and whether the lowest value is the best (None: no
     value is marked)."""
     best = group.entries[0]
@@ -127,13 +137,7 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
     def score(key: str) -> _Cell:
         return lambda entry: (score_text(entry.recipe.score(key)), entry.recipe.score(key))
 
-    def cost(key: str) -> _Cell:
-        return lambda entry: _with_text(number(entry.recipe.run.get(key)))
-
-    def training(key: str) -> _Cell:
-        return lambda entry: _with_text(getattr(entry.recipe.log, key, None))
-
-    columns: List[Tuple[str, _Cell, Optional[bool]]] = [
+    columns: List[_Column] = [
         (group.score, lambda entry: (score_text(entry.value), entry.value), False),
         ("95 % interval", lambda entry: (interval_text(entry.interval), None), None),
         ("behind (95 %)", gap, None),
@@ -146,8 +150,17 @@ def _columns(group: Group) -> List[Tuple[str, _Cell, Optional[bool]]]:
     else:
         columns += [("precision", score("ents_p"), False), ("recall", score("ents_r"), False)]
         columns.append(("calibration error", score("ents_ece"), True))
+    return columns
+
+
+def _cost_columns() -> List[_Column]:
+    def cost(key: str) -> _Cell:
+        return lambda entry: _with_text(number(entry.recipe.run.get(key)))
+
+    def training(key: str) -> _Cell:
+        return lambda entry: _with_text(getattr(entry.recipe.log, key, None))
+
     return [
-        *columns,
         ("training", _training_time, True),
         ("training memory, MB", training("peak_memory_mb"), True),
         ("training GPU memory, MB", training("peak_gpu_memory_mb"), True),

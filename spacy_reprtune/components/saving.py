@@ -1,0 +1,77 @@
+"""A component as a directory: settings, the encoder as a Hugging Face directory, the head."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, Union
+
+import srsly
+
+from ..files import replaced_directory
+from ..manifest import check_manifest, write_manifest
+from .encoding import log_cache
+
+
+def save_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+    """Write a component.
+
+    The directory is written beside an earlier one and takes its place at the end, so that a full
+    disk or an interrupt leaves the earlier one as it was.
+
+    pipe (TrainablePipe): A component whose model has a shim of this package.
+    path (Union[str, Path]): The directory.
+    exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+    """
+    shim = pipe.model.shims[0]
+    with replaced_directory(Path(path)) as folder:
+        if "cfg" not in exclude:
+            # srsly would round numbers to ten digits.
+            text = json.dumps(pipe.cfg, indent=2, ensure_ascii=False)
+            (folder / "cfg").write_text(text, encoding="utf8")
+        if "vocab" not in exclude:
+            pipe.vocab.to_disk(folder / "vocab", exclude=exclude)
+        if "model" not in exclude and shim.n_labels is not None:
+            if pipe.model.layers:
+                pipe.model.to_disk(folder / "model")
+            else:
+                shim.to_directory(folder / "model")
+            log_cache(shim.module.encoder.cache)
+        write_manifest(folder)
+
+
+def load_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+    """Read what `save_component` wrote.
+
+    pipe (TrainablePipe): The component.
+    path (Union[str, Path]): The directory.
+    exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+    RAISES (ValueError): A file is damaged or missing, or does not fit the config.
+    """
+    path = Path(path)
+    shim = pipe.model.shims[0]
+    with check_manifest(path, pipe.name, exclude=exclude):
+        if "cfg" not in exclude:
+            pipe.cfg.update(_read_cfg(path / "cfg"))
+        if "vocab" not in exclude and (path / "vocab").exists():
+            pipe.vocab.from_disk(path / "vocab", exclude=exclude)
+        if "model" not in exclude and (path / "model").exists():
+            # A model that reads vectors of tokens is a file of thinc's.
+            if (path / "model").is_file():
+                pipe.model.from_disk(path / "model")
+            else:
+                shim.from_directory(path / "model")
+            pipe.model.set_dim("nO", pipe.model.shims[0].n_labels, force=True)
+
+
+def _read_cfg(path: Path) -> Dict[str, Any]:
+    """Read saved settings, and refuse those that would make predictions meaningless."""
+    try:
+        cfg = srsly.read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path} can't be read: {error}") from error
+    temperature, labels = cfg.get("temperature"), cfg.get("labels") or []
+    is_number = isinstance(temperature, (int, float)) and 0 < temperature < numpy.inf
+    if temperature is not None and not is_number:
+        raise ValueError(f"{path} has the temperature {temperature!r}. Use a number above 0.")
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"{path} has a label twice: {', '.join(labels)}.")
+    return cfg

@@ -1,0 +1,91 @@
+"""Files of a saved pipeline that are damaged or mixed up are refused at load."""
+
+import json
+import shutil
+
+import pytest
+import spacy
+from conftest import make_entity_examples, make_examples
+
+from spacy_reprtune.manifest import MANIFEST
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, encoder_config):
+    """A pipeline at two steps of its training."""
+    folder = tmp_path_factory.mktemp("saved")
+    nlp = spacy.blank("en")
+    for component, model in (("textcat", "TextClassifier"), ("ner", "TokenClassifier")):
+        settings = {"@architectures": f"spacy_reprtune.{model}.v1", "encoder": encoder_config()}
+        nlp.add_pipe(f"reprtune_{component}", name=component, config={"model": settings})
+    examples = [*make_examples(nlp), *make_entity_examples(nlp)]
+    optimizer = nlp.initialize(lambda: examples)
+    for name in ("one", "other"):
+        nlp.update(examples, sgd=optimizer)
+        nlp.to_disk(folder / name)
+    return folder
+
+
+@pytest.fixture
+def one(saved, tmp_path):
+    return shutil.copytree(saved / "one", tmp_path / "one")
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("component", ["textcat", "ner"])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("cfg", "model/head.json", "model/head.safetensors"),
+        *("model/encoder/config.json", "model/encoder/model.safetensors"),
+        "model/encoder/tokenizer.json",
+    ],
+)
+def test_a_flipped_bit_in_any_file_is_refused(one, component, file, place):
+    path = one / component / file
+    flip(path, place)
+    with pytest.raises(ValueError) as error:
+        spacy.load(one)
+    assert str(path) in str(error.value) and f"component '{component}'" in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["encoder/model.safetensors", "head.safetensors"])
+def test_files_of_another_model_are_refused(one, saved, file):
+    shutil.copy(saved / "other" / "ner" / "model" / file, one / "ner" / "model" / file)
+    with pytest.raises(ValueError, match=rf"{file} of the component 'ner'"):
+        spacy.load(one)
+
+
+def test_swapped_labels_are_refused(one):
+    path = one / "textcat" / "cfg"
+    cfg = json.loads(path.read_text())
+    path.write_text(json.dumps({**cfg, "labels": cfg["labels"][::-1]}, indent=2))
+    with pytest.raises(ValueError, match="cfg of the component 'textcat'"):
+        spacy.load(one)
+
+
+@pytest.mark.parametrize("component", ["textcat", "ner"])
+@pytest.mark.parametrize("temperature", ["0", "-1", "NaN", '"hot"'])
+def test_an_impossible_temperature_is_refused_without_a_manifest_too(one, component, temperature):
+    path = one / component / "cfg"
+    cfg = json.loads(path.read_text())
+    path.write_text(json.dumps({**cfg, "temperature": None}).replace("null", temperature))
+    (one / component / MANIFEST).unlink()
+    with pytest.raises(ValueError, match=f"component '{component}' can't be loaded from .*cfg"):
+        spacy.load(one)
+
+
+def test_a_pipeline_with_a_manifest_is_loaded_moved_and_saved_again(one, tmp_path):
+    nlp = spacy.load(shutil.move(one, tmp_path / "moved"))
+    nlp.to_disk(tmp_path / "again")
+    again = spacy.load(tmp_path / "again")
+    assert again("a great film").cats == nlp("a great film").cats
+    for component in ("textcat", "ner"):
+        files = json.loads((tmp_path / "again" / component / MANIFEST).read_text())["files"]
+        assert {"cfg", "model/head.json", "model/encoder/model.safetensors"} <= set(files)
