@@ -87,7 +87,7 @@ def score_table(group: Group, *, costs: bool = True) -> Table:
     header, rows, marks = ["recipe"], [[entry.name] for entry in group.entries], {}
     for title, cell, lowest in _score_columns(group) + (_cost_columns() if costs else []):
         cells = [cell(entry) for entry in group.entries]
-        if all(text == "–" for text, _ in cells):
+        if all(text in ("", "–") for text, _ in cells):
             continue
         values = [value for _, value in cells if value is not None]
         if lowest is not None and len(set(values)) > 1:
@@ -131,6 +131,8 @@ def _score_columns(group: Group) -> List[_Column]:
     best = group.entries[0]
 
     def gap(entry: Entry) -> Tuple[str, Optional[float]]:
+        if entry is best:
+            return "", None
         found = behind(entry, best)
         return (f"{found[0]:.3f} ({found[1]:.3f} to {found[2]:.3f})" if found else "–"), None
 
