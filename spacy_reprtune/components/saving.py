@@ -1,6 +1,7 @@
 """A component as a directory: settings, the encoder as a Hugging Face directory, the head."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Dict, Iterable, Union
 
@@ -69,7 +70,7 @@ def _read_cfg(path: Path) -> Dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} can't be read: {error}") from error
     temperature, labels = cfg.get("temperature"), cfg.get("labels") or []
-    is_number = isinstance(temperature, (int, float)) and 0 < temperature < numpy.inf
+    is_number = isinstance(temperature, (int, float)) and 0 < temperature < math.inf
     if temperature is not None and not is_number:
         raise ValueError(f"{path} has the temperature {temperature!r}. Use a number above 0.")
     if len(set(labels)) != len(labels):
