@@ -41,10 +41,13 @@ class Task:
         RETURNS (float): The best score on the dev data, of the evaluations in between.
         """
         from spacy.util import load_config
+        from thinc.api import Config
 
+        from spacy_reprtune.training.full_config import full_config
         from spacy_reprtune.training.sweep import encoder_blocks, train_once
 
-        config = load_config(self.config, overrides=self.overrides, interpolate=False)
+        full = full_config(load_config(self.config, interpolate=False)).to_str(interpolate=False)
+        config = Config().from_str(full, overrides=self.overrides, interpolate=False)
         for block in encoder_blocks(config):
             block.update(name=encoder, sha256=None)
         return train_once(config, "all", seed).score

@@ -325,7 +325,7 @@ def _encoder_block(text: str) -> str:
     return next(
         section
         for section in sections(text)
-        if "Encoder.v1" in (read_value(text, section, "@architectures") or "")
+        if read_value(text, section, "name") == "${paths.encoder}"
     )
 
 

@@ -18,6 +18,7 @@ from .experiments import (
     train,
     write_results,
 )
+from .full_config import full_config
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -85,6 +86,7 @@ def learning_curve(
     RETURNS (List[Result]): The results for these sizes and seeds.
     RAISES (ValueError): The file has results of other configs or data.
     """
+    setfit, joint = full_config(setfit), full_config(joint)
     own = fingerprint(setfit, joint)
     results = read_results(output, "results", Result, own, what="learning curve")
     pairs = list(product(sizes, range(seeds)))

@@ -21,6 +21,7 @@ from .experiments import (
     train,
     write_results,
 )
+from .full_config import full_config
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -132,6 +133,7 @@ def sweep(
     RETURNS (List[Run]): The runs at these points with these seeds.
     RAISES (ValueError): A point is beyond the encoder's depth, or the file is of another sweep.
     """
+    config = full_config(config)
     _check_depth(config, points)
     own = fingerprint(_without_points(config))
     runs = read_results(output, "runs", Run, own, what="sweep", replace=replace)

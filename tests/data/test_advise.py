@@ -108,7 +108,7 @@ def test_the_config_names_the_data_and_keeps_its_comments(tmp_path, tiny_encoder
     config = advised(folder, tiny_encoder, device="cpu").config
     original = (recipe_folder() / "textcat_joint.cfg").read_text()
     comments = re.findall(r"^# .*$", original.split("[paths]")[1], re.MULTILINE)
-    assert len(comments) > 15
+    assert len(comments) >= 5
     assert all(comment in config for comment in comments)
     loaded = Config().from_str(config)
     assert loaded["paths"]["train"] == f"{folder.as_posix()}/train.spacy"

@@ -4,21 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from spacy_reprtune.pretraining.settings import PARTS, read_settings, settings_from
+from spacy_reprtune.pretraining.settings import read_settings, settings_from
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-@pytest.mark.parametrize("name", ["mlm.cfg", "mlm_gpu.cfg"])
-def test_shipped_configs_name_every_setting(name):
-    from confection import Config
-
-    settings = read_settings(CONFIGS / name, {"paths.text": "text.txt"})
-    assert settings.corpus.train == "text.txt"
-    config = Config().from_disk(CONFIGS / name, interpolate=False)
-    assert set(config) == {*PARTS, "paths"}
-    for section, values in settings.to_dict().items():
-        assert list(config[section]) == list(values)
 
 
 def test_sections_that_a_config_leaves_out_can_be_overridden(tmp_path):
