@@ -1,9 +1,9 @@
-"""Write the pages of docs/ that the code knows best: components.md, commands.md and project.md.
+"""Write the generated pages of docs/: components.md, commands.md and project.md.
 
     python docs/generate.py
 
 Descriptions come from docstrings and helps, defaults from default configs and signatures. A test
-checks that what is committed is what this writes.
+checks that the committed pages are what this script writes.
 """
 
 import collections.abc
@@ -29,20 +29,20 @@ KINDS = {
     "spacy_scorers": ("Scorers", "`[components.NAME] scorer`"),
     "spacy_misc": ("Others", "where a setting above names them"),
 }
-# What `initialize` gets from spaCy and not from a config.
+# Arguments that spaCy passes to `initialize`, so that a config can't.
 GIVEN = ("self", "nlp", "get_examples")
 
 
 Row = Tuple[str, ...]
-HEADER = ("setting", "is", "default", "means")
+HEADER = ("setting", "type", "default", "meaning")
 NONE = type(None)
 
 
 class Documented(NamedTuple):
     """A docstring in spaCy's style, taken apart.
 
-    text (List[str]): Its paragraphs.
-    arguments (Dict[str, str]): What it says of each argument.
+    text (List[str]): Paragraphs before the arguments.
+    arguments (Dict[str, str]): Description by argument.
     """
 
     text: List[str]
@@ -54,16 +54,18 @@ def components_page() -> str:
     parts = [
         "# Components and settings",
         NOTE,
-        "Every component, every registered function, and each of their settings with its default. "
-        "[README](../README.md#components) has one commented config block a component, "
-        "[recipes](recipes.md) say what to choose, [commands](commands.md) lists the commands. "
-        "`python -m spacy init fill-config` adds settings that a config leaves out.",
+        "Every component and every registered function, with all settings and their defaults. "
+        "[Recipes](recipes.md) says what to choose, [commands](commands.md) lists the commands. "
+        "A config may leave out any setting that has a default here, as the recipes in "
+        "[configs/](../configs) do; `python -m spacy init fill-config` writes the full form.",
         "## Components",
-        "Settings of `[components.NAME]`, with `factory` one of these:",
+        "Each section shows the component's block in a config with all defaults, and what its "
+        "settings mean. An encoder block is shown once, with the first component; the others "
+        "accept the same one.",
     ]
     points = entry_points()
-    for name, function in points["spacy_factories"]:
-        parts += _component(name, function)
+    for k, (name, function) in enumerate(points["spacy_factories"]):
+        parts += _component(name, function, with_encoder=k == 0)
     for group, (title, place) in KINDS.items():
         if group in points:
             parts += [f"## {title}", f"For {place}."]
@@ -83,14 +85,14 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         NOTE,
-        "All of them are `python -m spacy reprtune COMMAND`, and `--help` behind any of them shows "
-        "what is here.",
+        "Each command runs as `python -m spacy reprtune COMMAND`, and `--help` after it shows what is "
+        "written here.",
     ]
     rows = [
         (f"[`{name}`](#{name})", _one_line(_paragraphs(command.help)[0]))
         for name, command in sorted(group.commands.items())
     ]
-    parts.append(_table(("command", "does"), rows))
+    parts.append(_table(("command", "purpose"), rows))
     for name, command in sorted(group.commands.items()):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
@@ -107,7 +109,7 @@ def commands_page() -> str:
 def project_page(path: Path) -> str:
     """Let weasel describe project.yml, with links that work from docs/.
 
-    path (Path): Where to write for the moment.
+    path (Path): File that weasel writes to.
     RETURNS (str): The page.
     """
     from weasel.cli.document import project_document
@@ -118,8 +120,8 @@ def project_page(path: Path) -> str:
 
 
 def entry_points() -> Dict[str, List[Tuple[str, Any]]]:
-    """RETURNS (Dict[str, List[Tuple[str, Any]]]): Names and objects by group, as setup.cfg has
-    them (what is installed may be older)."""
+    """RETURNS (Dict[str, List[Tuple[str, Any]]]): Names and objects by group. They are read from
+    setup.cfg, because the installed ones may be older."""
     config = ConfigParser()
     config.optionxform = str  # type: ignore[assignment, method-assign]
     config.read(ROOT / "setup.cfg", encoding="utf8")
@@ -136,8 +138,8 @@ def entry_points() -> Dict[str, List[Tuple[str, Any]]]:
 def read_docstring(function: Any) -> Documented:
     """Take a docstring apart.
 
-    function (Any): What has it.
-    RETURNS (Documented): Its paragraphs and arguments; what it returns and raises is left out.
+    function (Any): Function or class with the docstring.
+    RETURNS (Documented): Paragraphs and arguments, without what is returned or raised.
     """
     lines = inspect.getdoc(function).splitlines()
     start = re.compile(r"(\w+(?:, \w+)*)(?: \([^:]*\))?: (.*)")
@@ -160,16 +162,18 @@ def read_docstring(function: Any) -> Documented:
     return Documented(_paragraphs("\n".join(head)), arguments)
 
 
-def _component(name: str, function: Callable) -> Iterator[str]:
-    from spacy.language import Language
+def _component(name: str, function: Callable, with_encoder: bool) -> Iterator[str]:
+    import spacy
 
-    meta = Language.get_factory_meta(name)
+    # A pipeline imports the module of a factory that it is asked for.
+    meta = spacy.blank("en").get_factory_meta(name)
     documented = read_docstring(function)
     made = inspect.signature(function).return_annotation
     made = getattr(importlib.import_module(function.__module__), made)
     yield f"### `{name}`"
     yield documented.text[0].replace("Create a", "A", 1)
     yield from read_docstring(made).text[1:]
+    yield _block(name, meta.default_config, with_encoder)
     yield _settings(function, documented, meta.default_config, given=("nlp", "name"))
     at_start = {
         setting: text
@@ -181,6 +185,24 @@ def _component(name: str, function: Callable) -> Iterator[str]:
         yield _settings(made.initialize, Documented([], at_start), {}, given=GIVEN)
     scores = ", ".join(f"`{key}`" for key in meta.default_score_weights)
     yield f"Scores: {scores}."
+
+
+def _block(factory: str, defaults: Dict[str, Any], with_encoder: bool) -> str:
+    """RETURNS (str): A component's block in a config, with all defaults."""
+    from thinc.api import Config
+
+    called = factory.rpartition("_")[2]
+    component = "textcat" if called in ("multilabel", "setfit") else called
+    defaults = Config(defaults).copy()
+    if not with_encoder:
+        defaults.get("model", {}).pop("encoder", None)
+    scorer = defaults.pop("scorer", None)
+    block = {"factory": factory, **defaults}
+    text = Config({"components": {component: block}}).to_str()
+    if scorer is not None:
+        line = f"scorer = {json.dumps(scorer)}"
+        text = text.replace(f'factory = "{factory}"', f'factory = "{factory}"\n{line}')
+    return f"```ini\n{text.replace('[components]', '').strip()}\n```"
 
 
 def _function(name: str, function: Callable) -> Iterator[str]:
@@ -216,8 +238,9 @@ def _pretraining() -> Iterator[str]:
 
     yield "## Pretraining"
     yield (
-        "Sections of the config of `python -m spacy reprtune mlm`. The defaults are those of a "
-        "setting that the config leaves out; [`configs/mlm.cfg`](../configs/mlm.cfg) has them all."
+        "Sections of the config of `python -m spacy reprtune mlm`, such as "
+        "[`configs/mlm.cfg`](../configs/mlm.cfg). A setting that the config leaves out has the "
+        "default shown here."
     )
     for name, part in settings.PARTS.items():
         documented, hints = read_docstring(part), typing.get_type_hints(part)
@@ -233,12 +256,17 @@ def _pretraining() -> Iterator[str]:
         yield _table(HEADER, _merged(rows))
 
 
+def settings_of(part: Any) -> List[str]:
+    """RETURNS (List[str]): Names of the settings of a section of pretraining."""
+    return [field.name for field in fields(part)]
+
+
 def _setting(name: str, hint: Any, default: Any, text: str) -> Row:
     return f"`{name}`", _kind(hint), _default(default), _escape(text)
 
 
 def _merged(rows: List[Row]) -> Iterator[Row]:
-    """Settings that one sentence describes together share a row."""
+    """YIELDS (Row): The rows, with one row for settings that share a description."""
     for text, group in groupby(rows, key=lambda row: row[3]):
         columns = list(zip(*group, strict=True))
         yield (
@@ -250,10 +278,10 @@ def _merged(rows: List[Row]) -> Iterator[Row]:
 
 
 def _kind(hint: Any, plural: str = "") -> str:
-    """What may be written in a config for a type."""
+    """RETURNS (str): What a config may say for a setting of this type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return "text"
+        return " or ".join(f"`{json.dumps(value)}`" for value in inner)
     if origin is Union:
         return " or ".join(dict.fromkeys(_kind(h, plural) for h in inner))
     if origin is dict:
@@ -278,7 +306,7 @@ def _default(value: Any) -> str:
 
 
 def _shown(parameter: Any) -> str:
-    """RETURNS (str): An argument as the usage line has it."""
+    """RETURNS (str): An argument as the usage line shows it."""
     return (parameter.metavar or parameter.name).upper()
 
 

@@ -1,6 +1,8 @@
-"""What the code says of itself is what the pages of docs/ say."""
+"""The generated pages of docs/ say what the code says, and say it of every setting."""
 
 import importlib.util
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,28 @@ def test_every_entry_point_is_on_the_page(generate):
     for group, named in points.items():
         for name, _ in named:
             assert group == "spacy_cli" or f"### `{name}`" in page
+
+
+def test_every_setting_is_documented(generate):
+    """Of components, their initialization, registered functions, and pretraining."""
+    import spacy
+
+    from spacy_reprtune.pretraining import settings
+
+    page = committed("components.md")
+    sections = dict(re.findall(r"(?ms)^### `(.+?)`$(.*?)(?=^##|\Z)", page))
+    nlp = spacy.blank("en")
+    for group, named in generate.entry_points().items():
+        for name, function in named if group != "spacy_cli" else []:
+            names = set(inspect.signature(function).parameters) - {"nlp", "name"}
+            if group == "spacy_factories":
+                names |= set(nlp.get_factory_meta(name).default_config)
+            assert documented(sections[name]) >= names, name
+    for name, part in settings.PARTS.items():
+        assert documented(sections[f"[{name}]"]) == set(generate.settings_of(part)), name
+
+
+def documented(section):
+    """RETURNS (Set[str]): Settings in the tables of a section that have a description."""
+    rows = re.findall(r"(?m)^\| (`.+?`) \|.*\| ([^|]+) \|$", section.replace("\\|", ""))
+    return {name for names, text in rows if text.strip() for name in re.findall(r"`(\w+)`", names)}

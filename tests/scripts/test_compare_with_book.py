@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def measured(tmp_path):
-    """What the workflow `book` leaves behind, with figures of the test's own."""
+    """What the project `book` leaves behind, with figures of the test's own."""
     scores = {
-        "metrics/book/joint.json": {"cats_f_per_type": {"pos": {"f": 0.831}}},
+        "metrics/joint.json": {"cats_f_per_type": {"pos": {"f": 0.831}}},
         "metrics/conll2003.json": {"ents_f": 0.881, "ents_token_f": 0.902},
-        "metrics/book/sweep.json": {
+        "metrics/sweep.json": {
             "points": [{"unfreeze": "none", "mean": 0.76}, {"unfreeze": "2", "mean": 0.805}]
         },
-        "training/book-mlm/report.json": {
+        "training/mlm/report.json": {
             "fill_mask": [{"sentence": "A [MASK].", "before": ["day"], "after": ["film"]}]
         },
     }
@@ -30,7 +30,7 @@ def measured(tmp_path):
 
 
 def test_published_figures_stand_beside_measured_ones(measured):
-    (figures, curve, filled), missing = compare(ROOT / "assets" / "book.json", measured)
+    (figures, curve, filled), missing = compare(ROOT / "projects" / "book" / "book.json", measured)
     cells = {(row[0], row[1]): row[2:] for row in figures.rows}
     assert cells["joint training, rotten_tomatoes", "F1 of positive"] == ["0.857", "0.831"]
     assert cells["named entities, CoNLL-2003", "F1 of tokens"] == ["0.918", "0.902"]
@@ -41,27 +41,27 @@ def test_published_figures_stand_beside_measured_ones(measured):
     assert len(curve.rows) == 12
     assert [row[1] for row in filled.rows] == ["published", "ours"]
     assert filled.rows[1][2:] == ["day", "film"]
-    assert "metrics/book/frozen.json" in missing
+    assert "metrics/frozen.json" in missing
 
 
 def test_the_page_names_the_source(measured):
-    tables, _ = compare(ROOT / "assets" / "book.json", measured)
+    tables, _ = compare(ROOT / "projects" / "book" / "book.json", measured)
     page = as_markdown(tables, "a book")
     assert page.count("## ") == 3
     assert page.endswith("Published: a book\n")
 
 
 def test_the_command_prints_the_tables_and_says_what_is_missing(measured, capsys):
-    main(ROOT / "assets" / "book.json", output=measured / "book.md", folder=measured)
+    main(ROOT / "projects" / "book" / "book.json", output=measured / "book.md", folder=measured)
     printed = capsys.readouterr().out
     assert "0.831" in printed
-    assert "metrics/book/setfit.json" in printed
+    assert "metrics/setfit.json" in printed
     assert "Hands-On Large Language Models" in (measured / "book.md").read_text("utf8")
 
 
 def test_without_any_measurement_or_with_another_file_there_is_nothing_to_compare(tmp_path):
     with pytest.raises(ValueError, match="None of the files"):
-        compare(ROOT / "assets" / "book.json", tmp_path)
+        compare(ROOT / "projects" / "book" / "book.json", tmp_path)
     srsly.write_json(tmp_path / "list.json", [1, 2])
     with pytest.raises(ValueError, match="no file of published figures"):
         compare(tmp_path / "list.json", tmp_path)
@@ -90,7 +90,7 @@ def test_without_any_measurement_or_with_another_file_there_is_nothing_to_compar
 )
 def test_what_is_wrong_in_published_figures_is_said_with_its_place(measured, place, value, said):
     path = measured / "figures.json"
-    srsly.write_json(path, _changed(srsly.read_json(ROOT / "assets" / "book.json"), place, value))
+    srsly.write_json(path, _changed(srsly.read_json(ROOT / "projects" / "book" / "book.json"), place, value))
     with pytest.raises(ValueError, match=f"figures.json is no file of published figures.*{said}"):
         compare(path, measured)
 
@@ -100,14 +100,14 @@ def test_what_is_wrong_in_published_figures_is_said_with_its_place(measured, pla
     [
         ("metrics/conll2003.json", ["ents_f"], "high", "ents_f must be a number or null"),
         ("metrics/conll2003.json", [], [1], "must be an object"),
-        ("metrics/book/sweep.json", ["points"], ..., "no file of a sweep: points must be a list"),
+        ("metrics/sweep.json", ["points"], ..., "no file of a sweep: points must be a list"),
         (
-            "metrics/book/sweep.json",
+            "metrics/sweep.json",
             ["points", 1, "mean"],
             ...,
             r'points\[1\] lacks the key "mean"',
         ),
-        ("training/book-mlm/report.json", ["fill_mask", 0], 5, r"fill_mask\[0\] must be an object"),
+        ("training/mlm/report.json", ["fill_mask", 0], 5, r"fill_mask\[0\] must be an object"),
     ],
 )
 def test_what_is_wrong_in_measured_figures_is_said_with_its_place(
@@ -116,13 +116,13 @@ def test_what_is_wrong_in_measured_figures_is_said_with_its_place(
     path = measured / name
     srsly.write_json(path, _changed(srsly.read_json(path), place, value))
     with pytest.raises(ValueError, match=f"{path.name}.*{said}"):
-        compare(ROOT / "assets" / "book.json", measured)
+        compare(ROOT / "projects" / "book" / "book.json", measured)
 
 
 def test_files_that_are_cut_off_or_have_no_figures_are_explained(measured):
     (measured / "metrics" / "conll2003.json").write_text('{"ents_f": 0.', encoding="utf8")
     with pytest.raises(ValueError, match="conll2003.json can't be read as JSON"):
-        compare(ROOT / "assets" / "book.json", measured)
+        compare(ROOT / "projects" / "book" / "book.json", measured)
     srsly.write_json(measured / "none.json", {"title": "x"})
     with pytest.raises(ValueError, match='none.json is no file.*it has none of "figures"'):
         compare(measured / "none.json", measured)
@@ -144,7 +144,7 @@ def _changed(content, place, value):
 
 
 def test_every_figure_of_the_book_is_a_share_and_says_where_ours_is():
-    book = srsly.read_json(ROOT / "assets" / "book.json")
+    book = srsly.read_json(ROOT / "projects" / "book" / "book.json")
     scores = [f["published"] for f in book["figures"]] + list(book["curve"]["published"].values())
     assert all(score is None or 0.5 < score < 1 for score in scores)
     assert len(book["curve"]["published"]) == 12
