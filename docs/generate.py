@@ -85,7 +85,7 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         NOTE,
-        "Each command runs as `python -m spacy reprtune COMMAND`, and `--help` after it shows what is "
+        "Each command runs as `python -m spacy reprtune COMMAND`. `--help` after it shows what is "
         "written here.",
     ]
     rows = [

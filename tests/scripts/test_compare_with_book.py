@@ -90,7 +90,9 @@ def test_without_any_measurement_or_with_another_file_there_is_nothing_to_compar
 )
 def test_what_is_wrong_in_published_figures_is_said_with_its_place(measured, place, value, said):
     path = measured / "figures.json"
-    srsly.write_json(path, _changed(srsly.read_json(ROOT / "projects" / "book" / "book.json"), place, value))
+    srsly.write_json(
+        path, _changed(srsly.read_json(ROOT / "projects" / "book" / "book.json"), place, value)
+    )
     with pytest.raises(ValueError, match=f"figures.json is no file of published figures.*{said}"):
         compare(path, measured)
 
