@@ -135,6 +135,7 @@ def test_entry_points_load_and_are_registered_under_their_names():
     groups = {
         "spacy_architectures": registry.architectures,
         "spacy_batchers": registry.batchers,
+        "spacy_callbacks": registry.callbacks,
         "spacy_readers": registry.readers,
         "spacy_loggers": registry.loggers,
         "spacy_misc": registry.misc,
