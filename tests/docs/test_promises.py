@@ -1,4 +1,4 @@
-"""Every promise of SECURITY.md names a test that exists, and so does every walk of CONTRIBUTING.md."""
+"""Every promise of SECURITY.md names a test, and CONTRIBUTING.md names files that exist."""
 
 import re
 from pathlib import Path
