@@ -164,6 +164,11 @@ def test_lines_end_at_a_line_feed_only(mark, tmp_path):
     assert ents(converted(path, tmp_path)[1]) == [(f"a{mark}b", "X")]
 
 
+def test_a_carriage_return_in_a_cell_is_text(tmp_path):
+    path = write(tmp_path / "a.tsv", "text\tlabel\na\rb\tx\nc\ty\n")
+    assert [doc.text for doc in converted(path, tmp_path)[1]] == ["a\rb", "c"]
+
+
 def test_a_file_of_carriage_returns_has_lines(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\ra,x\rb,y\r")
     assert [doc.text for doc in converted(path, tmp_path)[1]] == ["a", "b"]

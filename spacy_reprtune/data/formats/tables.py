@@ -52,9 +52,9 @@ def _table_rows(
     for line, cells in _Rows(file, separator, quoting):
         where = f"{path}, line {line}"
         if isinstance(cells, str):
-            # A stray quote is text, if the row has its cells when all quotes are.
-            literal = next(csv.reader([cells], delimiter=separator, quoting=csv.QUOTE_NONE), [])
-            if len(literal) != len(names):
+            # A stray quote or carriage return is text, if the row has its cells when all are.
+            literal = cells.rstrip("\r\n").split(separator)
+            if names and len(literal) != len(names):
                 message = f"{where} can't be read as a table cut at each {_name(separator)}: "
                 yield where, BadRow(f"{message}{cells.strip()!r}. {_QUOTES}", "stray quote")
                 continue
