@@ -58,9 +58,9 @@ class HFTextcat:
             directory, num_labels=len(LABELS)
         )
         if unfreeze != "all":
-            blocks = self.model.bert.encoder.layer
+            blocks = self.model.base_model.encoder.layer
             n_trained = 0 if unfreeze == "none" else int(unfreeze)
-            self.model.bert.embeddings.requires_grad_(False)
+            self.model.base_model.embeddings.requires_grad_(False)
             blocks[: len(blocks) - n_trained].requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
