@@ -215,6 +215,50 @@ def textcat(nlp, model_config) -> Language:
 
 
 @pytest.fixture(scope="session")
+def annotate_pipeline(tmp_path_factory, tiny_encoder):
+    """A pipeline with a text classifier, an entity recognizer and a component that fails on
+    texts with "fail"."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    encoder = {
+        "@architectures": "spacy_reprtune.Encoder.v1",
+        "name": str(tiny_encoder),
+        "precision": "fp32",
+    }
+    for factory, name, head in (
+        ("reprtune_textcat", "textcat", "TextClassifier"),
+        ("reprtune_ner", "ner", "TokenClassifier"),
+    ):
+        model = {"@architectures": f"spacy_reprtune.{head}.v1", "encoder": encoder}
+        nlp.add_pipe(factory, name=name, config={"model": model})
+    examples = make_examples(nlp) + make_entity_examples(nlp)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(30):
+        nlp.update(examples, sgd=optimizer)
+    path = tmp_path_factory.mktemp("annotate") / "pipeline"
+    nlp.to_disk(path)
+    return path
+
+
+@Language.component("fails_on_fail")
+def fails_on_fail(doc):
+    if "fail" in doc.text:
+        raise RuntimeError("this text can't be annotated")
+    return doc
+
+
+@pytest.fixture(scope="session")
+def failing_pipeline(annotate_pipeline, tmp_path_factory):
+    """The pipeline with a component that fails behind the others."""
+    nlp = spacy.load(annotate_pipeline)
+    nlp.add_pipe("fails_on_fail", last=True)
+    path = tmp_path_factory.mktemp("annotate") / "failing"
+    nlp.to_disk(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the public data sets, or a reason to skip."""
     folder = Path(os.environ.get("REPRTUNE_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -6,6 +6,7 @@ spaCy imports this with every `python -m spacy`, so commands import what they ne
 import typer
 from spacy.cli._util import app
 
+from .annotate import annotate_cli
 from .card import card_cli
 from .check import check_cli
 from .convert import convert_cli
@@ -27,6 +28,7 @@ reprtune_cli = typer.Typer(
     "then `spacy train`, evaluate, report and package. Each command has a --help.",
     no_args_is_help=True,
 )
+reprtune_cli.command("annotate")(annotate_cli)
 reprtune_cli.command("card")(card_cli)
 reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)

@@ -1,0 +1,216 @@
+"""`Annotator`: batches of rows in, the same rows with annotation out, in any engine."""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy
+from spacy.language import Language
+
+from .columns import empty_row, output_columns, row_of
+
+# Rows that are annotated in one memory zone: many enough for `nlp.pipe` to sort texts by length,
+# few enough for their docs to be in memory together.
+ZONE_ROWS = 2048
+
+
+class Annotated(NamedTuple):
+    """What became of some texts.
+
+    rows (List[Dict[str, Any]]): The values of each text; all None for one that failed.
+    errors (List[Optional[str]]): Why each of them failed, or None.
+    """
+
+    rows: List[Dict[str, Any]]
+    errors: List[Optional[str]]
+
+    def columns(self, names: Sequence[str]) -> Dict[str, List[Any]]:
+        """RETURNS (Dict[str, List[Any]]): The values by column."""
+        return {name: [row[name] for row in self.rows] for name in names}
+
+
+class Annotator:
+    """Annotates batches of rows with a pipeline that it loads where it runs.
+
+    The object holds a path and settings, never the pipeline, so it is cheap to pickle: hand it to
+    `Dataset.map_batches` of Ray Data, `DataFrame.mapInPandas` of Spark (with `stream`),
+    `map_partitions` of Dask, or a process pool.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        text: str = "text",
+        columns: Sequence[str] = ("cats", "ents", "spans"),
+        batch_size: int = 128,
+        threads: Optional[int] = None,
+        disable: Sequence[str] = (),
+        keep_failed: bool = False,
+        gpu_id: int = -1,
+        code: Optional[str] = None,
+    ) -> None:
+        """Describe the work; nothing is loaded yet.
+
+        path (str): Directory or name of the pipeline.
+        text (str): Name of the column with the texts.
+        columns (Sequence[str]): What to add, some of "cats", "ents" and "spans".
+        batch_size (int): Texts per batch of `nlp.pipe`.
+        threads (Optional[int]): Threads that torch computes with, or None to leave them alone.
+        disable (Sequence[str]): Components that do not run.
+        keep_failed (bool): Whether a text that can't be annotated becomes a row of None, with the
+            reason in a column named "error", instead of an exception.
+        gpu_id (int): The GPU to compute on, or -1 for the CPU.
+        code (Optional[str]): Python file with registered functions that the pipeline needs.
+        RAISES (ValueError): A setting is out of range.
+        """
+        output_columns(columns)
+        if batch_size < 1 or (threads is not None and threads < 1):
+            raise ValueError(
+                f"batch_size = {batch_size} and threads = {threads}: use 1 or more for each."
+            )
+        self.path = str(path)
+        self.text = text
+        self.columns = tuple(columns)
+        self.batch_size = batch_size
+        self.threads = threads
+        self.disable = tuple(disable)
+        self.keep_failed = keep_failed
+        self.gpu_id = gpu_id
+        self.code = code
+        self._nlp: Optional[Language] = None
+
+    def __call__(self, batch: Any) -> Any:
+        """Annotate a batch of rows.
+
+        batch (Union[Mapping[str, Sequence], pandas.DataFrame, pyarrow.Table, RecordBatch]): The
+            rows, by column.
+        RETURNS (Union[Dict[str, ndarray], pandas.DataFrame, pyarrow.Table]): All columns of the
+            batch and those of `columns`, in the form of the batch: a table for a RecordBatch,
+            arrays of objects and numbers for a mapping.
+        RAISES (ValueError): There is no column of texts, or a text can't be annotated and
+            `keep_failed` is false.
+        """
+        texts = self._texts_of(batch)
+        done = self.annotate(texts)
+        failed = next((i for i, error in enumerate(done.errors) if error is not None), None)
+        if failed is not None and not self.keep_failed:
+            raise ValueError(
+                f"Row {failed} of a batch can't be annotated: {done.errors[failed]} Set "
+                "keep_failed = True to keep such rows without annotation."
+            )
+        added = done.columns(output_columns(self.columns))
+        if self.keep_failed:
+            added["error"] = list(done.errors)
+        return _with_columns(batch, added)
+
+    def stream(self, batches: Any) -> Any:
+        """Annotate an iterator of batches, as `mapInPandas` and `mapInArrow` of Spark have it.
+
+        batches (Iterable[Any]): The batches.
+        YIELDS (Any): What `__call__` returns for each.
+        """
+        for batch in batches:
+            yield self(batch)
+
+    def annotate(self, texts: Sequence[Any]) -> Annotated:
+        """Annotate texts, and go on when one of them fails.
+
+        texts (Sequence[Any]): The texts; what is not a string fails.
+        RETURNS (Annotated): The values and errors, in the order of the texts.
+        """
+        rows: List[Dict[str, Any]] = []
+        errors: List[Optional[str]] = []
+        for start in range(0, len(texts), ZONE_ROWS):
+            part = texts[start : start + ZONE_ROWS]
+            reasons = [self._refusal(text) for text in part]
+            good = [text for text, reason in zip(part, reasons, strict=True) if reason is None]
+            with self.nlp.memory_zone():
+                found = iter(self._annotate(good))
+                for reason in reasons:
+                    row, error = (empty_row(self.columns), reason) if reason else next(found)
+                    rows.append(row)
+                    errors.append(error)
+        return Annotated(rows, errors)
+
+    @property
+    def nlp(self) -> Language:
+        """RETURNS (Language): The pipeline, loaded at the first use."""
+        if self._nlp is None:
+            import spacy
+            from spacy.cli._util import import_code
+
+            import_code(self.code)
+            if self.gpu_id >= 0:
+                spacy.require_gpu(self.gpu_id)
+            if self.threads is not None:
+                import torch
+
+                torch.set_num_threads(self.threads)
+            self._nlp = spacy.load(self.path, disable=self.disable)
+        return self._nlp
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_nlp": None}
+
+    def _annotate(self, texts: List[str]) -> List[Tuple[Dict[str, Any], Optional[str]]]:
+        """Annotate texts together; where that fails, halve them until the text that fails is
+        found, so that the others have lost nothing."""
+        try:
+            docs = self.nlp.pipe(texts, batch_size=self.batch_size)
+            found = [(row_of(doc, self.columns), None) for doc in docs]
+            if len(found) != len(texts):
+                # An error handler has dropped some of them.
+                raise ValueError("a component has dropped texts of this batch")
+            return found
+        except Exception as error:
+            if len(texts) == 1:
+                return [(empty_row(self.columns), f"{type(error).__name__}: {error}")]
+        middle = len(texts) // 2
+        return self._annotate(texts[:middle]) + self._annotate(texts[middle:])
+
+    def _refusal(self, text: Any) -> Optional[str]:
+        if not isinstance(text, str):
+            return f"The text is a {type(text).__name__}, not a string."
+        if len(text) > self.nlp.max_length:
+            return (
+                f"The text has {len(text):,} characters, and nlp.max_length is "
+                f"{self.nlp.max_length:,}."
+            )
+        return None
+
+    def _texts_of(self, batch: Any) -> List[Any]:
+        names = _names(batch)
+        if self.text not in names:
+            raise ValueError(
+                f"There is no column {self.text!r}. The columns are {', '.join(map(str, names))}."
+            )
+        column = batch[self.text]
+        return column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+
+
+def _names(batch: Any) -> List[str]:
+    if isinstance(batch, Mapping):
+        return list(batch)
+    return list(batch.schema.names if hasattr(batch, "schema") else batch.columns)
+
+
+def _with_columns(batch: Any, added: Dict[str, List[Any]]) -> Any:
+    if isinstance(batch, Mapping):
+        return {**batch, **{name: _array(values) for name, values in added.items()}}
+    if not hasattr(batch, "schema"):
+        return batch.assign(**added)
+    import pyarrow
+
+    from .tables import arrow_column
+
+    if isinstance(batch, pyarrow.RecordBatch):
+        batch = pyarrow.Table.from_batches([batch])
+    for name, values in added.items():
+        batch = batch.append_column(name, arrow_column(name, values))
+    return batch
+
+
+def _array(values: List[Any]) -> numpy.ndarray:
+    # numpy would make a matrix of lists that have the same length.
+    array = numpy.empty(len(values), dtype=object)
+    array[:] = values
+    return array

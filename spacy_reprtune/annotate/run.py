@@ -1,0 +1,321 @@
+"""A run over files that can be stopped at any moment and goes on with the same command."""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy
+
+from ..files import digest_of, replaced_file
+from ..progress import bar
+from .annotator import Annotated, Annotator
+from .columns import output_columns
+from .shards import SHARD_ROWS, Shard, cut, find_inputs, read_rows
+
+MANIFEST = "manifest.json"
+ERRORS = "errors.jsonl"
+FORMATS = ("parquet", "jsonl")
+# Runs the shards of these numbers, and yields rows and a reason as `annotate_shard` returns them.
+Engine = Callable[[Annotator, "Plan", List[int], Path], Iterator[Tuple[int, Optional[str]]]]
+VERSIONS = ("spacy-reprtune", "spacy", "torch", "transformers", "tokenizers")
+
+
+@dataclass
+class Plan:
+    """What a run does, all of it decided before the first text is annotated.
+
+    shards (List[Shard]): What becomes one output file each.
+    text (str): Name of the column with the texts.
+    id (Optional[str]): Name of the column with the ids, or None for the numbers of the rows.
+    integer_ids (bool): Whether all ids are integers; they are written as strings otherwise.
+    format (str): "parquet" or "jsonl".
+    """
+
+    shards: List[Shard]
+    text: str
+    id: Optional[str]
+    integer_ids: bool
+    format: str
+
+    def part(self, number: int) -> str:
+        """RETURNS (str): Name of the output file of a shard."""
+        return f"part-{number:05d}.{self.format}"
+
+    def errors(self, number: int) -> str:
+        """RETURNS (str): Name of the file with the rows of a shard that failed, until the end."""
+        return f".part-{number:05d}.{ERRORS}"
+
+
+class Outcome(NamedTuple):
+    """What a run has done.
+
+    rows (int): Rows of all inputs that could be read.
+    failed (int): Those of them that could not be annotated; they are in errors.jsonl.
+    damaged (List[str]): Shards that could not be read, each with the reason.
+    """
+
+    rows: int
+    failed: int
+    damaged: List[str]
+
+
+def annotate_files(
+    annotator: Annotator,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    id: Optional[str] = None,
+    workers: int = 1,
+    format: str = "parquet",
+    shard_rows: int = SHARD_ROWS,
+    engine: Optional[Engine] = None,
+) -> Outcome:
+    """Annotate files into a folder, or go on with that.
+
+    Each shard of an input becomes a file, written beside its place and renamed. Rows that fail
+    are left out of it and are in errors.jsonl with their reason.
+
+    annotator (Annotator): What annotates.
+    inputs (Sequence[Path]): Files and folders.
+    output (Path): The folder.
+    id (Optional[str]): Name of the column with the ids, which have to be unique; None to number
+        the rows.
+    workers (int): Processes; the cores are shared among them.
+    format (str): "parquet" or "jsonl".
+    shard_rows (int): Rows per shard where the input has no row groups.
+    engine (Optional[Engine]): What runs the shards; processes of this machine if None.
+    RETURNS (Outcome): Counts.
+    RAISES (ValueError): An input is wrong, or the folder is of another run.
+    """
+    if workers < 1 or shard_rows < 1:
+        raise ValueError(f"workers = {workers} and shard rows = {shard_rows}: use 1 or more.")
+    if format not in FORMATS:
+        raise ValueError(f"format = {format!r}. Use one of {', '.join(FORMATS)}.")
+    paths = find_inputs(inputs)
+    if id is not None and any(path.suffix.lower() == ".txt" for path in paths):
+        raise ValueError(
+            f"A .txt file has no column {id!r}: its rows are numbered. Leave --id out."
+        )
+    settings = {
+        "text": annotator.text,
+        "id": id,
+        "columns": list(annotator.columns),
+        "disable": list(annotator.disable),
+        "format": format,
+        "shard_rows": shard_rows,
+    }
+    plan = _plan(annotator, paths, output, settings)
+    left = [i for i in range(len(plan.shards)) if not (output / plan.part(i)).exists()]
+    run = engine or (lambda *args: _run_local(*args, workers=workers))
+    damaged: List[str] = []
+    total = sum(shard.rows for shard in plan.shards)
+    finished = total - sum(plan.shards[i].rows for i in left)
+    with bar(total=total, initial=finished, what="Annotating", unit="rows") as shown:
+        for rows, reason in run(annotator, plan, left, output):
+            shown.update(rows)
+            finished += rows
+            if reason is not None:
+                damaged.append(reason)
+    failed = _merge_errors(plan, output)
+    return Outcome(finished, failed, damaged)
+
+
+def annotate_shard(
+    annotator: Annotator, plan: Plan, number: int, output: Path
+) -> Tuple[int, Optional[str]]:
+    """Annotate one shard and write its files.
+
+    annotator (Annotator): What annotates.
+    plan (Plan): The run.
+    number (int): Number of the shard.
+    output (Path): The folder.
+    RETURNS (Tuple[int, Optional[str]]): The rows that are done, and why the shard could not be
+        read, or None.
+    """
+    from .tables import write_lines, write_rows
+
+    shard = plan.shards[number]
+    try:
+        rows = read_rows(shard, text=plan.text, id=plan.id)
+    except ValueError as error:
+        return 0, str(error)
+    readable = [row for row in rows if row.error is None]
+    done = annotator.annotate([row.text for row in readable])
+    for row, error in zip(readable, done.errors, strict=True):
+        row.error = error
+    good = [i for i, error in enumerate(done.errors) if error is None]
+    kept = Annotated([done.rows[i] for i in good], [])
+    failed = [
+        {"id": row.id, "row": row.number, "file": shard.path, "reason": row.error}
+        for row in rows
+        if row.error is not None
+    ]
+    if failed:
+        # First, so that a finished shard always has its errors beside it.
+        write_lines(output / plan.errors(number), failed)
+    write_rows(
+        output / plan.part(number),
+        [readable[i].id for i in good],
+        kept.columns(output_columns(annotator.columns)),
+        integers=plan.integer_ids,
+    )
+    return shard.rows, None
+
+
+def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[str, Any]) -> Plan:
+    known = {
+        "model": annotator.path,
+        "model_digest": _model_digest(annotator.path),
+        "versions": {name: _version(name) for name in VERSIONS},
+        "settings": settings,
+        "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
+    }
+    manifest = output / MANIFEST
+    if manifest.exists():
+        saved = json.loads(manifest.read_text(encoding="utf8"))
+        _check_same(saved, known, output)
+        shards = [Shard(**shard) for shard in saved["shards"]]
+    else:
+        if output.exists() and any(output.iterdir()):
+            raise ValueError(
+                f"{output} has files but no {MANIFEST}, so it is not the output of an earlier run. "
+                "Name an empty folder."
+            )
+        columns = [name for name in (settings["text"], settings["id"]) if name is not None]
+        shards = []
+        for path in paths:
+            first = shards[-1].first + shards[-1].rows if shards else 0
+            shards += cut(path, first, columns, settings["shard_rows"])
+        known["integer_ids"] = settings["id"] is None or _check_ids(shards, settings)
+        known["shards"] = [shard.as_json() for shard in shards]
+        output.mkdir(parents=True, exist_ok=True)
+        with replaced_file(manifest) as fresh:
+            fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf8")
+        saved = known
+    return Plan(shards, settings["text"], settings["id"], saved["integer_ids"], settings["format"])
+
+
+def _check_same(saved: Dict[str, Any], known: Dict[str, Any], output: Path) -> None:
+    for name, value in known.items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{output} is the output of another run: its {name.replace('_', ' ')} is "
+                f"{saved.get(name)}, and now it is {value}. Name another folder, or run the "
+                "command of that run to go on with it."
+            )
+
+
+def _check_ids(shards: Sequence[Shard], settings: Dict[str, Any]) -> bool:
+    """Check that ids are unique, with eight bytes of memory per row.
+
+    RETURNS (bool): Whether all of them are integers.
+    """
+    integers = True
+    hashes = []
+    for shard in shards:
+        rows = read_rows(shard, text=settings["text"], id=settings["id"])
+        ids = [row.id for row in rows if row.id is not None]
+        integers = integers and all(type(i) is int and -(2**63) <= i < 2**63 for i in ids)
+        hashes.append(numpy.array([_hash(i) for i in ids], dtype=numpy.uint64))
+    found = numpy.sort(numpy.concatenate([numpy.zeros(0, numpy.uint64), *hashes]))
+    twice = found[1:][found[1:] == found[:-1]]
+    if len(twice):
+        wanted = set(twice.tolist())
+        for shard in shards:
+            for row in read_rows(shard, text=settings["text"], id=settings["id"]):
+                if row.id is not None and _hash(row.id) in wanted:
+                    raise ValueError(
+                        f"The column {settings['id']!r} is not unique: {row.id!r} is there more "
+                        f"than once, first in {shard.path}. Leave --id out to number the rows."
+                    )
+    return integers
+
+
+def _hash(value: Any) -> int:
+    import hashlib
+
+    return int.from_bytes(
+        hashlib.blake2b(str(value).encode("utf8", "replace"), digest_size=8).digest(), "big"
+    )
+
+
+def _run_local(
+    annotator: Annotator, plan: Plan, left: List[int], output: Path, *, workers: int
+) -> Iterator[Tuple[int, Optional[str]]]:
+    if workers == 1:
+        for number in left:
+            yield annotate_shard(annotator, plan, number, output)
+        return
+    import multiprocessing
+
+    if annotator.threads is None:
+        annotator.threads = max(1, (os.cpu_count() or 1) // workers)
+    # A fresh interpreter for each: what this process has loaded can't be forked safely.
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(annotator, plan, output),
+    ) as pool:
+        running = [pool.submit(_annotate_in_worker, number) for number in left]
+        try:
+            for done in as_completed(running):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_worker: Tuple[Any, ...] = ()
+
+
+def _start_worker(annotator: Annotator, plan: Plan, output: Path) -> None:
+    global _worker
+    os.environ["OMP_NUM_THREADS"] = str(annotator.threads)
+    _worker = annotator, plan, output
+
+
+def _annotate_in_worker(number: int) -> Tuple[int, Optional[str]]:
+    annotator, plan, output = _worker
+    return annotate_shard(annotator, plan, number, output)
+
+
+def _merge_errors(plan: Plan, output: Path) -> int:
+    """Put the rows that failed into one file, in order. RETURNS (int): Their number."""
+    from .tables import write_lines
+
+    rows: List[Dict[str, Any]] = []
+    for number in range(len(plan.shards)):
+        path = output / plan.errors(number)
+        if path.exists():
+            rows += [
+                json.loads(line) for line in path.read_text(encoding="utf8").split("\n") if line
+            ]
+    if rows:
+        write_lines(output / ERRORS, rows)
+    return len(rows)
+
+
+def _model_digest(path: str) -> str:
+    """RETURNS (str): A digest of a pipeline's files."""
+    import importlib.util
+
+    folder = Path(path)
+    if not folder.is_dir():
+        spec = importlib.util.find_spec(path) if path.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"There is no pipeline {path!r}: neither a folder nor a package.")
+        folder = Path(spec.submodule_search_locations[0])
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return digest_of(*files, algorithm="blake2b")
+
+
+def _version(name: str) -> Optional[str]:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,266 @@
+"""Input files cut into shards: row groups of Parquet, ranges of lines or records elsewhere."""
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+READABLE = (".parquet", ".jsonl", ".csv", ".tsv", ".txt")
+SHARD_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of an input file that becomes one output file.
+
+    path (str): The input file.
+    first (int): Number of its first row among all rows of all inputs.
+    rows (int): How many rows it has.
+    start, stop (int): The bytes that hold them; of Parquet, the number of the row group and the
+        one after it.
+    """
+
+    path: str
+    first: int
+    rows: int
+    start: int
+    stop: int
+
+    def as_json(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): The same as JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Row:
+    """A row of an input.
+
+    number (int): Its number among all rows of all inputs, from 0.
+    id (Any): Its id: the value of the id column, else the number.
+    text (Any): Its text, whatever is there.
+    error (Optional[str]): Why it could not be read, or None.
+    """
+
+    number: int
+    id: Any
+    text: Any
+    error: Optional[str] = None
+
+
+def find_inputs(paths: Sequence[Path]) -> List[Path]:
+    """List the files to annotate.
+
+    paths (Sequence[Path]): Files, and folders whose readable files are taken in order of name.
+    RETURNS (List[Path]): The files.
+    RAISES (ValueError): One is missing, has an unknown ending, or a folder has no readable file.
+    """
+    found: List[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in READABLE)
+            if not files:
+                raise ValueError(f"{path} has no file that ends in {', '.join(READABLE)}.")
+            found += files
+        elif not path.is_file():
+            raise ValueError(f"{path} is not there.")
+        elif path.suffix.lower() not in READABLE:
+            raise ValueError(f"{path} ends in {path.suffix!r}. Use {', '.join(READABLE)}.")
+        else:
+            found.append(path)
+    return found
+
+
+def cut(path: Path, first: int, columns: Sequence[str], shard_rows: int) -> List[Shard]:
+    """Cut a file into shards.
+
+    path (Path): The file.
+    first (int): Number of its first row.
+    columns (Sequence[str]): The columns that have to be there; a .txt file has only a text.
+    shard_rows (int): Rows per shard; row groups of Parquet stay whole.
+    RETURNS (List[Shard]): Those with rows.
+    RAISES (ValueError): A column is missing, or the file is not of the kind that its ending says.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _cut_row_groups(path, first, columns)
+    table = path.suffix.lower() in (".csv", ".tsv")
+    shards: List[Shard] = []
+    start, rows = _body_start(path, columns) if table else 0, 0
+    with path.open("rb") as file:
+        file.seek(start)
+        for end, counts in _ends(file, start, quoted=table):
+            rows += counts
+            if rows == shard_rows:
+                shards.append(Shard(str(path), first, rows, start, end))
+                first, start, rows = first + rows, end, 0
+        if rows:
+            shards.append(Shard(str(path), first, rows, start, end))
+    return shards
+
+
+def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
+    """Read the rows of a shard.
+
+    shard (Shard): The shard.
+    text (str): Name of the column with the texts.
+    id (Optional[str]): Name of the column with the ids, or None for the rows' numbers.
+    RETURNS (List[Row]): The rows; one that can't be read has an error.
+    RAISES (ValueError): The file is damaged there.
+    """
+    path = Path(shard.path)
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        return _read_row_group(shard, text, id)
+    with path.open("rb") as file:
+        file.seek(shard.start)
+        data = file.read(shard.stop - shard.start)
+    if kind in (".csv", ".tsv"):
+        rows = list(_records(data, path, text, id, shard.first))
+    else:
+        lines = [line for line in data.split(b"\n") if line.strip()]
+        parse = _parse_json if kind == ".jsonl" else _parse_line
+        rows = [parse(line, shard.first + i, text, id) for i, line in enumerate(lines)]
+    if len(rows) != shard.rows:
+        raise ValueError(
+            f"{path} has changed since the run began: rows {shard.first} to "
+            f"{shard.first + shard.rows} are {len(rows)} rows now. Begin again with another output."
+        )
+    return rows
+
+
+def _ends(file: Any, position: int, *, quoted: bool) -> Iterator[Tuple[int, bool]]:
+    """YIELDS (Tuple[int, bool]): Where each line ends, or each record of a table, in which line
+    breaks between quotes are text; and whether it counts, which a blank one does not."""
+    inside, blank = False, True
+    for line in file:
+        position += len(line)
+        blank = blank and not line.strip()
+        if quoted:
+            inside ^= bool(line.count(b'"') % 2)
+        if not inside:
+            yield position, not blank
+            blank = True
+    if inside:
+        yield position, True
+
+
+def _header(path: Path) -> List[str]:
+    with path.open("rb") as file:
+        end = next(_ends(file, 0, quoted=True), (0, False))[0]
+        file.seek(0)
+        text = file.read(end).decode("utf-8-sig", errors="replace")
+    return next(csv.reader(io.StringIO(text), delimiter=_delimiter(path)), [])
+
+
+def _body_start(path: Path, columns: Sequence[str]) -> int:
+    check_columns(path, _header(path), columns)
+    with path.open("rb") as file:
+        return next(_ends(file, 0, quoted=True), (0, False))[0]
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Check that a file has the columns that were asked for.
+
+    path (Path): The file.
+    there (Sequence[str]): Its columns.
+    wanted (Sequence[str]): Those that have to be there.
+    RAISES (ValueError): One is missing.
+    """
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {missing[0]!r}. Its columns are {', '.join(there) or 'none'}."
+        )
+
+
+def _records(data: bytes, path: Path, text: str, id: Optional[str], first: int) -> Iterator[Row]:
+    header = _header(path)
+    decoded = data.decode("utf8", errors="surrogateescape")
+    # A field may be as long as a text may be.
+    csv.field_size_limit(2**31 - 1)
+    number = first
+    for record in csv.reader(io.StringIO(decoded, newline=""), delimiter=_delimiter(path)):
+        if not any(cell.strip() for cell in record):
+            continue
+        named = dict(zip(header, record, strict=False))
+        error = None
+        if len(record) != len(header):
+            error = f"The row has {len(record)} cells, and the header has {len(header)}."
+        elif not _is_utf8(named[text]):
+            error = "The text is not UTF-8."
+        yield Row(number, named.get(id) if id else number, named.get(text), error)
+        number += 1
+
+
+def _parse_json(line: bytes, number: int, text: str, id: Optional[str]) -> Row:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        return Row(number, None if id else number, None, f"The line is not JSON: {error}.")
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        return Row(number, None if id else number, None, f"The line is a {kind}, not an object.")
+    found = value.get(id) if id else number
+    if text not in value:
+        return Row(number, found, None, f"The row has no {text!r}.")
+    if isinstance(value[text], str) and not _is_utf8(value[text]):
+        return Row(number, found, None, "The text has half of a surrogate pair.")
+    return Row(number, found, value[text])
+
+
+def _parse_line(line: bytes, number: int, text: str, id: Optional[str]) -> Row:
+    try:
+        # A byte order mark is only at the beginning of a file.
+        return Row(number, number, line.decode("utf8").removeprefix("\ufeff").rstrip("\r"))
+    except UnicodeDecodeError:
+        return Row(number, number, None, "The text is not UTF-8.")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut_row_groups(path: Path, first: int, columns: Sequence[str]) -> List[Shard]:
+    metadata = _parquet(path).metadata
+    check_columns(path, metadata.schema.to_arrow_schema().names, columns)
+    shards = []
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if rows:
+            shards.append(Shard(str(path), first, rows, group, group + 1))
+            first += rows
+    return shards
+
+
+def _read_row_group(shard: Shard, text: str, id: Optional[str]) -> List[Row]:
+    wanted = [text] if id is None else list(dict.fromkeys([text, id]))
+    try:
+        table = _parquet(Path(shard.path)).read_row_group(shard.start, columns=wanted)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"Row group {shard.start} of {shard.path} is damaged: {error} Write the file again, "
+            "or leave it out."
+        ) from error
+    texts = table[text].to_pylist()
+    numbers = range(shard.first, shard.first + len(texts))
+    ids = numbers if id is None else table[id].to_pylist()
+    return [Row(n, i, value) for n, i, value in zip(numbers, ids, texts, strict=True)]
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {error}") from error

@@ -1,0 +1,219 @@
+"""Files in, files out: every row once, whatever happens in between."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from spacy_reprtune.annotate import Annotator
+from spacy_reprtune.annotate.run import annotate_files
+from spacy_reprtune.annotate.shards import cut, read_rows
+from spacy_reprtune.cli import reprtune_cli
+
+ROWS = [(f"id {i}", f"a great film {i}" if i % 3 else f"an awful film, {i}") for i in range(25)]
+
+
+def write_input(folder, kind):
+    """The same rows in a format."""
+    path = folder / f"rows.{kind}"
+    if kind == "parquet":
+        table = pyarrow.table({"id": [i for i, _ in ROWS], "text": [t for _, t in ROWS]})
+        parquet.write_table(table, path, row_group_size=10)
+    elif kind == "jsonl":
+        lines = [json.dumps({"text": text, "id": i}) for i, text in ROWS]
+        path.write_text("\n\n".join(lines), encoding="utf8")
+    elif kind == "txt":
+        path.write_text("\r\n".join(text for _, text in ROWS) + "\r\n", encoding="utf8")
+    else:
+        cells = "\t" if kind == "tsv" else ","
+        rows = [f'{i}{cells}"{text}"' for i, text in ROWS]
+        path.write_text("\n".join([f"id{cells}text", *rows]) + "\n", encoding="utf-8-sig")
+    return path
+
+
+def output_rows(folder):
+    rows = []
+    for path in sorted(folder.glob("part-*")):
+        if path.suffix == ".parquet":
+            rows += parquet.read_table(path).to_pylist()
+        else:
+            rows += [json.loads(line) for line in path.read_text("utf8").splitlines()]
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv", "tsv", "txt"])
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_every_format_gives_each_row_once_and_in_order(kind, format, annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, kind)
+    id = None if kind == "txt" else "id"
+    annotator = Annotator(annotate_pipeline, columns=["cats"])
+    outcome = annotate_files(
+        annotator, [path], tmp_path / "out", id=id, format=format, shard_rows=10
+    )
+    assert (outcome.rows, outcome.failed, outcome.damaged) == (25, 0, [])
+    rows = output_rows(tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("part-*"))) == 3
+    assert [row["id"] for row in rows] == ([i for i, _ in ROWS] if id else list(range(25)))
+    expected = annotator.annotate([text for _, text in ROWS]).rows
+    assert [row["cats_label"] for row in rows] == [row["cats_label"] for row in expected]
+
+
+def test_line_breaks_in_quotes_are_text(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('text,n\n"one\ntwo, ""three"" \n",1\n\n"four",2\n', encoding="utf8")
+    [first, second] = cut(path, 0, ["text"], 1)
+    assert read_rows(first, text="text", id="n")[0].text == 'one\ntwo, "three" \n'
+    assert read_rows(second, text="text", id="n")[0].id == "2"
+
+
+def test_rows_that_fail_have_their_reason_and_the_others_go_on(failing_pipeline, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = ['{"id": 1, "text": "a film"}', '{"id": 2, "text": "fail"}', "nonsense", "[]"]
+    lines += ['{"id": 5}', '{"id": 6, "text": null}', '{"id": 7, "text": "\\ud83d"}']
+    lines += ['{"id": 8, "text": "a film"}']
+    path.write_text("\n".join(lines), encoding="utf8")
+    outcome = annotate_files(
+        Annotator(failing_pipeline), [path], tmp_path / "out", id="id", shard_rows=3
+    )
+    assert (outcome.rows, outcome.failed) == (8, 6)
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == [1, 8]
+    errors = [json.loads(x) for x in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()]
+    assert [error["row"] for error in errors] == [1, 2, 3, 4, 5, 6]
+    reasons = " ".join(error["reason"] for error in errors)
+    for said in ("can't be annotated", "not JSON", "a list, not", "no 'text'", "NoneType", "half"):
+        assert said in reasons
+
+
+def test_a_finished_part_is_not_annotated_again_and_a_lost_one_is(annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "csv")
+    annotator = Annotator(annotate_pipeline, columns=["ents"])
+    annotate_files(annotator, [path], tmp_path / "out", shard_rows=10)
+    parts = sorted((tmp_path / "out").glob("part-*"))
+    before = [(part.read_bytes(), part.stat().st_mtime_ns) for part in parts]
+    parts[1].unlink()
+    assert annotate_files(annotator, [path], tmp_path / "out", shard_rows=10).rows == 25
+    after = [(part.read_bytes(), part.stat().st_mtime_ns) for part in parts]
+    assert [a[0] for a in after] == [b[0] for b in before]
+    assert [a[1] == b[1] for a, b in zip(after, before, strict=True)] == [True, False, True]
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(annotate_pipeline, tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_text("".join(f"a great film {i}\n" for i in range(3000)), encoding="utf8")
+    annotate_files(
+        Annotator(annotate_pipeline), [path], tmp_path / "whole", format="jsonl", shard_rows=100
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "spacy",
+        "reprtune",
+        "annotate",
+        str(annotate_pipeline),
+        str(path),
+    ]
+    command += [str(path), str(tmp_path / "killed"), "--format", "jsonl", "--shard-rows", "100"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "killed").glob("part-*")) and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < len(list((tmp_path / "killed").glob("part-*"))) < 30
+    done = CliRunner().invoke(reprtune_cli, command[4:])
+    assert done.exit_code == 0 and "3,000 of 3,000 rows" in done.output
+    names = sorted(p.name for p in (tmp_path / "whole").glob("part-*"))
+    assert names == sorted(p.name for p in (tmp_path / "killed").glob("*part-*"))
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+
+
+def test_two_workers_write_what_one_writes(annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "parquet")
+    for workers in (1, 2):
+        annotator = Annotator(annotate_pipeline, threads=1)
+        annotate_files(annotator, [path], tmp_path / str(workers), workers=workers)
+    assert output_rows(tmp_path / "1") == output_rows(tmp_path / "2")
+
+
+def test_a_damaged_row_group_is_named_and_the_others_are_there(annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "parquet")
+    data = bytearray(path.read_bytes())
+    column = parquet.ParquetFile(path).metadata.row_group(1).column(1)
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    outcome = annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out")
+    assert outcome.rows == 15
+    assert len(outcome.damaged) == 1 and "Row group 1" in outcome.damaged[0]
+    assert str(path) in outcome.damaged[0]
+    done = CliRunner().invoke(
+        reprtune_cli, ["annotate", str(annotate_pipeline), str(path), str(tmp_path / "out")]
+    )
+    assert done.exit_code == 1 and "Row group 1" in done.output.replace("\n", " ")
+
+
+def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline, tmp_path):
+    path = write_input(tmp_path, "csv")
+    annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out")
+    with pytest.raises(ValueError, match="output of another run: its model is"):
+        annotate_files(Annotator(failing_pipeline), [path], tmp_path / "out")
+    with pytest.raises(ValueError, match="its settings is|its settings are"):
+        annotate_files(Annotator(annotate_pipeline, columns=["cats"]), [path], tmp_path / "out")
+    copy = tmp_path / "copy"
+    shutil.copytree(annotate_pipeline, copy)
+    annotate_files(Annotator(copy), [path], tmp_path / "of copy")
+    (copy / "meta.json").write_text((copy / "meta.json").read_text() + " ")
+    with pytest.raises(ValueError, match="its model digest is"):
+        annotate_files(Annotator(copy), [path], tmp_path / "of copy")
+
+
+@pytest.mark.parametrize(
+    "name, content, settings, said",
+    [
+        ("a.csv", "id,body\n1,x\n", {}, "no column 'text'. Its columns are id, body"),
+        ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' is there more than once"),
+        ("a.jsonl", '{"id": 7, "text": ""}\n' * 2, {"id": "id"}, "not unique: 7"),
+        ("a.txt", "a\n", {"id": "id"}, "no column 'id': its rows are numbered"),
+        ("a.xml", "<a/>", {}, "ends in '.xml'. Use .parquet"),
+        ("a.parquet", "nonsense", {}, "a.parquet is not a whole Parquet file"),
+        ("a.txt", "a\n", {"workers": 0}, "use 1 or more"),
+        ("a.txt", "a\n", {"format": "xml"}, "Use one of parquet, jsonl"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_written(
+    name,
+    content,
+    settings,
+    said,
+    annotate_pipeline,
+    tmp_path,
+):
+    (tmp_path / name).write_text(content, encoding="utf8")
+    with pytest.raises(ValueError, match=said):
+        annotate_files(
+            Annotator(annotate_pipeline), [tmp_path / name], tmp_path / "out", **settings
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_files_is_not_written_into(annotate_pipeline, tmp_path):
+    (tmp_path / "a.txt").write_text("a\n", encoding="utf8")
+    with pytest.raises(ValueError, match="not the output of an earlier run"):
+        annotate_files(Annotator(annotate_pipeline), [tmp_path / "a.txt"], tmp_path)
+
+
+def test_an_empty_input_gives_no_part(annotate_pipeline, tmp_path):
+    (tmp_path / "a.txt").write_text("\n \n", encoding="utf8")
+    assert (
+        annotate_files(Annotator(annotate_pipeline), [tmp_path / "a.txt"], tmp_path / "out").rows
+        == 0
+    )
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
