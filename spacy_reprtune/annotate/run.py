@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 
@@ -19,8 +19,6 @@ from .shards import SHARD_ROWS, Shard, cut, find_inputs, read_rows
 MANIFEST = "manifest.json"
 ERRORS = "errors.jsonl"
 FORMATS = ("parquet", "jsonl")
-# Runs the shards of these numbers, and yields rows and a reason as `annotate_shard` returns them.
-Engine = Callable[[Annotator, "Plan", List[int], Path], Iterator[Tuple[int, Optional[str]]]]
 VERSIONS = ("spacy-reprtune", "spacy", "torch", "transformers", "tokenizers")
 
 
@@ -72,7 +70,6 @@ def annotate_files(
     workers: int = 1,
     format: str = "parquet",
     shard_rows: int = SHARD_ROWS,
-    engine: Optional[Engine] = None,
 ) -> Outcome:
     """Annotate files into a folder, or go on with that.
 
@@ -87,7 +84,6 @@ def annotate_files(
     workers (int): Processes; the cores are shared among them.
     format (str): "parquet" or "jsonl".
     shard_rows (int): Rows per shard where the input has no row groups.
-    engine (Optional[Engine]): What runs the shards; processes of this machine if None.
     RETURNS (Outcome): Counts.
     RAISES (ValueError): An input is wrong, or the folder is of another run.
     """
@@ -110,12 +106,11 @@ def annotate_files(
     }
     plan = _plan(annotator, paths, output, settings)
     left = [i for i in range(len(plan.shards)) if not (output / plan.part(i)).exists()]
-    run = engine or (lambda *args: _run_local(*args, workers=workers))
     damaged: List[str] = []
     total = sum(shard.rows for shard in plan.shards)
     finished = total - sum(plan.shards[i].rows for i in left)
     with bar(total=total, initial=finished, what="Annotating", unit="rows") as shown:
-        for rows, reason in run(annotator, plan, left, output):
+        for rows, reason in _run(annotator, plan, left, output, workers=workers):
             shown.update(rows)
             finished += rows
             if reason is not None:
@@ -243,7 +238,7 @@ def _hash(value: Any) -> int:
     )
 
 
-def _run_local(
+def _run(
     annotator: Annotator, plan: Plan, left: List[int], output: Path, *, workers: int
 ) -> Iterator[Tuple[int, Optional[str]]]:
     if workers == 1:
