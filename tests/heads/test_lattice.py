@@ -1,7 +1,6 @@
 """The lattice agrees with a list of all sequences, and with torch's own derivatives."""
 
 import itertools
-import time
 import tracemalloc
 
 import numpy
@@ -163,8 +162,10 @@ def test_the_size_of_groups_changes_nothing(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_three_hundred_labels_take_little_time_and_memory(name):
-    """Logits of an untrained head: no document is legal by itself."""
+def test_three_hundred_labels_take_little_memory(name):
+    """The logits of an untrained head, where no document is legal by itself, decode without a
+    score per pair of tags: 2,250 tokens would have 26 GB of them. `benchmarks.many_labels` has the
+    speed."""
     scheme = TagScheme([f"L{i}" for i in range(300)], name, shared_positions=True)
     parts = numpy.random.default_rng(0).normal(size=(2250, scheme.n_parts)).astype("f")
     logits, lengths = PartLogits(scheme, parts), [25] * 50 + [1000]
@@ -178,9 +179,6 @@ def test_three_hundred_labels_take_little_time_and_memory(name):
         tracemalloc.stop()
     assert len(found) > 500
     assert peak < 100_000_000
-    start = time.thread_time()
-    lattice.decode(logits, lengths)
-    assert len(parts) / (time.thread_time() - start) > 10_000
 
 
 def test_learned_transitions_of_many_labels_take_bounded_memory():
