@@ -20,7 +20,7 @@ ORDER: List[Set[str]] = [
     {"components"},
     {"training"},
     {"pretraining"},
-    {"data", "exchange", "reporting", "packaging", "serving"},
+    {"annotate", "data", "exchange", "packaging", "reporting"},
     {"cli"},
 ]
 WORKBENCH = ORDER[-2]
