@@ -54,7 +54,8 @@ def find_inputs(paths: Sequence[Path]) -> List[Path]:
 
     paths (Sequence[Path]): Files, and folders whose readable files are taken in order of name.
     RETURNS (List[Path]): The files.
-    RAISES (ValueError): One is missing, has an unknown ending, or a folder has no readable file.
+    RAISES (ValueError): One is missing, named twice or has an unknown ending, or a folder has no
+        readable file.
     """
     found: List[Path] = []
     for path in paths:
@@ -69,6 +70,9 @@ def find_inputs(paths: Sequence[Path]) -> List[Path]:
             raise ValueError(f"{path} ends in {path.suffix!r}. Use {', '.join(READABLE)}.")
         else:
             found.append(path)
+    for path in found:
+        if found.count(path) > 1:
+            raise ValueError(f"{path} is named twice, so its rows would be annotated twice.")
     return found
 
 

@@ -111,15 +111,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(annotate_pipeline, tm
     annotate_files(
         Annotator(annotate_pipeline), [path], tmp_path / "whole", format="jsonl", shard_rows=100
     )
-    command = [
-        sys.executable,
-        "-m",
-        "spacy",
-        "reprtune",
-        "annotate",
-        str(annotate_pipeline),
-        str(path),
-    ]
+    command = [sys.executable, "-m", "spacy", "reprtune", "annotate", str(annotate_pipeline)]
     command += [str(path), str(tmp_path / "killed"), "--format", "jsonl", "--shard-rows", "100"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list((tmp_path / "killed").glob("part-*")) and process.poll() is None:
@@ -182,6 +174,7 @@ def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline
         ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' is there more than once"),
         ("a.jsonl", '{"id": 7, "text": ""}\n' * 2, {"id": "id"}, "not unique: 7"),
         ("a.txt", "a\n", {"id": "id"}, "no column 'id': its rows are numbered"),
+        ("a.txt", "a\n", {"twice": True}, "a.txt is named twice"),
         ("a.xml", "<a/>", {}, "ends in '.xml'. Use .parquet"),
         ("a.parquet", "nonsense", {}, "a.parquet is not a whole Parquet file"),
         ("a.txt", "a\n", {"workers": 0}, "use 1 or more"),
