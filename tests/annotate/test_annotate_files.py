@@ -174,7 +174,6 @@ def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline
         ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' is there more than once"),
         ("a.jsonl", '{"id": 7, "text": ""}\n' * 2, {"id": "id"}, "not unique: 7"),
         ("a.txt", "a\n", {"id": "id"}, "no column 'id': its rows are numbered"),
-        ("a.txt", "a\n", {"twice": True}, "a.txt is named twice"),
         ("a.xml", "<a/>", {}, "ends in '.xml'. Use .parquet"),
         ("a.parquet", "nonsense", {}, "a.parquet is not a whole Parquet file"),
         ("a.txt", "a\n", {"workers": 0}, "use 1 or more"),
@@ -210,3 +209,9 @@ def test_an_empty_input_gives_no_part(annotate_pipeline, tmp_path):
         == 0
     )
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
+def test_an_input_that_is_named_twice_is_refused(annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "txt")
+    with pytest.raises(ValueError, match="rows.txt is named twice"):
+        annotate_files(Annotator(annotate_pipeline), [path, path], tmp_path / "out")
