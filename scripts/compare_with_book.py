@@ -58,8 +58,8 @@ def compare(path: Path, folder: Path) -> Tuple[List[Table], List[str]]:
         should be in them is a dash.
     RAISES (ValueError): A file is not of this form, or none of the files is there.
     """
-    published = _read(path, f"{path} is no file of published figures: its content")
-    _check_published(published, f"{path} is no file of published figures")
+    published = _read(path, f"{path} is not a file of published figures: its content")
+    _check_published(published, f"{path} is not a file of published figures")
     wanted = [figure["file"] for figure in published.get("figures", [])]
     wanted += [published[key]["file"] for key in ("curve", "fill_mask") if key in published]
     files = list(dict.fromkeys(wanted))
@@ -168,14 +168,14 @@ def _check_ours(published: Dict[str, Any], ours: Dict[str, Any], folder: Path) -
         _check(value, _SCORE, f"{folder / figure['file']}: {'.'.join(figure['key'])}")
     curve = published.get("curve", {}).get("file")
     if curve in ours:
-        place = f"{folder / curve} is no file of a sweep: points"
+        place = f"{folder / curve} is not the file of a sweep: points"
         points = ours[curve].get("points")
         _check(points, list, place)
         for i, point in enumerate(points):
             _check_keys(point, {"unfreeze": (str, int), "mean": _SCORE}, f"{place}[{i}]")
     filled = published.get("fill_mask", {}).get("file")
     if filled in ours:
-        place = f"{folder / filled} is no report of a pretraining: fill_mask"
+        place = f"{folder / filled} is not the report of a pretraining: fill_mask"
         _check_filled(ours[filled].get("fill_mask", []), place)
 
 
@@ -220,7 +220,7 @@ def _score(value: Optional[float]) -> str:
 def main(
     published: Path = typer.Argument(
         ...,
-        help="JSON file with the published figures and where ours are, such as assets/book.json",
+        help="JSON file with the published figures and where ours are, such as projects/book/book.json",
         exists=True,
         dir_okay=False,
     ),

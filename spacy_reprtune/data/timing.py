@@ -73,8 +73,8 @@ def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") ->
             for k, (batch, vectors) in enumerate(model.encode(pieces)):
                 # Reading a number waits until the device has computed it.
                 vectors.flatten()[0].item()
-                spent = time.perf_counter() - start
-                fastest[k] = min(fastest.get(k, (spent, 0)), (spent, sum(batch.lengths)))
+                now = time.perf_counter() - start, sum(batch.lengths)
+                fastest[k] = min(fastest.get(k, now), now)
                 start = time.perf_counter()
             if time.perf_counter() - begin > _TIMED:
                 break

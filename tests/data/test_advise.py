@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import spacy
 import srsly
+import torch
 from spacy.cli._util import app
 from spacy.cli.init_config import fill_config
 from spacy.tokens import DocBin
@@ -15,6 +16,7 @@ from thinc.api import Config
 from typer.testing import CliRunner
 
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
+from spacy_reprtune.data import timing
 from spacy_reprtune.data.advise import advise
 from spacy_reprtune.data.recipes import (
     drop_value,
@@ -241,8 +243,6 @@ def test_a_wrong_option_is_explained(settings, message, tmp_path, tiny_encoder):
 
 
 def test_a_device_that_is_not_there_is_explained(tmp_path, tiny_encoder, monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="--device is cuda: .*torch sees no CUDA device"):
         advised(corpus(tmp_path / "c"), tiny_encoder, speed=None, device="cuda")
@@ -270,6 +270,12 @@ def test_the_command_measures_the_encoder_and_its_config_trains(tmp_path, tiny_e
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "model" / "model-best").is_dir()
+
+
+def test_an_encoder_that_is_slower_than_the_time_for_timing_has_a_speed(tiny_encoder, monkeypatch):
+    monkeypatch.setattr(timing, "_TIMED", 0.0)
+    measured = timing.measure_speed(["a great film"] * 4, str(tiny_encoder), torch.device("cpu"))
+    assert measured.rate > 0
 
 
 def test_a_question_without_a_terminal_needs_the_flag(tmp_path):

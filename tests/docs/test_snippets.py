@@ -87,7 +87,7 @@ def reader(tmp_path, tmp_path_factory, monkeypatch):
     importlib.invalidate_caches()
     monkeypatch.setattr("spacy_reprtune.encoder.load._check_digest", lambda *_: None)
     monkeypatch.setattr("spacy_reprtune.data.timing._TIMED", 0.1)
-    for name in ("assets", "configs"):
+    for name in ("assets", "configs", "projects"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shared = tmp_path / "configs" / "shared_multitask.cfg"
     shared.write_text(shared.read_text("utf8").replace("width = 384", "width = 16"), "utf8")

@@ -63,7 +63,7 @@ def test_without_any_measurement_or_with_another_file_there_is_nothing_to_compar
     with pytest.raises(ValueError, match="None of the files"):
         compare(ROOT / "projects" / "book" / "book.json", tmp_path)
     srsly.write_json(tmp_path / "list.json", [1, 2])
-    with pytest.raises(ValueError, match="no file of published figures"):
+    with pytest.raises(ValueError, match="not a file of published figures"):
         compare(tmp_path / "list.json", tmp_path)
 
 
@@ -93,7 +93,9 @@ def test_what_is_wrong_in_published_figures_is_said_with_its_place(measured, pla
     srsly.write_json(
         path, _changed(srsly.read_json(ROOT / "projects" / "book" / "book.json"), place, value)
     )
-    with pytest.raises(ValueError, match=f"figures.json is no file of published figures.*{said}"):
+    with pytest.raises(
+        ValueError, match=f"figures.json is not a file of published figures.*{said}"
+    ):
         compare(path, measured)
 
 
@@ -126,7 +128,7 @@ def test_files_that_are_cut_off_or_have_no_figures_are_explained(measured):
     with pytest.raises(ValueError, match="conll2003.json can't be read as JSON"):
         compare(ROOT / "projects" / "book" / "book.json", measured)
     srsly.write_json(measured / "none.json", {"title": "x"})
-    with pytest.raises(ValueError, match='none.json is no file.*it has none of "figures"'):
+    with pytest.raises(ValueError, match='none.json is not a file.*it has none of "figures"'):
         compare(measured / "none.json", measured)
 
 
