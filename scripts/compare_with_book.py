@@ -220,7 +220,7 @@ def _score(value: Optional[float]) -> str:
 def main(
     published: Path = typer.Argument(
         ...,
-        help="JSON file with the published figures and where ours are, such as projects/book/book.json",
+        help="JSON file with published figures and the place of ours, such as book.json",
         exists=True,
         dir_okay=False,
     ),
