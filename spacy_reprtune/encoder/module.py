@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.checkpoint import checkpoint
 
 from .cache import shared_cache
-from .dropout import use_cheap_dropout
+from .cpu import prepare_for_cpu
 from .families import piece_limit, width_of
 from .freezing import (
     Unfreeze,
@@ -138,9 +138,7 @@ class Encoder(torch.nn.Module):
         self.trainable: List[torch.nn.Module] = []
         self._switched: List[torch.nn.Module] = []
         if self.device.type == "cpu":
-            # A gradient for the rows in use instead of one for the vocabulary: see TorchOptimizer.
-            model.get_input_embeddings().sparse = True
-            use_cheap_dropout(model)
+            prepare_for_cpu(model)
         self.to(self.device)
         self.cache = None
         if settings.cache_mb:

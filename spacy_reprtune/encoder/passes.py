@@ -7,9 +7,8 @@ from typing import Iterator, List, Optional, Protocol
 import torch
 
 from .cache import PrefixCache, prefix_digests
-from .dropout import CheapAttentionDropout
+from .cpu import CheapAttentionDropout, prepare_for_cpu
 from .freezing import find_block_list, find_blocks
-from .packed import pack_linear_layers
 from .parts import Part, can_be_cut, output_tail
 
 
@@ -223,7 +222,7 @@ class Passes:
     def _halved(self, module: torch.nn.Module) -> torch.nn.Module:
         half = copy.deepcopy(module).to(self.dtype).eval()
         if self.device.type == "cpu":
-            pack_linear_layers(half)
+            prepare_for_cpu(half)
         return half
 
     def _current_version(self) -> int:

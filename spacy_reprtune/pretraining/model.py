@@ -9,7 +9,7 @@ from typing import Callable, List, Optional, Tuple
 
 import torch
 
-from ..encoder.dropout import use_cheap_dropout
+from ..encoder.cpu import use_cheap_dropout
 from ..encoder.families import piece_limit
 from ..encoder.freezing import find_blocks, freeze
 from ..encoder.load import load_config, resolve_encoder, with_digest

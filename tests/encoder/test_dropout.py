@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spacy_reprtune.encoder.dropout import CheapAttentionDropout, CheapDropout, use_cheap_dropout
+from spacy_reprtune.encoder.cpu import CheapAttentionDropout, CheapDropout, use_cheap_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

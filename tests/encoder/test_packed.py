@@ -2,9 +2,9 @@ import pytest
 import torch
 from conftest import save_encoder
 
-from spacy_reprtune.encoder import packed
+from spacy_reprtune.encoder import cpu
+from spacy_reprtune.encoder.cpu import PackedLinear, pack_linear_layers
 from spacy_reprtune.encoder.load import load_pretrained
-from spacy_reprtune.encoder.packed import PackedLinear, pack_linear_layers
 
 
 def bf16_encoder(tmp_path, family):
@@ -15,7 +15,7 @@ def bf16_encoder(tmp_path, family):
 
 @pytest.fixture
 def works():
-    if not packed._works():
+    if not cpu._works():
         pytest.skip("this torch build has no oneDNN operators for bf16")
 
 
@@ -36,14 +36,14 @@ def test_packed_layers_give_the_same_vectors(works, tmp_path, family):
 def test_other_activations_are_not_taken_for_gelu():
     from transformers.activations import ACT2FN
 
-    assert packed._is_exact_gelu(ACT2FN["gelu"]) and packed._is_exact_gelu(torch.nn.GELU())
+    assert cpu._is_exact_gelu(ACT2FN["gelu"]) and cpu._is_exact_gelu(torch.nn.GELU())
     for name in ("gelu_new", "relu", "silu", "gelu_pytorch_tanh"):
-        assert not packed._is_exact_gelu(ACT2FN[name])
-    assert not packed._is_exact_gelu(torch.nn.GELU("tanh"))
+        assert not cpu._is_exact_gelu(ACT2FN[name])
+    assert not cpu._is_exact_gelu(torch.nn.GELU("tanh"))
 
 
 def test_without_the_operators_nothing_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "_works", lambda: False)
+    monkeypatch.setattr(cpu, "_works", lambda: False)
     model = bf16_encoder(tmp_path, "bert")
     assert not pack_linear_layers(model)
     assert torch.nn.Linear in [type(module) for module in model.modules()]
