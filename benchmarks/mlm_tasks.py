@@ -49,7 +49,7 @@ class Task:
         full = full_config(load_config(self.config, interpolate=False)).to_str(interpolate=False)
         config = Config().from_str(full, overrides=self.overrides, interpolate=False)
         for block in encoder_blocks(config):
-            block.update(name=encoder, sha256=None)
+            block.update(name=encoder)
         return train_once(config, "all", seed).score
 
 

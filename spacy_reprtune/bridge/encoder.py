@@ -43,16 +43,16 @@ def Encoder_v1(
     name (str): A model id on the Hugging Face hub, a directory, or `package:module/path` for a
         folder inside an installed Python package. With `@sha256:` and 64 hexadecimal digits after
         it, `model.safetensors` must have that digest.
-    unfreeze (Union[str, int]): What trains: "all", "none", or the last N blocks.
+    unfreeze (Union[str, int]): Blocks that train: "all", "none", or the last N blocks.
     window (Optional[int]): Pieces in a window, special pieces included; null for as many as
         the encoder takes. Longer texts get several windows.
-    overlap (int): Pieces that neighbouring windows of a text share.
+    overlap (int): Pieces that neighboring windows of a text share.
     batch_pieces (int): Padded pieces that are computed at once: memory against speed.
     precision (str): "auto" computes in bf16 where the hardware does that faster, "bf16" always,
         "fp32" never. Weights are kept and saved in fp32.
     device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" needs no
         CuPy.
-    cache_mb (int): Memory for what frozen blocks give for a text while training, in units of
+    cache_mb (int): Memory for the outputs of frozen blocks while training, in units of
         1,000,000 bytes; 0 to compute it each time. All encoders of a process that have the same
         two cache settings share it.
     cache_dir (Optional[str]): Directory for what does not fit into that, or null to compute it
@@ -62,7 +62,7 @@ def Encoder_v1(
         head downwards until `unfreeze` is reached; null to train them all from the start.
     reinit_last (int): How many of the last blocks start from random weights.
     sha256 (Optional[str]): Deprecated: put the digest in the name.
-    RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row a token, shape (n_tokens, width).
+    RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row per token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
     """
     from ..encoder.load import with_digest
@@ -105,7 +105,7 @@ def encoder_model(settings: "EncoderSettings") -> DocsToTokenVectors:
 def encoder_settings(model: Model) -> "EncoderSettings":
     """Read the settings of an encoder that a head was configured with.
 
-    model (Model): What the config gave as `encoder`.
+    model (Model): The model that the config names as `encoder`.
     RETURNS (EncoderSettings): Its settings.
     RAISES (ValueError): It is not a `spacy_reprtune.Encoder.v1`.
     """
@@ -125,8 +125,8 @@ def forward(
     model (Model[List[Doc], List[Floats2d]]): The model.
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[List[Floats2d], Callable]): A matrix a doc, one row a token (zeros for a token
-        without a piece), and backprop from their gradients.
+    RETURNS (Tuple[List[Floats2d], Callable]): A matrix per doc, one row per token (zeros for a
+        token without a piece), and backprop from their gradients.
     """
     rows, backward = model.shims[0](([token_spans(doc) for doc in docs], 0.0), is_train)
     lengths = [len(doc) for doc in docs]

@@ -1,7 +1,7 @@
 """torch's optimizer behind spaCy's: the settings and schedules are spaCy's, the arithmetic torch's.
 
 thinc updates tensor by tensor and clips each by its own norm. Here the norm is that of the whole
-gradient, biases and the weights of normalisations do not decay, and the update is one fused call.
+gradient, biases and the weights of normalizations do not decay, and the update is one fused call.
 """
 
 from typing import Dict, Iterable, List, Optional, Set, Tuple
@@ -19,8 +19,8 @@ class TorchOptimizer:
     ) -> None:
         """Prepare to update a module.
 
-        module (Module): What is trained. Parameters may be frozen and unfrozen between steps.
-        factors (Optional[Dict[Parameter, float]]): What to multiply the learning rate of a
+        module (Module): The module to train. Parameters may be frozen and unfrozen between steps.
+        factors (Optional[Dict[Parameter, float]]): Factor of the learning rate of a
             parameter with; 1.0 for those that are not in it.
         """
         self.module = module
@@ -57,7 +57,7 @@ class TorchOptimizer:
         excess = (norm + 1e-6) / float(sgd.grad_clip) if sgd.grad_clip else None
         for parameter, (index, values) in rows.items():
             parameter.grad[index] = values
-        # The moments belong to the spaCy optimizer: another one starts anew.
+        # The moments belong to the spaCy optimizer: another one starts from zero.
         if self._optimizer is None or self._source is not sgd:
             self._known.clear()
             self._optimizer, self._source = _build(self._groups(), sgd), sgd
@@ -89,7 +89,7 @@ class TorchOptimizer:
         """Put a dense gradient in the place of each sparse one.
 
         The gradient of an embedding table has a few hundred rows that are not zero, of some ten
-        thousand. Made dense anew at each step it costs more than the update: these buffers stay,
+        thousand. Made dense again at each step it costs more than the update: these buffers stay,
         and only those rows are written and cleared. The update is that of a dense gradient.
 
         RETURNS (Dict[Parameter, Tuple[Tensor, Tensor]]): Row numbers and rows of each.
@@ -119,7 +119,7 @@ def parameter_groups(
     parameters (Iterable[Parameter]): The parameters.
     factors (Dict[Parameter, float]): Factors of the learning rate, 1.0 where there is none.
     RETURNS (List[Dict]): Groups for a torch optimizer, with `decays` and `factor` set in each.
-        Vectors (biases, the weights of normalisations) do not decay.
+        Vectors (biases, the weights of normalizations) do not decay.
     """
     groups: Dict[Tuple[bool, float], List[torch.nn.Parameter]] = {}
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""What is going to train, as a table for the log."""
+"""A table of the trainable parts, for the log."""
 
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
@@ -21,7 +21,7 @@ def training_overview(
 ) -> str:
     """Describe blocks, what trains, parameters, learning rates, and what freezing saves.
 
-    The saving is an estimate from the blocks alone: forward, the gradient of the inputs and that
+    The saving is an estimate from only the blocks: forward, the gradient of the inputs and that
     of the weights cost about the same, and a cached block costs nothing after the first epoch.
 
     encoder (Encoder): The encoder.
@@ -50,7 +50,7 @@ def training_overview(
         data.append((name, state, _count(parameters), rate))
     trains = any(p.requires_grad for p in head)
     rate = f"{head_lr:.3g}" if trains else "-"
-    data.append(("head", "trains" if trains else "solved", _count(head), rate))
+    data.append(("head", "trains" if trains else "fitted", _count(head), rate))
     lines = table(
         data,
         header=("Part", "State", "Parameters", "Rate (x learn_rate)"),

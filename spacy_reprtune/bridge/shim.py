@@ -72,7 +72,7 @@ class TorchShim(Shim):
 
     def take_one_thread_after_fork(self) -> None:
         """In a worker of `nlp.pipe`, compute with one thread. After a fork, the threads that OpenMP
-        would hand work to are not there: with more than one it waits for ever. Each process has a
+        would hand work to are not there: with more than one it waits forever. Each process has a
         core anyway."""
         if os.getpid() != self._process:
             torch.set_num_threads(1)
@@ -330,4 +330,4 @@ def _gradient(array: Any, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _no_backward(d_output: Any) -> None:
-    """What stands in for backprop after a pass that kept no graph."""
+    """The backprop after a pass that kept no graph."""

@@ -99,7 +99,7 @@ def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2
 
     model (Model[List[Doc], Floats2d]): The model.
     X (Optional[List[Doc]]): Not used.
-    Y (Optional[Floats2d]): A sample of the gold values, one column a label.
+    Y (Optional[Floats2d]): A sample of the gold values, one column per label.
     """
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)
@@ -137,5 +137,5 @@ def check_rates(dropout: Optional[float], head_lr: float) -> None:
     if head_lr < 0.1:
         raise ValueError(
             f"head_lr = {head_lr}. It multiplies the learning rate of [training.optimizer], so it "
-            "is no rate itself: use 1.0 or more."
+            "is not a rate itself: use 1.0 or more."
         )

@@ -17,11 +17,11 @@ PIECE_POOLINGS = ("mean", "first")
 
 @dataclass
 class TagScores:
-    """What the model gives for docs, and the form of its gradient.
+    """The output of the model for docs, and the form of its gradient.
 
     Of tags, or of the parts that tags are made of: what they are is up to the component.
 
-    logits (Floats2d): A row a token, of all docs in order, shape (n_tokens, n_tags): zeros alone
+    logits (Floats2d): A row per token, of all docs in order, shape (n_tokens, n_tags): only zeros
         for a token without a piece.
     lengths (List[int]): Tokens of each doc.
     transitions (Optional[Floats2d]): Learned scores of a tag (column) after another (row), shape
@@ -49,7 +49,7 @@ def TokenClassifier_v1(
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
         shared one.
-    piece_pooling (str): What stands for a token: the "mean" of its pieces, or the "first". Each
+    piece_pooling (str): Vector of a token: the "mean" of its pieces, or the "first". Each
         piece is read in the window where it is most central.
     learned_transitions (bool): Whether to learn a score for each tag after another, which makes
         the head a linear-chain conditional random field.
@@ -76,7 +76,7 @@ def TokenClassifier_v1(
         if piece_pooling == "first":
             raise ValueError(
                 "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
-                "gives one vector a token, their mean. Use 'mean'."
+                "gives one vector per token, their mean. Use 'mean'."
             )
         return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs, forward=forward)
     return HeadModel(

@@ -281,8 +281,6 @@ def _fill(
     block = _encoder_block(text)
     if encoder is not None:
         text = set_value(text, "paths", "encoder", encoder)
-        if read_value(text, block, "sha256") is not None:
-            text = set_value(text, block, "sha256", None)
         if read_value(text, "vars", "width") is not None:
             text = set_value(text, "vars", "width", width)
     if read_value(text, block, "device") is not None or device != "auto":
@@ -330,13 +328,11 @@ def _encoder_block(text: str) -> str:
 
 
 def _mention_pretraining(config: str, recipe: Path, text: Path) -> str:
-    block = _encoder_block(config)
-    digest = f" --{block}.sha256 null" if read_value(config, block, "sha256") is not None else ""
     note = (
         "Pretraining on your own text first:\n\n"
         f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/my-mlm "
         f"--paths.text {text.as_posix()}\n"
-        f"\nthen add to the command above: --paths.encoder training/my-mlm/encoder{digest}"
+        f"\nthen add to the command above: --paths.encoder training/my-mlm/encoder"
     )
     head, rest = config.split("\n\n[", 1)
     lines = "\n".join(f"# {line}".rstrip() for line in note.splitlines())

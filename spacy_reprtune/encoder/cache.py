@@ -1,4 +1,4 @@
-"""What frozen blocks give for a text: computed once, kept in half precision."""
+"""The outputs of frozen blocks: computed once for a text, kept in half precision."""
 
 import hashlib
 import logging
@@ -21,7 +21,7 @@ _Key = Tuple[str, bytes]
 
 @dataclass
 class CacheStats:
-    """What a cache holds and how often it was of use.
+    """The contents of a cache and how often they were used.
 
     entries (int): Windows in memory.
     memory_bytes, disk_bytes (int): Size of what is held.
@@ -77,7 +77,7 @@ class PrefixCache:
         """Look windows up.
 
         space (str): See the class.
-        keys (Sequence[bytes]): One a window.
+        keys (Sequence[bytes]): One per window.
         dtype (dtype): A 16-bit type, the one they were put in with.
         count (bool): Whether this counts among hits and misses.
         RETURNS (List[Optional[Tensor]]): Rows of shape (n_rows, width), or None where there are
@@ -98,7 +98,7 @@ class PrefixCache:
         """Keep the rows of windows.
 
         space (str): See the class.
-        keys (Sequence[bytes]): One a window.
+        keys (Sequence[bytes]): One per window.
         rows (Sequence[Tensor]): 16-bit rows on the CPU, each in memory of its own.
         """
         if os.getpid() != self._process:

@@ -1,4 +1,4 @@
-"""What differs between families of encoders, read off a model rather than its name."""
+"""Differences between families of encoders, read off a model rather than its name."""
 
 from typing import Any, Optional
 

@@ -13,7 +13,7 @@ def check_unfreeze(unfreeze: Unfreeze) -> None:
     """Check the `unfreeze` setting as far as that goes without the encoder.
 
     unfreeze (Union[str, int]): "all", "none" or a number of blocks.
-    RAISES (ValueError): It is none of these.
+    RAISES (ValueError): It has another value.
     """
     number = isinstance(unfreeze, int) and not isinstance(unfreeze, bool)
     if unfreeze in ("all", "none") or (number and unfreeze >= 0):
@@ -80,13 +80,13 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
 
 def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> Unfreeze:
     """What trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section 3.3): first
-    the head alone, then one block more from the top every so many updates.
+    only the head, then one more block from the top every so many updates.
 
-    unfreeze (Union[str, int]): What trains in the end.
+    unfreeze (Union[str, int]): The setting, which applies in the end.
     depth (int): The encoder's blocks.
     step (int): Updates so far.
     every (Optional[int]): Updates between two stages, or None for the end from the start.
-    RETURNS (Union[str, int]): What trains now.
+    RETURNS (Union[str, int]): The blocks that train now.
     """
     if every is None or unfreeze in ("none", 0):
         return unfreeze
@@ -104,7 +104,7 @@ def rate_factors(model: "PreTrainedModel", decay: float) -> "Dict[torch.nn.Param
     decay (float): Rate of a block as a multiple of that of the block above it.
     RETURNS (Dict[Parameter, float]): A factor for each parameter: 1.0 for the last block, a
         further `decay` for each block below it, and for the embeddings one more. What lies
-        outside of both (a closing normalisation) has 1.0.
+        outside of both (a closing normalization) has 1.0.
     """
     blocks = find_blocks(model)
     factors = dict.fromkeys(model.parameters(), 1.0)

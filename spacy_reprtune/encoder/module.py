@@ -36,7 +36,7 @@ CPU_PADDING = 300
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What `spacy_reprtune.Encoder.v1` is configured with; its docstring explains each."""
+    """The settings of `spacy_reprtune.Encoder.v1`, whose docstring explains each."""
 
     name: str
     unfreeze: Unfreeze = "all"
@@ -165,7 +165,7 @@ class Encoder(torch.nn.Module):
             self._switched = [m for block in self.trainable for m in block.modules()]
 
     def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
-        """RETURNS (Dict[Parameter, float]): What to multiply the learning rate with."""
+        """RETURNS (Dict[Parameter, float]): Factor of each parameter's learning rate."""
         return rate_factors(self.model, self.settings.lr_decay)
 
     def train(self, mode: bool = True) -> "Encoder":
@@ -218,15 +218,15 @@ class Encoder(torch.nn.Module):
         are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
         pieces (Sequence[Pieces]): The pieces of each text.
-        pooling (Optional[FixedPooling]): What reduces each window to one vector, if that has no
-            weights: where nothing trains, it is the pooled windows that are cached.
+        pooling (Optional[FixedPooling]): Reduction of each window to one vector, if it has no
+            weights: where nothing trains, the pooled windows are cached.
         YIELDS (Tuple[WindowBatch, Tensor]): A batch and its vectors, fp32 or bf16, of shape
             (n_windows, length, width), or (n_windows, width) if they are pooled. Rows follow the
             batch, not the texts.
         """
         training = torch.is_grad_enabled() and bool(self.trainable)
         batches = list(self.batches(pieces)) if training else self.batches(pieces)
-        # Of a CPU, many batches may be small; and one large window alone gains nothing.
+        # On a CPU many batches may be small, and a single large window gains nothing.
         kept = KEPT_BATCHES * self.settings.batch_pieces
         again = training and len(batches) > KEPT_BATCHES
         again = again and sum(batch.ids.numel() for batch in batches) > kept

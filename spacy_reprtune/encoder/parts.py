@@ -14,8 +14,8 @@ Tail = Optional[Tuple[None, ...]]
 class Part:
     """The blocks of an encoder from one cut to another.
 
-    What lies around the blocks (masks, positions, relative or rotary embeddings, a last
-    normalisation) is the family's own code: it runs as it is, in a copy of the model's shell that
+    The code around the blocks (masks, positions, relative or rotary embeddings, a last
+    normalization) is the family's own: it runs as it is, in a copy of the model's shell that
     shares every weight and in which the blocks below the part hand on the given hidden states
     and the block above it ends the pass. So nothing here knows about families.
     """
@@ -27,7 +27,7 @@ class Part:
         start (int): The first block of the part. 0 stands for the embeddings and that block.
         stop (int): The block after the part's last one. With the number of blocks, the part
             ends in the encoder's own output.
-        tail (Tail): What `output_tail` found, for a part that does not start at 0.
+        tail (Tail): Result of `output_tail`, for a part that does not start at 0.
         """
         blocks = find_blocks(model)
         self._given = threading.local()
@@ -46,9 +46,9 @@ class Part:
         """Run the part.
 
         ids, mask (Tensor): Piece ids and mask, shape (n_windows, length).
-        hidden (Optional[Tensor]): What block `start` gets, shape (n_windows, length, width); not
+        hidden (Optional[Tensor]): Input of block `start`, shape (n_windows, length, width); not
             needed where that is 0.
-        RETURNS (Tensor): What block `stop` would get, or the encoder's output; the same shape.
+        RETURNS (Tensor): Input of block `stop`, or the encoder's output; the same shape.
         """
         self._given.hidden = hidden
         try:
@@ -64,7 +64,7 @@ def output_tail(model: torch.nn.Module) -> Tail:
 
     model (PreTrainedModel): The encoder, in evaluation mode.
     RETURNS (Tail): What follows the hidden states in the tuple that a block returns (nothing but
-        None, as none of it is asked for), or None where a block returns a tensor alone.
+        None, as none of it is asked for), or None where a block returns only a tensor.
     """
     seen: List[Any] = []
     handle = find_blocks(model)[0].register_forward_hook(lambda _, args, out: seen.append(out))
@@ -82,7 +82,7 @@ def can_be_cut(model: torch.nn.Module, cut: int, tail: Tail) -> bool:
 
     model (PreTrainedModel): The encoder, in evaluation mode.
     cut (int): The first block of the second part.
-    tail (Tail): What `output_tail` found.
+    tail (Tail): Result of `output_tail`.
     RETURNS (bool): Whether it does, tried on a few pieces.
     """
     device = next(model.parameters()).device
@@ -110,7 +110,7 @@ class _StandIn(torch.nn.Module):
 
     def __init__(self, block: torch.nn.Module) -> None:
         super().__init__()
-        # Not as a submodule: its weights are none of the shell's business.
+        # Not as a submodule: its weights don't belong to the shell.
         self.__dict__["block"] = block
 
     def __getattr__(self, name: str) -> Any:

@@ -18,7 +18,7 @@ class FixedPooling(Protocol):
     kind: str
 
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """RETURNS (Tensor): One row a window, shape (n_windows, width)."""
+        """RETURNS (Tensor): One row per window, shape (n_windows, width)."""
 
 
 class Passes:
@@ -48,7 +48,7 @@ class Passes:
     def freeze(self, trainable: List[torch.nn.Module]) -> None:
         """Note what trains from now on.
 
-        trainable (List[Module]): What `freeze` returned.
+        trainable (List[Module]): Result of `freeze`.
         """
         self.trainable = trainable
         self.cut = None
@@ -87,7 +87,7 @@ class Passes:
         """Run the blocks from the cut on.
 
         ids, mask (Tensor): Piece ids and mask, shape (n_windows, length).
-        hidden (Tensor): What `below` gave for them, shape (n_windows, length, width).
+        hidden (Tensor): Result of `below` for them, shape (n_windows, length, width).
         RETURNS (Tensor): Vectors of the same shape.
         """
         if self.cut == self.depth:
@@ -109,9 +109,9 @@ class Passes:
         """Run the frozen blocks, or look up what they gave before.
 
         batch (WindowBatch): The windows.
-        cache (Optional[PrefixCache]): Where to look, and to keep what was not there, or None.
-        pooling (Optional[FixedPooling]): To pool what comes out, where no block is trainable.
-        RETURNS (Tensor): What the block at the cut gets, shape (n_windows, length, width), or
+        cache (Optional[PrefixCache]): Outputs of earlier passes, to read and to extend, or None.
+        pooling (Optional[FixedPooling]): Pooling of the output, where no block is trainable.
+        RETURNS (Tensor): Input of the block at the cut, shape (n_windows, length, width), or
             pooled windows, shape (n_windows, width).
         """
         self._check_version()

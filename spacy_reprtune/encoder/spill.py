@@ -50,7 +50,7 @@ class Spill:
     def read(self, space: str, key: bytes) -> Optional[NDArray]:
         """Read an entry.
 
-        space (str): What it is of, part of the file's name.
+        space (str): The space that it belongs to, part of the file's name.
         key (bytes): Its key, 16 bytes.
         RETURNS (Optional[ndarray]): uint16, shape (n_rows, width), a view of the file; or None.
         """
@@ -71,7 +71,7 @@ class Spill:
     def write(self, space: str, key: bytes, rows: NDArray) -> None:
         """Add an entry, unless it is there.
 
-        space (str): What it is of.
+        space (str): The space that it belongs to.
         key (bytes): Its key, 16 bytes.
         rows (ndarray): uint16, shape (n_rows, width).
         """

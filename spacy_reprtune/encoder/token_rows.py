@@ -57,7 +57,7 @@ class TokenRows:
 
 
 class ListenedEncoder(torch.nn.Module):
-    """Stands in a head's module for an encoder that is none of its own: a width, no weights."""
+    """Stands in a head's module for the encoder of another component: a width, without weights."""
 
     # Never set to anything else: nothing is cached here, and nothing trains.
     cache = None

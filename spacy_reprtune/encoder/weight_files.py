@@ -1,4 +1,4 @@
-"""What is wrong with the safetensors files of an encoder, found by reading only their headers."""
+"""Find faults in the safetensors files of an encoder by reading only their headers."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ _MOST_POSITIONS = 1_000_000
 
 
 class Tensor(NamedTuple):
-    """What a header says of a tensor.
+    """The description of a tensor in a header.
 
     name (str): Its name.
     dtype (str): The type of its elements, in safetensors' spelling.
@@ -62,7 +62,7 @@ def check_weights(path: Path, config: Dict[str, Any]) -> None:
     """Compare the weights of an encoder with its configuration before memory is taken.
 
     path (Path): The directory.
-    config (Dict[str, Any]): What its `config.json` holds.
+    config (Dict[str, Any]): Contents of its `config.json`.
     RAISES (ValueError): A file is damaged, holds numbers of an unknown type, or the configuration
         asks for sizes that no tensor has.
     """

@@ -38,7 +38,7 @@ def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Wind
 
     n_pieces (Sequence[int]): Pieces of each text. An empty text is one empty window.
     size (int): Pieces that a window may hold, special pieces not counted.
-    overlap (int): Pieces that neighbouring windows share at least.
+    overlap (int): Pieces that neighboring windows share at least.
     RETURNS (Windows): By text, then by position. The keep ranges of a text partition its pieces.
     """
     total = numpy.asarray(n_pieces, dtype=numpy.int64)

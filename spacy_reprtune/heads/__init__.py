@@ -1,1 +1,1 @@
-"""From the vectors of pieces to logits: pooling, and what is trained on top."""
+"""From the vectors of pieces to logits: pooling and the heads on top."""

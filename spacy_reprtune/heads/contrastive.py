@@ -45,7 +45,7 @@ def all_pairs_cosine(
 
     Both kinds weigh the same however many there are of each, as in the library's oversampling.
 
-    vectors (NDArray): One row a text, shape (n_texts, width).
+    vectors (NDArray): One row per text, shape (n_texts, width).
     positive, negative (NDArray): Symmetric bool masks without a diagonal, (n_texts, n_texts).
     RETURNS (Tuple[float, NDArray]): The loss and its gradient, in the vectors' shape. A kind of
         which there is no pair adds nothing.
@@ -66,9 +66,9 @@ def supervised_contrastive(
     """For each text, how much of the softmax over its pairs the positive ones have (Khosla et al.
     2020, Supervised Contrastive Learning, equation 2).
 
-    vectors (NDArray): One row a text, shape (n_texts, width).
+    vectors (NDArray): One row per text, shape (n_texts, width).
     positive, negative (NDArray): Symmetric bool masks without a diagonal, (n_texts, n_texts).
-    temperature (float): What cosines are divided by. The lower, the more the closest negatives
+    temperature (float): Divisor of the cosines. The lower, the more the closest negatives
         count.
     RETURNS (Tuple[float, NDArray]): The loss, a mean over the texts that have a positive pair (0
         where none has), and its gradient, in the vectors' shape.
@@ -77,7 +77,7 @@ def supervised_contrastive(
     anchors = positive.any(1)
     pairs = positive | negative
     scores = numpy.where(pairs, units @ units.T / temperature, -numpy.inf)
-    # A text without any pair has no highest score; it is no anchor either.
+    # A text without any pair has no highest score and is not an anchor.
     highest = numpy.where(pairs.any(1), scores.max(1, initial=-numpy.inf), 0.0)
     shares = numpy.exp(scores - highest[:, None])
     total = numpy.maximum(shares.sum(1), numpy.finfo(shares.dtype).tiny)

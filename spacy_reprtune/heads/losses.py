@@ -1,4 +1,4 @@
-"""Losses of text classification and their gradients, as means over what is annotated."""
+"""Losses of text classification and their gradients, as means over the annotated labels."""
 
 from typing import Optional, Tuple
 

@@ -1,5 +1,5 @@
-"""A linear head solved instead of trained: logistic regression on the vectors of an encoder that
-is as it came, whose convex problem L-BFGS solves in seconds. It is the classic linear probe
+"""A linear head that is fitted instead of trained: logistic regression on the vectors of the
+unchanged encoder, a convex problem that L-BFGS finishes in seconds. It is the classic linear probe
 (Alain & Bengio 2017), and a good place to start fine-tuning from: a random head sends large
 gradients into the encoder and distorts what it knows (Kumar et al. 2022, Fine-Tuning can Distort
 Pretrained Features, section 4).
@@ -23,7 +23,7 @@ MAX_ITERATIONS = 300
 
 @dataclass
 class Probe:
-    """A solved head.
+    """A fitted head.
 
     weight (ndarray): fp32, shape (n_labels, width).
     bias (ndarray): fp32, shape (n_labels,).
@@ -144,7 +144,7 @@ def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> T
             test = test[numpy.isin(classes[test], classes[train])]
             if len(numpy.unique(classes[train])) > 1 and len(test):
                 picked = None if sample is None else sample[train]
-                # Roughly solved is enough to compare strengths by.
+                # A rough fit is enough to compare strengths.
                 splits.append((vectors, classes, picked, train, test, _regression(tol=1e-3)))
     n_scored = sum(len(split[4]) for split in splits)
     # Too few examples to hold any out: the middle, and no claim.

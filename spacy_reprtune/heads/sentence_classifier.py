@@ -40,7 +40,7 @@ class SentenceClassifier(TextClassifier):
         return vectors[rows], self.classify(vectors)[rows]
 
     def pool(self, texts: Sequence[str]) -> torch.Tensor:
-        """Compute one vector a text, what the losses and the head get.
+        """Compute one vector per text, the input of the losses and the head.
 
         texts (Sequence[str]): The texts.
         RETURNS (Tensor): fp32, shape (n_texts, width).

@@ -60,7 +60,7 @@ class TextClassifier(torch.nn.Module):
         return logits[torch.tensor([unique[text] for text in texts], device=logits.device)]
 
     def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
-        """Compute one vector a text, what the head gets.
+        """Compute the head's input, one vector per text.
 
         texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
         RETURNS (Tensor): fp32, shape (n_texts, width).
@@ -79,7 +79,7 @@ class TextClassifier(torch.nn.Module):
         return len(windows)
 
     def vectors(self, texts: Union[Sequence[str], TokenRows]) -> NDArray:
-        """RETURNS (ndarray): What `pool` gives, without gradient; fp32, shape (n_texts, width)."""
+        """RETURNS (ndarray): Result of `pool`, without gradient; fp32, shape (n_texts, width)."""
         self.eval()
         with torch.no_grad():
             return self.pool(texts).cpu().numpy()
@@ -87,12 +87,12 @@ class TextClassifier(torch.nn.Module):
     def set_output(self, weight: NDArray, bias: NDArray) -> None:
         """Replace the weights of the head.
 
-        weight, bias (ndarray): Of the shapes (n_labels, width) and (n_labels,).
+        weight, bias (ndarray): Weights and biases, of the shapes (n_labels, width) and (n_labels,).
         RAISES (ValueError): The head has a hidden layer, so it is not linear.
         """
         if self.hidden is not None:
             raise ValueError(
-                "head_init = 'probe' solves a linear head, but this one has a hidden layer: set "
+                "head_init = 'probe' fits a linear head, but this one has a hidden layer: set "
                 "hidden_width to null, or head_init to 'random'."
             )
         with torch.no_grad():
@@ -100,7 +100,7 @@ class TextClassifier(torch.nn.Module):
             self.output.bias.copy_(torch.from_numpy(bias))
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Apply the head alone.
+        """Apply only the head.
 
         pooled (Tensor): Pooled vectors, shape (n_texts, width).
         RETURNS (Tensor): Logits, shape (n_texts, n_labels).

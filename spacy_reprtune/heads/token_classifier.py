@@ -74,7 +74,7 @@ class TokenClassifier(torch.nn.Module):
     def set_output(self, weight: NDArray, bias: NDArray) -> None:
         """Replace the weights of the head.
 
-        weight, bias (ndarray): Of the shapes (n_tags, width) and (n_tags,).
+        weight, bias (ndarray): Weights and biases, of the shapes (n_tags, width) and (n_tags,).
         """
         with torch.no_grad():
             self.output.weight.copy_(torch.from_numpy(weight))

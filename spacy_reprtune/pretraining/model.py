@@ -12,7 +12,7 @@ import torch
 from ..encoder.cpu import use_cheap_dropout
 from ..encoder.families import piece_limit
 from ..encoder.freezing import find_blocks, freeze
-from ..encoder.load import load_config, resolve_encoder, with_digest
+from ..encoder.load import load_config, resolve_encoder
 from ..encoder.pieces import PieceTokenizer
 from ..encoder.precision import resolve_device, resolve_precision
 from ..files import replaced_directory
@@ -172,7 +172,7 @@ def load(
         whether its head is new.
     RAISES (ValueError): The encoder can't be loaded or can't be pretrained by masking.
     """
-    path = resolve_encoder(with_digest(settings.name, settings.sha256))
+    path = resolve_encoder(settings.name)
     tokenizer = PieceTokenizer.from_directory(path)
     if tokenizer.tokenizer.mask_token_id is None:
         raise ValueError(

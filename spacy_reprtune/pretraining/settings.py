@@ -26,7 +26,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 class EncoderPart:
     """The encoder to adapt: `[encoder]`.
 
-    name, sha256: See `spacy_reprtune.Encoder.v1`.
+    name: See `spacy_reprtune.Encoder.v1`.
     unfreeze, lr_decay: See `spacy_reprtune.Encoder.v1`. The vocabulary projection is tied to the
         embeddings, so it trains with them.
     dropout: Dropout rate of the hidden states. Attention has no dropout (Portes et al. 2023,
@@ -37,7 +37,6 @@ class EncoderPart:
     """
 
     name: str
-    sha256: Optional[str] = None
     unfreeze: Union[str, int] = "all"
     lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     dropout: BelowOne = 0.0

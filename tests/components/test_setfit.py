@@ -396,7 +396,6 @@ def training_config(model, folder) -> Config:
         "training.eval_frequency": 2,
         "training.optimizer.learn_rate.initial_rate": 0.01,
         "paths.encoder": model["encoder"]["name"],
-        "components.textcat.model.encoder.sha256": None,
         "components.textcat.model.encoder.precision": "fp32",
     }
     shipped = Path(__file__).parents[2] / "configs" / "textcat_setfit.cfg"

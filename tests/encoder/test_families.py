@@ -121,7 +121,7 @@ def test_gradients_reach_only_the_unfrozen_block(family):
     encoder = model.shims[0].module.encoder
     before = {name: p.clone() for name, p in encoder.model.named_parameters()}
     vectors, backprop = model.begin_update([nlp.make_doc("a great film")])
-    # Not the same for all columns: a closing layer normalisation would cancel that out.
+    # Not the same for all columns: a closing layer normalization would cancel that out.
     backprop([numpy.cumsum(numpy.ones_like(v), axis=1) for v in vectors])
     model.finish_update(Adam(0.01))
     last = {id(p) for p in find_blocks(encoder.model)[-1].parameters()}

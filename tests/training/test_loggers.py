@@ -28,7 +28,6 @@ def config(tiny_encoder, corpus_files):
             "paths.train": str(corpus_files),
             "paths.dev": str(corpus_files),
             "paths.encoder": str(tiny_encoder),
-            "components.textcat.model.encoder.sha256": None,
             "training.max_steps": 6,
             "training.eval_frequency": 3,
             **{f"training.{name}": value for name, value in training.items()},

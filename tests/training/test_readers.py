@@ -60,7 +60,6 @@ def test_the_shipped_config_trains_both_heads(parts, tiny_encoder, tmp_path):
             "paths.dev_ents": parts["ents"],
             "paths.encoder": str(tiny_encoder),
             "vars.width": 16,
-            "components.encoder.model.sha256": None,
             "components.encoder.model.precision": "fp32",
             "training.max_steps": 60,
             "training.eval_frequency": 30,
