@@ -215,7 +215,7 @@ def _places(content):
 
 
 def test_losses_are_by_step(tmp_path):
-    """spaCy's logger adds losses up from evaluation to evaluation, the first is of step 0 alone;
+    """spaCy's logger adds losses up from evaluation to evaluation, the first is of step 0 only;
     JsonlLogger has divided them already."""
     from spacy_reprtune.reporting.sections.curves import _losses
 

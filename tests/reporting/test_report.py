@@ -114,7 +114,7 @@ def test_the_numbers_are_those_of_the_files(whole):
     for page in (html, markdown):
         assert f"{scores['cats_macro_f']:.3f}" in page
         assert f"{scores['cats_f_per_type']['FAIR']['f']:.3f}" in page
-        # Training time and memory, documents a second, memory and size of the pipeline.
+        # Training time and memory, documents per second, memory and size of the pipeline.
         for number in ("95 s", "2,346", "123", "1,234", "91.2", "0.043"):
             assert number in page
         for number in ("0.823", "30 s", "3.142", "2.718", "23.14", "0.800 ± 0.020"):
