@@ -13,7 +13,7 @@ from thinc.api import Adam
 
 from spacy_reprtune.bridge.listening import is_encoder, listening_head, run_head
 from spacy_reprtune.encoder.token_rows import TokenRows
-from spacy_reprtune.heads.pooling import Pooling
+from spacy_reprtune.heads.pooling import find_pooling
 
 STOCK_LISTENER = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
@@ -195,7 +195,7 @@ def test_docs_are_pooled_over_their_own_tokens(lengths, kind):
     generator = torch.Generator().manual_seed(sum(lengths))
     vectors = torch.randn(sum(lengths), 3, generator=generator)
     rows = TokenRows(vectors, lengths)
-    pooled = Pooling(kind, 3)(rows.encoded(), len(rows))
+    pooled = find_pooling(kind)(3)(rows.encoded(), len(rows))
     for part, found in zip(vectors.split(lengths), pooled, strict=True):
         expected = torch.zeros(3)
         if len(part):

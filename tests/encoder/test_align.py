@@ -111,7 +111,9 @@ def test_pieces_that_share_a_span_are_handed_to_its_characters_in_turn(spans, si
     assert len(got) <= len(offsets) + len(tokens)
     covered = {c for start, end in offsets for c in range(start, end) if not text[c].isspace()}
     for i, (start, end) in enumerate(tokens):
-        assert bool(alignment.lengths[i]) == bool(covered & set(range(start, end)))
+        # White space inside of a piece belongs to it, at its edge it does not.
+        if text[start:end].strip():
+            assert bool(alignment.lengths[i]) == bool(covered & set(range(start, end)))
 
 
 def test_thousands_of_unknown_characters_make_thousands_of_pairs():
