@@ -110,7 +110,7 @@ def ours(
                 nlp.update(batch, sgd=optimizer, losses={})
                 optimizer.step_schedules()
                 done += 1
-    pipe.refit()
+    pipe.before_save()
     return nlp
 
 

@@ -183,13 +183,13 @@ class EntityRecognizer(EncoderPipe):
         sample = numpy.zeros((1, self.tags.n_parts), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         # `update` warns of labels that no component of the pipeline has, when all have theirs.
-        alone = nlp is None or not self._has_company(nlp)
+        is_only = nlp is None or not self._has_company(nlp)
         wrong = problems(
             found,
-            self.labels if alone else list(found.labels),
+            self.labels if is_only else list(found.labels),
             pieceless=self._pieceless(found.odd, nlp),
         )
-        if alone:
+        if is_only:
             self.warned_of |= set(found.labels)
         if wrong:
             warnings.warn(

@@ -1,4 +1,4 @@
-"""Gold is read alike on both ways, and none of it is lost between docs, tags and docs."""
+"""Both ways to read gold agree, and no entity is lost between docs, tags and docs."""
 
 import itertools
 

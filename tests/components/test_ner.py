@@ -64,7 +64,7 @@ def agree(first, second, tolerance=1e-6):
 )
 def test_overfitting_and_every_way_to_save(model, config, token_config, tmp_path):
     nlp, examples, optimizer = make_nlp(token_config(**model), **config)
-    assert train(nlp, examples, optimizer, steps=100) < 0.1
+    assert train(nlp, examples, optimizer, steps=60) < 0.2
     scores = nlp.evaluate(examples)
     assert scores["ents_f"] == 1.0 and 0.0 <= scores["ents_ece"] < 0.5
     expected = [found(doc) for doc in nlp.pipe(TEXTS)]
@@ -277,9 +277,9 @@ def test_scores_add_up_over_what_could_be_there_instead(token_config):
 def test_two_processes_agree_with_one(ner):
     train(ner, ner.examples, ner.optimizer)
     texts = [*TEXTS, ""] * 4
-    alone = [found(doc) for doc in ner.pipe(texts)]
+    single = [found(doc) for doc in ner.pipe(texts)]
     both = [found(doc) for doc in ner.pipe(texts, n_process=2, batch_size=5)]
-    for one, two in zip(alone, both, strict=True):
+    for one, two in zip(single, both, strict=True):
         agree(two, one, 1e-5)
 
 

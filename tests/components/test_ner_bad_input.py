@@ -153,9 +153,9 @@ def test_tokens_without_a_piece_inside_and_at_the_edge_of_an_entity(scheme, nlp,
     words = ["a", "\x07", "lovely", "\u200b", "film", "\x07", "is"]
     inner = example(nlp, words, [(2, 5, "X")])
     edge = example(nlp, words, [(1, 6, "X")])
-    alone = example(nlp, ["\x07", "film"], [(0, 1, "X"), (1, 2, "Y")])
+    edges = example(nlp, ["\x07", "film"], [(0, 1, "X"), (1, 2, "Y")])
     with pytest.warns(UserWarning, match="1 of 4 entities are white space or control"):
-        pipe, optimizer = initialize(nlp, token_config(), [inner, edge, alone], scheme=scheme)
+        pipe, optimizer = initialize(nlp, token_config(), [inner, edge, edges], scheme=scheme)
     scores, _ = pipe.model.begin_update([inner.predicted, edge.predicted])
     (_, first), (_, second) = (pipe.get_loss([eg, eg], scores) for eg in (inner, edge))
     numpy.testing.assert_array_equal(first.logits, second.logits)

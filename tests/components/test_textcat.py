@@ -44,7 +44,7 @@ def module_of(nlp, name="textcat"):
 )
 def test_overfitting_and_every_way_to_save(factory, settings, model_config, tmp_path):
     nlp, examples, optimizer = make_nlp(factory, model_config(**settings))
-    assert train(nlp, examples, optimizer, steps=100) < 0.2
+    assert train(nlp, examples, optimizer, steps=50) < 0.3
     texts = [eg.reference.text for eg in examples]
     docs = list(nlp.pipe(texts))
     for doc, example in zip(docs, examples, strict=True):
@@ -252,9 +252,9 @@ def test_docs_that_fail_go_to_the_error_handler_and_the_others_come_out(textcat,
 
 def test_two_processes_agree_with_one(textcat):
     texts = ["a great film", "an awful film", "", "quite a plot"] * 5
-    alone = [doc.cats for doc in textcat.pipe(texts)]
+    single = [doc.cats for doc in textcat.pipe(texts)]
     both = [doc.cats for doc in textcat.pipe(texts, n_process=2, batch_size=5)]
-    for one, two in zip(alone, both, strict=True):
+    for one, two in zip(single, both, strict=True):
         assert two == pytest.approx(one, abs=1e-5)
 
 

@@ -95,7 +95,7 @@ def test_head_settings_out_of_range(nlp, model_config, settings, message):
         nlp.add_pipe("reprtune_textcat", config={"model": model_config(**settings)})
 
 
-def test_an_encoder_that_is_none_of_ours(nlp, model_config):
+def test_few_texts_need_an_encoder_of_this_package(nlp, sentence_config):
     stock = {
         "@architectures": "spacy.HashEmbedCNN.v2",
         "pretrained_vectors": None,
@@ -107,7 +107,7 @@ def test_an_encoder_that_is_none_of_ours(nlp, model_config):
         "subword_features": True,
     }
     with pytest.raises(ValueError, match=r"spacy_reprtune.Encoder.v1"):
-        nlp.add_pipe("reprtune_textcat", config={"model": {**model_config(), "encoder": stock}})
+        nlp.add_pipe("reprtune_setfit", config={"model": {**sentence_config(), "encoder": stock}})
 
 
 def test_unknown_positive_label(nlp, model_config):

@@ -181,7 +181,7 @@ def test_the_reference_trainer_leaves_the_process_as_it_was(
     numpy.random.seed(5)
     torch.manual_seed(5)
     capfd.readouterr()
-    gold, known = pipe._gold(examples)
+    gold, known = pipe.read_gold(examples)
     texts = [eg.reference.text for eg in examples]
     trainer = SetFitTrainer_v1(num_iterations=1)
     trainer.train(pipe.model.shims[0], texts, gold, known, exclusive=True)
@@ -280,7 +280,7 @@ def test_parts_without_a_counterpart(sentence_config, tmp_path, nlp, model_confi
     with pytest.raises(ValueError, match="no pooling like 'attention'"):
         export_setfit(trained.get_pipe("textcat"), tmp_path / "out")
     other = nlp.add_pipe("reprtune_textcat", config={"model": model_config()})
-    with pytest.raises(ValueError, match="'textcat' can't be written as a setfit model"):
+    with pytest.raises(ValueError, match="'reprtune_textcat' can't be written as a setfit"):
         export_setfit(other, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
