@@ -1,9 +1,11 @@
 """Directories and files that are written whole or not at all, and digests of files."""
 
+import ctypes
 import glob
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +31,9 @@ def replaced_directory(path: Path) -> Iterator[Path]:
         yield fresh
         os.chmod(fresh, 0o777 & ~_umask())
         if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
+            _exchange(fresh, path, old)
+        else:
+            os.replace(fresh, path)
     except BaseException:
         if old.exists() and not path.exists():
             os.replace(old, path)
@@ -39,6 +42,21 @@ def replaced_directory(path: Path) -> Iterator[Path]:
     finally:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def flush_directory(folder: Path) -> None:
+    """Wait until all that is in a directory is on the disk, so that it survives a power failure.
+
+    folder (Path): The directory.
+    """
+    for path in [*folder.rglob("*"), folder]:
+        # Windows can't open directories.
+        if path.is_file() or os.name != "nt":
+            handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 @contextmanager
@@ -71,6 +89,20 @@ def digest_of(*paths: Path, algorithm: str = "sha256") -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _exchange(fresh: Path, path: Path, old: Path) -> None:
+    """Put a directory in the place of another one, which is at `old` afterwards."""
+    if sys.platform == "linux":
+        # In one step: a kill between two renames would leave nothing at `path`.
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        rename = getattr(ctypes.CDLL(None), "renameat2", None)
+        if rename and not rename(here, os.fsencode(fresh), here, os.fsencode(path), exchange):
+            os.replace(fresh, old)
+            return
+    # Elsewhere, and on file systems that can't exchange.
+    os.replace(path, old)
+    os.replace(fresh, path)
 
 
 def _umask() -> int:

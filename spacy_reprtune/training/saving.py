@@ -5,15 +5,15 @@ from typing import Any, Callable, Union
 
 from spacy.language import Language
 
-from ..files import replaced_directory
+from ..files import flush_directory, replaced_directory
 
 
 def save_whole_v1() -> Callable[[Language], Language]:
     """Write `model-last` beside the earlier one, which it replaces when all components are there.
 
-    By itself, `Language.to_disk` writes one component after another into the directory that is
-    there, and a killed training leaves components of different steps. What is left of it is removed
-    by the next save.
+    By itself, `Language.to_disk` writes one component after another into the existing directory,
+    so a killed training leaves components of different steps. With this callback it leaves the
+    earlier or the later pipeline. The next save removes what a killed one has left behind.
 
     RETURNS (Callable[[Language], Language]): A callback for `[training.before_to_disk]`.
     """
@@ -23,6 +23,7 @@ def save_whole_v1() -> Callable[[Language], Language]:
             del nlp.to_disk
             with replaced_directory(Path(path)) as folder:
                 nlp.to_disk(folder, **settings)
+                flush_directory(folder)
 
         # For the one call that follows.
         nlp.to_disk = to_disk  # type: ignore[method-assign]
