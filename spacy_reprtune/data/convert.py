@@ -104,6 +104,12 @@ def convert(
                 if cut_again or record.split in (None, "train"):
                     layout.add(record.text, record.labels, record.group)
         _check_survey(survey, inputs, columns)
+        if not survey.labels.total() and not survey.span_labels.total():
+            names_of = ", ".join(columns.labels)
+            survey.notes.append(
+                "No text has a label or an entity"
+                + (f" under {names_of}, which --label names." if names_of else ".")
+            )
         shares = _shares(survey, inputs, split, in_order, cut_again)
         assigned = None
         if shares:

@@ -1,6 +1,7 @@
 """Names of labels that a data set calls by numbers, as AG News does, from a file of names."""
 
 import json
+import re
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Tuple, Union
 
@@ -49,17 +50,24 @@ def name_labels(labels: Iterable[str], names: Names, path: Path) -> Dict[str, st
     RETURNS (Dict[str, str]): Id to name.
     RAISES (ValueError): An id has no name, or the ids do not show where the list begins.
     """
-    ids = sorted(set(labels))
+    # "1", "1.0" and " 01" are the same id.
+    ids = {label: _plain_id(label) for label in sorted(set(labels))}
     if isinstance(names, list):
-        names = _count(ids, names, path)
+        names = _count(list(ids.values()), names, path)
+    names = {_plain_id(key): name for key, name in names.items()}
     # Labels that are not numbers are names already.
-    unknown = [x for x in ids if x not in names and x.lstrip("-").isdecimal()]
+    unknown = [x for x, key in ids.items() if key not in names and key.lstrip("-").isdecimal()]
     if unknown:
         raise ValueError(
             f"{path} has no name for the labels {', '.join(map(repr, unknown[:9]))}; it names "
             f"{', '.join(f'{key} ({name})' for key, name in list(names.items())[:9])}."
         )
-    return {label: names[label] for label in ids if label in names}
+    return {label: names[key] for label, key in ids.items() if key in names}
+
+
+def _plain_id(label: str) -> str:
+    match = re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label, re.ASCII)
+    return str(int(match[1])) if match else label
 
 
 def _count(ids: List[str], names: List[str], path: Path) -> Dict[str, str]:

@@ -80,6 +80,29 @@ def resolve_claims(
     return spans, lost
 
 
+def seems_utf16(text: str, claims: Sequence[Claim]) -> bool:
+    """Guess whether offsets without a text count UTF-16 units.
+
+    text (str): Text that the claims are about.
+    claims (Sequence[Claim]): Claims about it.
+    RETURNS (bool): Whether more of them begin and end at the borders of words that way.
+    """
+    in_utf16 = _utf16_reader(text)
+    pairs = [(claim.start, claim.end) for claim in claims if not claim.said]
+    other = [(in_utf16(start), in_utf16(end)) for start, end in pairs]
+    return sum(_cuts_words(text, *p) for p in pairs) > sum(_cuts_words(text, *p) for p in other)
+
+
+def _cuts_words(text: str, start: Optional[int], end: Optional[int]) -> bool:
+    if start is None or end is None or not 0 <= start < end <= len(text):
+        return True
+    inside = text[start:end]
+    begins = inside[0].isspace() or (text[max(0, start - 1) : start + 1].isalnum() and start > 0)
+    return bool(
+        begins or inside[-1].isspace() or (end < len(text) and text[end - 1 : end + 1].isalnum())
+    )
+
+
 def _holds(text: str, claim: Claim, read: Callable[[int], Optional[int]]) -> bool:
     if not claim.said or not claim.said.strip():
         return False

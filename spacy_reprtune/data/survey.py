@@ -76,7 +76,7 @@ class Survey:
         self.texts_in += 1
         for kind, count in record.ignored.items():
             self.ignored[printable(kind)] += count
-        if record.note:
+        if record.note and record.note not in self.notes:
             self.notes.append(record.note)
         reason = record.why_not()
         if reason:

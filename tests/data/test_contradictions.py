@@ -264,7 +264,7 @@ def test_one_bad_row_never_costs_the_file(tmp_path):
 def test_the_last_line_says_how_much_was_dropped(tmp_path):
     rows = [
         {"text": "river stone", "spans": [[0, 3, "X"]]},
-        {"text": "a", "label": 3, "spans": 0.5},
+        {"text": "a", "label": 3},
     ]
     rows.append({"text": ""})
     done = run(write_lines(tmp_path / "a.jsonl", rows), tmp_path / "out", "--split", "100")

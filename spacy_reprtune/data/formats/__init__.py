@@ -14,6 +14,7 @@ import catalogue
 
 from ..record import Columns, Record
 from .columns import looks_like_columns
+from .text import open_text
 
 Reader = Callable[[Path, Columns], Iterator[Record]]
 _GROUP = "spacy_reprtune_formats"
@@ -105,6 +106,9 @@ def detect_format(path: Path) -> str:
         return "conll"
     if suffix == ".tsv":
         return "tsv"
+    with open_text(path):
+        # Says so if it is not text.
+        pass
     raise ValueError(
         f"The format of {path} is not clear from its name or content. Name it: --format "
         f"{' | '.join(format_names())}"

@@ -1,13 +1,14 @@
 """Tables in columns: Parquet files through pyarrow, and sets on disk through datasets."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, TypeVar, Union
 
 from ..record import BadRow, Columns, Record
 from .token_table import read_rows
 
 # Rows of a Parquet file that are in memory at once.
 CHUNK = 10_000
+T = TypeVar("T")
 _SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
 
 
@@ -30,9 +31,16 @@ def _parquet_rows(path: Path) -> Iterator[Tuple[str, Any]]:
             table = parquet.ParquetFile(file)
         except Exception as error:
             raise ValueError(f"{file} can't be read as Parquet: {error}") from error
-        names = _class_names(table.schema_arrow)
+        schema = table.schema_arrow
+        twice = [name for name in schema.names if schema.names.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f"{file} has {len(twice)} columns named {twice[0]!r}, and only one can be read: "
+                "rename them."
+            )
+        names = _class_names(schema)
         number = 0
-        for batch in table.iter_batches(batch_size=CHUNK):
+        for batch in _until_damage(table.iter_batches(batch_size=CHUNK), file):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}, row {number}", _with_names(row, names, f"{file}, row {number}")
@@ -60,11 +68,25 @@ def read_dataset(path: Path, columns: Columns) -> Iterator[Record]:
             )
         names = _feature_names(rows.features)
         folder = path / name if several else path
-        places = ((f"{folder}, row {number}", row) for number, row in enumerate(rows, start=1))
+        read = enumerate(_until_damage(rows, folder), start=1)
+        places = ((f"{folder}, row {number}", row) for number, row in read)
         named = ((where, _with_names(row, names, where)) for where, row in places)
         for record in read_rows(named, columns):
             record.split = _SPLITS[name] if several else None
             yield record
+
+
+def _until_damage(items: Iterable[T], path: Path) -> Iterator[T]:
+    """Name the file where a library only says what is wrong with its bytes."""
+    items = iter(items)
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        yield item
 
 
 def require(module: str, package: str = ""):

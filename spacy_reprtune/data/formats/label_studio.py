@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ..record import BadRow, Columns, Record
 from ..spans import Claim, is_offset, resolve_claims
 from .html_text import VisibleText
+from .rows import as_label, group_of
 
 _REGIONS = ("labels", "hypertextlabels", "paragraphlabels")
 _NO_OFFSETS = "no character offsets"
@@ -29,9 +30,7 @@ def read_task(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
     RAISES (BadRow): A part of the task is not what Label Studio writes.
     """
     record = Record(_text_of(row["data"], where, columns), where)
-    if columns.group is not None:
-        group = row["data"].get(columns.group)
-        record.group = None if group in (None, "") else str(group)
+    record.group = group_of(row["data"], columns, where)
     annotations = row.get("annotations", row.get("completions"))
     kept = [
         annotation
@@ -54,6 +53,7 @@ def _read_results(results: List[Mapping[str, Any]], record: Record, columns: Col
     for result in results:
         kind = result.get("type")
         if columns.labels and result.get("from_name") not in columns.labels:
+            record.ignored[f"result of {result.get('from_name')!r}"] += 1
             continue
         value = result.get("value", {})
         if kind in _REGIONS:
@@ -87,7 +87,7 @@ def _read_results(results: List[Mapping[str, Any]], record: Record, columns: Col
 def _region_claims(
     value: Mapping[str, Any], kind: str, record: Record, html: Optional[VisibleText]
 ) -> List[Claim]:
-    labels = value.get(kind) or value.get("labels") or []
+    labels = _named(value.get(kind) or value.get("labels") or [])
     said = value.get("text") if isinstance(value.get("text"), str) else None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise BadRow(f"{record.where}: the labels of a region are {labels!r}.", "labels not texts")
@@ -109,11 +109,18 @@ def _region_claims(
     return [Claim(start, end, label, said) for label in labels]
 
 
+def _named(labels: Any) -> Any:
+    """Labels that are numbers as texts."""
+    if not isinstance(labels, list):
+        return labels
+    return [as_label(x) if is_offset(x) or isinstance(x, float) else x for x in labels]
+
+
 def _choices(value: Mapping[str, Any], kind: str, where: str) -> List[str]:
     found = value.get(kind)
     names = [
         "/".join(map(str, choice)) if isinstance(choice, list) else choice
-        for choice in (found if isinstance(found, list) else [found])
+        for choice in _named(found if isinstance(found, list) else [found])
     ]
     if not all(isinstance(name, str) for name in names):
         raise BadRow(
@@ -135,7 +142,13 @@ def _text_of(data: Mapping[str, Any], where: str, columns: Columns) -> str:
             "Name it: --text NAME",
             "no text found",
         )
-    return "\n".join(data[key] for key in wanted if isinstance(data[key], str))
+    for key in wanted:
+        if not isinstance(data[key], str | None):
+            raise BadRow(
+                f"{where}: '{key}' is {data[key]!r}; it has to be a text.",
+                "the text is not a string",
+            )
+    return "\n".join(data[key] for key in wanted if data[key] is not None)
 
 
 def _objects(values: Any, key: str, where: str) -> List[Mapping[str, Any]]:

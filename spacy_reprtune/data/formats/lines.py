@@ -13,12 +13,20 @@ def read_label_files(path: Path, columns: Columns) -> Iterator[Record]:
     path (Path): The folder. Files whose names begin with a dot are passed over.
     columns (Columns): Encodings; a line has no columns.
     YIELDS (Record): One per line, file by file in the order of their names.
-    RAISES (ValueError): It is not a folder, has fewer than two files, or two files name one label.
+    RAISES (ValueError): It is not a folder, has fewer than two files, two files name one label, a
+        file has no text, or texts are to be grouped.
     """
+    if columns.group is not None:
+        raise ValueError(
+            f"--group is {columns.group!r}; folders with one file per label have no such column."
+        )
     files = label_files(path)
     for label, file in files.items():
+        number = 0
         for number, line in read_lines(file, columns.encodings):
             yield Record(line.strip(), f"{file.name}, line {number}", cats={label: 1.0})
+        if not number:
+            raise ValueError(f"{file} is empty, so the label {label!r} would have no text.")
 
 
 def label_files(path: Path) -> Dict[str, Path]:

@@ -1,9 +1,9 @@
 """Prodigy's answers: `accept`, `reject` or `ignore`, and what each says about a text."""
 
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping
 
 from ..record import BadRow, Columns, Record
-from .rows import read_row
+from .rows import as_label, read_row
 
 _ANSWERS = ("accept", "reject", "ignore")
 
@@ -24,11 +24,15 @@ def read_answer(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
             "answer not understood",
         )
     bare = {key: value for key, value in row.items() if key not in ("label", "accept", "options")}
+    tokens = _tokens_by_id(row)
+    if isinstance(row.get("spans"), list):
+        bare["spans"] = [_with_text(span, tokens) for span in row["spans"]]
     record = read_row(bare, where, columns)
     if record.drop:
         return record
-    _check_tokens(row, where)
+    _check_tokens(row, tokens, where)
     label = row.get("label")
+    label = as_label(label) if isinstance(label, int | float) else label
     if "options" in row:
         _read_choice(row, record)
     elif isinstance(label, str) and not row.get("spans"):
@@ -58,8 +62,8 @@ def _read_choice(row: Mapping[str, Any], record: Record) -> None:
             "options not understood",
         )
     # 1 and "1" are the same option.
-    names = [str(option) for option in ids]
-    chosen = {str(option) for option in accepted}
+    names = [as_label(option) for option in ids]
+    chosen = {as_label(option) for option in accepted}
     if chosen - set(names):
         raise BadRow(
             f"{record.where}: 'accept' has {', '.join(sorted(chosen - set(names)))}, and the "
@@ -69,17 +73,34 @@ def _read_choice(row: Mapping[str, Any], record: Record) -> None:
     record.cats = {name: float(name in chosen) for name in names}
 
 
-def _check_tokens(row: Mapping[str, Any], where: str) -> None:
+def _tokens_by_id(row: Mapping[str, Any]) -> Dict[str, Mapping[str, Any]]:
+    tokens = [token for token in _as_list(row.get("tokens")) if isinstance(token, Mapping)]
+    by_id = {_id(token, "id"): token for token in tokens}
+    by_id.pop("", None)
+    return by_id
+
+
+def _with_text(span: Any, tokens: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A span with the text that its tokens have, up to white space."""
+    if not isinstance(span, Mapping) or span.get("text"):
+        return span
+    ids = list(tokens)
+    first, last = _id(span, "token_start"), _id(span, "token_end")
+    if first not in tokens or last not in tokens:
+        return span
+    words = [tokens[k].get("text") for k in ids[ids.index(first) : ids.index(last) + 1]]
+    if not words or not all(isinstance(word, str) for word in words):
+        return span
+    return {**span, "text": " ".join(words)}
+
+
+def _check_tokens(
+    row: Mapping[str, Any], tokens: Mapping[str, Mapping[str, Any]], where: str
+) -> None:
     """The offsets of a span and of its tokens have to agree."""
-    tokens = {
-        _hashable(token, "id"): token
-        for token in _as_list(row.get("tokens"))
-        if isinstance(token, Mapping)
-    }
-    tokens.pop(None, None)
     for span in _as_list(row.get("spans")):
-        first = tokens.get(_hashable(span, "token_start"))
-        last = tokens.get(_hashable(span, "token_end"))
+        first = tokens.get(_id(span, "token_start"))
+        last = tokens.get(_id(span, "token_end"))
         if first and last:
             stated = span.get("start"), span.get("end")
             found = first.get("start"), last.get("end")
@@ -91,9 +112,9 @@ def _check_tokens(row: Mapping[str, Any], where: str) -> None:
                 )
 
 
-def _hashable(span: Any, key: str) -> Any:
-    value = span.get(key) if isinstance(span, Mapping) else None
-    return value if isinstance(value, int | str) else None
+def _id(value: Any, key: str) -> str:
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return as_label(found) if isinstance(found, int | float | str) else ""
 
 
 def _as_list(value: Any) -> list:

@@ -4,10 +4,11 @@ import ast
 import difflib
 import json
 import math
+import re
 from typing import Any, List, Mapping, Optional, Sequence
 
 from ..record import BadRow, Columns, Record
-from ..spans import Claim, is_offset, resolve_claims
+from ..spans import Claim, is_offset, resolve_claims, seems_utf16
 from .tokens import tagged_record
 
 # Where an annotation may stand, when nobody says where.
@@ -20,6 +21,11 @@ _ALLOWED = (
 )
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
+# What a cell of JSON or of a printed list begins with. Labels do not.
+_BEGINS_LIST = re.compile(r"\s*[\[{]\s*[\[{(\"']")
+# An array as numpy prints it into a cell: "['x' 'y']", "[0 3]".
+_ITEM = r"""'[^']*'|"[^"]*"|-?\d+\.?\d*"""
+_ARRAY = re.compile(rf"\[\s*(?:{_ITEM})(?:\s+(?:{_ITEM}))+\s*\]")
 
 
 def read_row(row: Any, where: str, columns: Columns) -> Record:
@@ -43,10 +49,10 @@ def read_row(row: Any, where: str, columns: Columns) -> Record:
         record.drop = "no text"
         return record
     if len(columns.labels) > 1:
-        record.cats = {
-            label: _as_flag(row[find_key(row, label, "--label", where)], label, where)
-            for label in columns.labels
-        }
+        values = {x: row[find_key(row, x, "--label", where)] for x in columns.labels}
+        flags = {x: _as_flag(v, x, where) for x, v in values.items() if v is not None}
+        # A cell that is not there says nothing, unlike an empty one.
+        record.cats, record.complete = flags or None, len(flags) == len(values)
         return record
     if columns.labels:
         keys: Sequence[str] = [find_key(row, columns.labels[0], "--label", where)]
@@ -54,6 +60,8 @@ def read_row(row: Any, where: str, columns: Columns) -> Record:
         keys = [key for key in (*LABEL_KEYS, *SPAN_KEYS) if key in row]
     for key in keys:
         read_annotation(row[key], key, record, columns)
+    if isinstance(row.get("relations"), list) and row["relations"]:
+        record.ignored["relation"] += len(row["relations"])
     if record.spans and len(columns.texts) > 1:
         raise BadRow(
             f"{where}: spans count the characters of one text, and --text names several columns.",
@@ -91,7 +99,7 @@ def group_of(row: Mapping[str, Any], columns: Columns, where: str) -> Optional[s
     if columns.group is None:
         return None
     value = row[find_key(row, columns.group, "--group", where)]
-    return None if value is None or value == "" else str(value)
+    return None if _is_nothing(value) else as_label(value)
 
 
 def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> None:
@@ -105,15 +113,22 @@ def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> N
     RAISES (BadRow): The value is none of these.
     """
     if isinstance(value, str):
-        value = parse_cell(value)
+        value = parse_cell(value, f"{record.where}: '{key}'")
     if _is_nothing(value):
         return
+    if key not in columns.labels and not _fits(key, value):
+        raise BadRow(
+            f"{record.where}: '{key}' is {_short(value)}, and holds "
+            f"{'scores' if key == 'cats' else 'spans'} in other files. If these are labels, say "
+            f"so: --label {key}",
+            _SHAPE,
+        )
     if isinstance(value, str):
         separator = columns.label_separator
         names = value.split(separator) if separator else [value]
         _add_labels(record, [name.strip() if separator else name for name in names])
     elif isinstance(value, bool | int | float):
-        _add_labels(record, [_as_label(value)])
+        _add_labels(record, [as_label(value)])
     elif isinstance(value, Mapping) and set(value) == {"choices"}:
         read_annotation(value["choices"], key, record, columns)
     elif isinstance(value, Mapping) and _has_offsets(value):
@@ -135,23 +150,50 @@ def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> N
 _SHAPE = "annotation not understood"
 
 
-def parse_cell(value: str) -> Any:
-    """Parse a string that holds a list or a table, as JSON or as Python prints it.
+def _fits(key: str, value: Any) -> bool:
+    """Whether a value is of the kind that its key promises."""
+    if key in SPAN_KEYS:
+        items = value if isinstance(value, list | tuple) else [value]
+        return all(isinstance(item, list | tuple | Mapping) for item in items)
+    return key != "cats" or not isinstance(value, bool | int | float)
+
+
+def parse_cell(value: str, where: str) -> Any:
+    """Parse a string that holds a list or a table, as JSON or as Python or numpy prints it.
 
     value (str): Cell of a table.
+    where (str): Place and name of the cell, for the message.
     RETURNS (Any): What it holds, or the string itself.
+    RAISES (BadRow): It begins as a list or a table does, and is not one.
     """
     text = value.strip()
-    if text[:1] + text[-1:] not in ("[]", "{}"):
-        return value
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return value
+    if text[:2] + text[-2:-1] in ('"[]', '"{}'):
+        # JSON that was written as JSON once more.
+        inner = _parsed(text)
+        text = inner.strip() if isinstance(inner, str) else text
+    if text[:1] + text[-1:] in ("[]", "{}", "()"):
+        if _ARRAY.fullmatch(text):
+            # Python would read two texts side by side as one.
+            return [ast.literal_eval(item) for item in re.findall(_ITEM, text)]
+        found = _parsed(text)
+        if isinstance(found, list | tuple | dict):
+            return found
+    if _BEGINS_LIST.match(text):
+        raise BadRow(
+            f"{where} is {_short(value)}, which begins like JSON or a Python list, and can't be "
+            "read as one.",
+            "damaged JSON in a cell",
+        )
+    return value
+
+
+def _parsed(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            pass
+    return None
 
 
 def _text_of(row: Mapping[str, Any], where: str, columns: Columns) -> Optional[str]:
@@ -182,8 +224,14 @@ def _read_list(values: Sequence[Any], key: str, record: Record, columns: Columns
         spans, lost = resolve_claims(record.text, claims, columns.offsets, record.where)
         record.spans = [*(record.spans or ()), *spans]
         record.lost += lost
+        if columns.offsets == "characters" and seems_utf16(record.text, claims):
+            record.note = (
+                f"{record.where.rpartition(', ')[0]}: spans beside emoji and the like cut words, "
+                "and would not if their offsets count UTF-16 units, as JavaScript does: --offsets "
+                "utf-16"
+            )
     elif all(isinstance(value, bool | int | float) for value in values):
-        _add_labels(record, [_as_label(value) for value in values])
+        _add_labels(record, [as_label(value) for value in values])
     else:
         raise BadRow(
             f"{record.where}: '{key}' is {_short(values)}; allowed are {_ALLOWED}.", _SHAPE
@@ -222,8 +270,8 @@ def _as_claims(value: Any, key: str, where: str) -> List[Claim]:
     return [Claim(start, end, str(label), said) for label in labels]
 
 
-def _as_label(value: Any) -> str:
-    # 1.0 and 1 are the same class to whoever wrote the file.
+def as_label(value: Any) -> str:
+    """RETURNS (str): An id as a text: 1.0 and 1 are the same to whoever wrote the file."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value)
 
@@ -261,7 +309,9 @@ def _read_tokens(row: Mapping[str, Any], where: str, columns: Columns) -> Record
     tokens = _as_list(row["tokens"], "tokens", where)
     tags = _as_list(row[find_key(row, keys[0], "--label", where)], keys[0], where)
     if columns.names:
-        tags = [columns.names.get(_as_label(tag), tag) if is_offset(tag) else tag for tag in tags]
+        tags = [
+            tag if isinstance(tag, list) else columns.names.get(as_label(tag), tag) for tag in tags
+        ]
     for values, what in ((tokens, "tokens"), (tags, "tags")):
         wrong = [value for value in values if not isinstance(value, str)]
         if wrong:
@@ -279,7 +329,7 @@ def _read_tokens(row: Mapping[str, Any], where: str, columns: Columns) -> Record
 
 
 def _as_list(value: Any, key: str, where: str) -> List[Any]:
-    value = parse_cell(value) if isinstance(value, str) else value
+    value = parse_cell(value, f"{where}: '{key}'") if isinstance(value, str) else value
     if not isinstance(value, list | tuple):
         raise BadRow(f"{where}: '{key}' is {_short(value)}; it has to be a list of texts.", _SHAPE)
     return list(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any, Iterator, List, Tuple, Union
 
 from ..record import BadRow, Columns, Record
-from .rows import LABEL_KEYS, SPAN_KEYS, find_key
+from .rows import LABEL_KEYS, SPAN_KEYS, TAG_KEYS, find_key
 from .text import open_text, read_lines
 from .token_table import WORDS, read_rows
 
@@ -60,6 +60,9 @@ def _table_rows(
                 continue
             cells = literal
         if not cells:
+            continue
+        if not names and len("".join(cells)) <= 5 and "".join(cells).lower().startswith("sep="):
+            # Excel's mark of its separator.
             continue
         if not names:
             names = _name_columns(cells, path, separator, columns)
@@ -143,7 +146,9 @@ def _name_columns(cells: List[str], path: Path, separator: str, columns: Columns
     wanted = [(name, "--text") for name in columns.texts]
     wanted += [(name, "--label") for name in columns.labels]
     wanted += [(columns.group, "--group")] if columns.group else []
-    if not {name.strip().casefold() for name in cells} & {*WORDS}:
+    if "tokens" in header and not columns.texts:
+        wanted += [] if columns.labels or {*TAG_KEYS} & {*cells} else [("ner_tags", "--label")]
+    elif not {name.strip().casefold() for name in cells} & {*WORDS}:
         wanted += [] if columns.texts else [("text", "--text")]
         known = columns.labels or any(key in header for key in (*LABEL_KEYS, *SPAN_KEYS))
         wanted += [] if known else [("label", "--label")]
@@ -155,6 +160,13 @@ def _name_columns(cells: List[str], path: Path, separator: str, columns: Columns
                 f"{error}, or its number if the first row is not a header: --no-header --text 1 "
                 "--label 2"
             ) from error
+    used = {*(name for name, _ in wanted), *LABEL_KEYS, *SPAN_KEYS, *TAG_KEYS, "text", "tokens"}
+    twice = [name for name in header if cells.count(name) > 1 and name in used]
+    if twice:
+        raise ValueError(
+            f"{path} has {cells.count(twice[0])} columns named {twice[0]!r}, and only one can be "
+            "read. Rename them, or read the table by numbers, without its first row: --no-header"
+        )
     return cells
 
 

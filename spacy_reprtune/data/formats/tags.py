@@ -91,6 +91,11 @@ def prefixes_of(tags: Sequence[str]) -> str:
     return "".join(split_tag(tag)[0] for tag in tags)
 
 
+def is_tag(value: str) -> bool:
+    """RETURNS (bool): Whether a value is a tag of a word."""
+    return value in ("O", "o") or _TAG.fullmatch(value) is not None
+
+
 def looks_like_tags(tags: Sequence[str]) -> bool:
     """Tell whether values are the tags of words rather than the labels of texts.
 

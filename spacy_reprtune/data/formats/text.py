@@ -11,6 +11,17 @@ _WIDE_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# First bytes of files that are not text, and what to do with them.
+_PACKED = {
+    b"\x1f\x8b": "compressed by gzip. Unpack it first: gunzip",
+    b"BZh": "compressed by bzip2. Unpack it first: bunzip2",
+    b"\xfd7zXZ\x00": "compressed by xz. Unpack it first: unxz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd. Unpack it first: unzstd",
+    b"PK\x03\x04": "a zip archive or a spreadsheet. Unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "a document of an office program. Save it as CSV",
+    b"PAR1": "a Parquet file: --format parquet",
+    b"%PDF": "a PDF. Save its text first",
+}
 
 
 @contextmanager
@@ -25,7 +36,7 @@ def open_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[IO[
         the second, if there is one: a file of UTF-8 to which someone appended lines of
         Windows-1252. A byte order mark outweighs the first.
     YIELDS (IO[str]): The open file.
-    RAISES (ValueError): An encoding is unknown, or the bytes do not fit.
+    RAISES (ValueError): An encoding is unknown, the bytes do not fit, or it is not a text file.
     """
     for name in encodings:
         try:
@@ -38,7 +49,16 @@ def open_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[IO[
     first, errors = encodings[0], "strict"
     with path.open("rb") as file:
         head = file.read(1 << 16)
+    for mark, kind in _PACKED.items():
+        if head.startswith(mark):
+            raise ValueError(f"{path} is {kind}.")
     wide = next((name for mark, name in _WIDE_MARKS.items() if head.startswith(mark)), None)
+    # Half of the bytes of Latin letters in UTF-16.
+    if not wide and codecs.lookup(first).name == "utf-8" and head.count(0) > 0.3 * len(head) > 0:
+        raise ValueError(
+            f"{path} has a zero byte beside most letters, as UTF-16 has. Name its encoding: "
+            f"--encoding {'utf-16-be' if head[0] == 0 else 'utf-16-le'}"
+        )
     if wide:
         first = wide
     elif codecs.lookup(first).name == "utf-8" or head.startswith(codecs.BOM_UTF8):

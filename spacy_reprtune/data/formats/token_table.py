@@ -2,16 +2,18 @@
 
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..record import BadRow, Columns, Record, read_each
 from .rows import find_key, group_of, read_row
-from .tags import looks_like_tags, split_tag
+from .tags import is_tag, looks_like_tags, split_tag
 from .tokens import tagged_record
 
 Row = Tuple[str, Any]
 # Rows by which a table of tokens is told from a table of texts.
-_PEEK = 200
+PEEK = 200
+# Share of them that has to look like words with tags: a damaged row does not hide a table.
+_SHARE = 0.9
 WORDS = ("word", "words", "token", "form")
 _TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label")
 
@@ -22,20 +24,26 @@ class _Table(NamedTuple):
     sentence: str
 
 
-def read_rows(rows: Iterable[Row], columns: Columns) -> Iterator[Record]:
+def read_rows(
+    rows: Iterable[Row],
+    columns: Columns,
+    read: Optional[Callable[[Any, str], Record]] = None,
+) -> Iterator[Record]:
     """Read the rows of a table, each a text, or each a word of a sentence.
 
     rows (Iterable[Tuple[str, Any]]): Places and rows.
     columns (Columns): Which columns to read.
+    read (Optional[Callable[[Any, str], Record]]): Reads a row that is a text, at a place;
+        `read_row` if None.
     YIELDS (Record): Texts in order.
     RAISES (ValueError): It is a table of words, and no column tells where sentences end.
     """
     rows = iter(rows)
-    head = list(islice(rows, _PEEK))
+    head = list(islice(rows, PEEK))
     table = _find_table(head, columns)
     rows = chain(head, rows)
     if table is None:
-        yield from read_each(rows, partial(read_row, columns=columns))
+        yield from read_each(rows, read or partial(read_row, columns=columns))
     else:
         yield from read_each(_sentences(rows, table), partial(_read_sentence, table, columns))
 
@@ -44,21 +52,24 @@ def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
     mappings = [row for _, row in head if isinstance(row, Mapping)]
     if not mappings or len(columns.texts) > 1 or len(columns.labels) > 1:
         return None
-    names = {str(name).strip().casefold(): name for name in mappings[0]}
+    names = {str(name).strip().casefold(): name for row in mappings for name in row}
     known = [names[name] for name in WORDS if name in names]
     word = columns.texts[0] if columns.texts else "text" if "text" in names else (known or [""])[0]
     known = [names[name] for name in _TAGS if name in names]
     tag = columns.labels[0] if columns.labels else (known or [""])[0]
     values = [row[tag] for row in mappings if isinstance(row.get(tag), str) and row[tag]]
+    tags = [value for value in values if is_tag(value)]
     words = [row[word] for row in mappings if isinstance(row.get(word), str)]
     single = sum(len(text.split()) <= 1 for text in words)
-    if not words or single < 0.95 * len(words) or not looks_like_tags(values):
+    if not words or single < _SHARE * len(words):
+        return None
+    if len(tags) < _SHARE * len(values) or not looks_like_tags(tags):
         return None
     for start in ("sent", "doc"):
         sentence = next((names[name] for name in names if name.startswith(start)), None)
         if sentence is not None:
             return _Table(word, tag, sentence)
-    example = next(value for value in values if value not in ("O", "o"))
+    example = next(value for value in tags if value not in ("O", "o"))
     raise ValueError(
         f"{head[0][0].rpartition(',')[0]} looks like a table of words: '{word}' has single words "
         f"and '{tag}' has tags such as {example!r}, and no column tells where a sentence ends. "

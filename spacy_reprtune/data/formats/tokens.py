@@ -33,6 +33,12 @@ def tagged_record(sentences: Sequence[Tagged], where: str, group: Optional[str] 
         pairs = [(unescape(w), t) for w, t in zip(tokens, all_tags, strict=True) if w.strip()]
         if len(pairs) < len(tokens):
             record.ignored["token of white space"] += len(tokens) - len(pairs)
+            # An entity of white space only is lost with its words.
+            record.lost += [
+                ("only white space", f"{where}: {label} of {tokens[i:j]!r}")
+                for i, j, label in decode_tags(all_tags, where)[0]
+                if not "".join(tokens[i:j]).strip()
+            ]
         tags = [tag for _, tag in pairs]
         found, begun_inside = decode_tags(tags, where)
         record.begun_inside += begun_inside
