@@ -4,12 +4,15 @@ It finds damage and mix-ups (a flipped bit, a truncated copy, files of another m
 tampering: whoever changes a file on purpose can change the manifest as well.
 """
 
+import hashlib
 import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any, Dict, Iterable, Iterator, List, Optional
+
+import srsly
 
 from .files import digest_of
 
@@ -79,6 +82,37 @@ def check_manifest(folder: Path, component: str, *, exclude: Iterable[str] = ())
         ) from error
     thread.join()
     _raise(problems)
+
+
+def seal(content: bytes) -> bytes:
+    """Put a digest beside the bytes of a component, which `unseal` compares.
+
+    content (bytes): The component.
+    RETURNS (bytes): Both as msgpack.
+    """
+    digest = hashlib.sha256(content, usedforsecurity=False).hexdigest()
+    return srsly.msgpack_dumps({"sha256": digest, "component": content})
+
+
+def unseal(data: bytes) -> bytes:
+    """Take bytes apart that `seal` returned. Those of versions before 0.2 have no digest.
+
+    data (bytes): The bytes.
+    RETURNS (bytes): The component.
+    RAISES (ValueError): They were cut off or changed.
+    """
+    try:
+        found = srsly.msgpack_loads(data)
+        if "sha256" not in found:
+            return data
+        digest, content = found["sha256"], found["component"]
+        verify = os.environ.get(VERIFY, "").lower() not in ("false", "0")
+        same = not verify or hashlib.sha256(content, usedforsecurity=False).hexdigest() == digest
+    except Exception as error:
+        raise ValueError(f"the bytes are cut off or damaged ({error})") from error
+    if not same:
+        raise ValueError("the bytes were changed: their sha256 is not the one that was saved")
+    return content
 
 
 def _read(folder: Path, component: str) -> Dict[str, Dict[str, Any]]:

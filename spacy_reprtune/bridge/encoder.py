@@ -29,6 +29,7 @@ def Encoder_v1(
     lr_decay: float = 1.0,
     unfreeze_every: Optional[int] = None,
     reinit_last: int = 0,
+    max_pieces: Optional[int] = None,
     sha256: Optional[str] = None,
 ) -> DocsToTokenVectors:
     """A pretrained transformer encoder.
@@ -61,6 +62,9 @@ def Encoder_v1(
     unfreeze_every (Optional[int]): Updates after which one block more begins to train, from the
         head downwards until `unfreeze` is reached; null to train them all from the start.
     reinit_last (int): How many of the last blocks start from random weights.
+    max_pieces (Optional[int]): Pieces of a text that are read, special pieces included; null for
+        all. The rest of a longer text is not read: its tokens have vectors of zeros and no
+        entities.
     sha256 (Optional[str]): Deprecated: put the digest in the name.
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row per token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
@@ -81,6 +85,7 @@ def Encoder_v1(
         lr_decay=lr_decay,
         unfreeze_every=unfreeze_every,
         reinit_last=reinit_last,
+        max_pieces=max_pieces,
     )
     return encoder_model(settings)
 

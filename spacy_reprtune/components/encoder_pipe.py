@@ -26,6 +26,7 @@ from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..bridge.listening import pass_nothing_back
+from ..manifest import seal, unseal
 from .calibration import Calibration, LossOfTemperature
 from .encoding import heard
 from .notices import warn_of_optimizer, warn_of_unknown_labels
@@ -86,6 +87,11 @@ class EncoderPipe(TrainablePipe):
     def labels(self) -> Tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The labels."""
         return tuple(self.cfg.get("labels", ()))
+
+    @property
+    def n_columns(self) -> int:
+        """RETURNS (int): Columns of the head's output, by the labels."""
+        return len(self.labels)
 
     @property
     def label_data(self) -> Optional[List[str]]:
@@ -303,6 +309,15 @@ class EncoderPipe(TrainablePipe):
 
         RAISES (ValueError): What was loaded does not fit the config.
         """
+        labels, n_rows = self.labels, self.shim.n_labels
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"'{self.name}' has a label twice: {', '.join(labels)}.")
+        if labels and n_rows is not None and n_rows != self.n_columns:
+            raise ValueError(
+                f"'{self.name}' has {len(labels)} labels ({', '.join(labels[:9])}), which take "
+                f"{self.n_columns} rows of its head, and the saved head has {n_rows}: settings and "
+                "weights belong to different models."
+            )
         if self.calibration is not None:
             self.calibration.after_load(self.name)
 
@@ -313,7 +328,7 @@ class EncoderPipe(TrainablePipe):
         RETURNS (bytes): The component.
         """
         self.before_save()
-        return super().to_bytes(exclude=exclude)
+        return seal(super().to_bytes(exclude=exclude))
 
     def from_bytes(
         self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
@@ -323,10 +338,18 @@ class EncoderPipe(TrainablePipe):
         data (bytes): The bytes.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         RETURNS (EncoderPipe): Itself.
-        RAISES (ValueError): The data do not fit the config.
+        RAISES (ValueError): The bytes are damaged, or do not fit the config.
         """
-        super().from_bytes(data, exclude=exclude)
-        self.after_load()
+        try:
+            super().from_bytes(unseal(data), exclude=exclude)
+            self.after_load()
+        except ImportError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"The component '{self.name}' can't be loaded from bytes: {error}. Load the bytes "
+                "that `to_bytes` of a component with the same config returned."
+            ) from error
         return self
 
     def to_disk(

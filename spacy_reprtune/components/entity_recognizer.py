@@ -229,6 +229,11 @@ class EntityRecognizer(EncoderPipe):
         rows, transitions = [own for own, _ in logits], logits[0][1]
         return loss_of_temperature(examples, rows, transitions, self.tags)
 
+    @property
+    def n_columns(self) -> int:
+        """RETURNS (int): Columns of the head's output, by the labels."""
+        return self.tags.n_parts
+
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
         """RETURNS (Set[str]): The labels of the gold entities."""
         return {ent.label_ for eg in examples for ent in eg.reference.ents}
@@ -239,7 +244,6 @@ class EntityRecognizer(EncoderPipe):
         RAISES (ValueError): The component was trained with another scheme, or the saved
             temperature is not one.
         """
-        super().after_load()
         for setting in ("scheme", "shared_positions"):
             before, now = self.cfg[setting], getattr(self, setting)
             if before != now:
@@ -247,6 +251,7 @@ class EntityRecognizer(EncoderPipe):
                     f"'{self.name}' was trained with {setting} = {before!r}, and its config says "
                     f"{now!r}. A pipeline has to be loaded with the config that it was saved with."
                 )
+        super().after_load()
 
     def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
         from ..heads.lattice import Lattice

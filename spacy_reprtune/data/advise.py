@@ -1,6 +1,5 @@
 """Which recipe fits the data, the encoder and the time, and why."""
 
-import inspect
 import math
 import textwrap
 from dataclasses import dataclass
@@ -223,21 +222,14 @@ def _long_texts(
     pieces = report["pieces"]
     if minutes is None or seconds[chosen] <= 60 * minutes or not pieces.get("above_window"):
         return []
-    from ..bridge.encoder import Encoder_v1
-
     begin = (
         f"{pieces['above_window']:.0%} of the texts have several windows of {pieces['window']} "
         "pieces each"
     )
     shorter = seconds[chosen] * pieces["mean_beginning"] / pieces["mean"]
-    if "max_pieces" in inspect.signature(Encoder_v1).parameters:
-        return [
-            f"{begin}. With max_pieces = {pieces['window']} in the encoder's block, which reads "
-            f"the beginning of a text only, this takes about {_time(shorter)}."
-        ]
     return [
-        f"{begin}, and no setting of the encoder reads only the first. If you cut the texts to "
-        f"their beginning before `convert`, this takes about {_time(shorter)}."
+        f"{begin}. With max_pieces = {pieces['window']} in the encoder's block, which reads only "
+        f"the beginning of a text, this takes about {_time(shorter)}."
     ]
 
 

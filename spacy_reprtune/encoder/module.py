@@ -50,6 +50,7 @@ class EncoderSettings:
     lr_decay: float = 1.0
     unfreeze_every: Optional[int] = None
     reinit_last: int = 0
+    max_pieces: Optional[int] = None
 
     def __post_init__(self) -> None:
         check_unfreeze(self.unfreeze)
@@ -57,6 +58,8 @@ class EncoderSettings:
             raise ValueError(f"precision = {self.precision!r}. Use one of {', '.join(PRECISIONS)}.")
         if self.window is not None and self.window < 8:
             raise ValueError(f"window = {self.window} pieces. Use at least 8, or null for all.")
+        if self.max_pieces is not None and self.max_pieces < 8:
+            raise ValueError(f"max_pieces = {self.max_pieces}. Use at least 8, or null for all.")
         if self.overlap < 0 or self.batch_pieces < 1:
             raise ValueError(
                 f"overlap = {self.overlap} and batch_pieces = {self.batch_pieces}: the first must "
@@ -182,8 +185,16 @@ class Encoder(torch.nn.Module):
     def tokenize(
         self, texts: Sequence[str], *, offsets: bool = False, cached: bool = False
     ) -> List[Pieces]:
-        """Turn texts into pieces; see `PieceTokenizer`."""
-        return self.tokenizer(texts, offsets=offsets, cached=cached)
+        """Turn texts, or with `max_pieces` their beginnings, into pieces; see `PieceTokenizer`."""
+        pieces = self.tokenizer(texts, offsets=offsets, cached=cached)
+        if self.settings.max_pieces is None:
+            return pieces
+        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        n = max(1, self.settings.max_pieces - special)
+        return [
+            Pieces(p.ids[:n], None if p.offsets is None else p.offsets[:n]) if len(p) > n else p
+            for p in pieces
+        ]
 
     def windows(self, pieces: Sequence[Pieces]) -> Windows:
         """RETURNS (Windows): The windows of texts, as long as the settings and encoder allow."""

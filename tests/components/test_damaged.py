@@ -89,3 +89,30 @@ def test_a_pipeline_with_a_manifest_is_loaded_moved_and_saved_again(one, tmp_pat
     for component in ("textcat", "ner"):
         files = json.loads((tmp_path / "again" / component / MANIFEST).read_text())["files"]
         assert {"cfg", "model/head.json", "model/encoder/model.safetensors"} <= set(files)
+
+
+def test_bytes_that_were_cut_or_changed_or_are_another_components_are_refused(saved):
+    nlp = spacy.load(saved / "one")
+    good = {name: nlp.get_pipe(name).to_bytes() for name in ("textcat", "ner")}
+    cats = nlp("a great film").cats
+    for name, other in (("textcat", "ner"), ("ner", "textcat")):
+        pipe, data = nlp.get_pipe(name), good[name]
+        flipped = [data[:k] + bytes([data[k] ^ 4]) + data[k + 1 :] for k in (0, 60, len(data) // 2)]
+        for bad in (*flipped, data[: len(data) // 2], b"", b"\xc0", data[:-1], good[other]):
+            with pytest.raises(ValueError, match=f"component '{name}' can't be loaded from bytes"):
+                pipe.from_bytes(bad)
+        pipe.from_bytes(data)
+    assert nlp("a great film").cats == cats
+
+
+@pytest.mark.parametrize("component", ["textcat", "ner"])
+@pytest.mark.parametrize("change", ["first again", "one more", "one less"])
+def test_labels_that_do_not_fit_the_head_are_refused_without_a_manifest_too(one, component, change):
+    path = one / component / "cfg"
+    cfg = json.loads(path.read_text())
+    own = cfg["labels"]
+    changed = {"first again": own[:1] * 2 + own[2:], "one more": [*own, "X"], "one less": own[:-1]}
+    path.write_text(json.dumps({**cfg, "labels": changed[change] or ["X", "Y"]}))
+    (one / component / MANIFEST).unlink()
+    with pytest.raises(ValueError, match=f"'{component}'"):
+        spacy.load(one)

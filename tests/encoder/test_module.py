@@ -70,6 +70,19 @@ def test_pooling_counts_each_piece_once_in_its_most_central_window(make_encoder,
     torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_max_pieces_reads_the_beginning_of_each_text(make_encoder):
+    encoder, whole = make_encoder(max_pieces=20), make_encoder()
+    for offsets in (False, True):
+        for text, pieces in zip(TEXTS, encoder.tokenize(TEXTS, offsets=offsets), strict=True):
+            (expected,) = whole.tokenize([text], offsets=offsets)
+            n = 20 - len(encoder.tokenizer.prefix) - len(encoder.tokenizer.suffix)
+            assert pieces.ids.tolist() == expected.ids[:n].tolist()
+            assert not offsets or pieces.offsets.tolist() == expected.offsets[:n].tolist()
+    assert len(encoder.windows(encoder.tokenize(TEXTS))) == len(TEXTS)
+    with pytest.raises(ValueError, match="max_pieces = 7. Use at least 8"):
+        make_encoder(max_pieces=7)
+
+
 def test_mean_pooling_of_a_short_text_is_that_of_sentence_transformers(make_encoder, tiny_encoder):
     encoder = make_encoder()
     batch = encoder.tokenizer.tokenizer(TEXTS[:1], return_tensors="pt")

@@ -82,7 +82,7 @@ def _parse_lines(path: Path, columns: Columns) -> Iterator[Tuple[str, Any]]:
         except (ValueError, RecursionError) as error:
             if number == 1 and (line == "{" or line[0] == "[") and not _has_lines(path, columns, 1):
                 raise ValueError(
-                    f"{path} is one list of objects, or one object over several lines, and not one "
+                    f"{path} is one list of objects or one object over several lines and not one "
                     "object per line; name it .json"
                 ) from error
             row = BadRow(f"{where} is not JSON: {error}", "not JSON")
