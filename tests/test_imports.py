@@ -91,6 +91,6 @@ def test_encoder_and_heads_know_neither_spacy_nor_thinc(room):
 
 
 def test_imports_in_functions_are_seen_and_those_for_types_are_not():
-    found = {module for _, module in imports_of(PACKAGE / "bridge" / "text_classifier.py")}
+    found = {module for _, module in imports_of(PACKAGE / "bridge" / "head_model.py")}
     assert "spacy_reprtune.bridge.shim" in found
     assert "spacy_reprtune.encoder.module" not in found

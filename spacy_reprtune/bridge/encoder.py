@@ -107,21 +107,6 @@ def encoder_model(settings: "EncoderSettings") -> DocsToTokenVectors:
     )
 
 
-def encoder_settings(model: Model) -> "EncoderSettings":
-    """Read the settings of an encoder that a head was configured with.
-
-    model (Model): The model that the config names as `encoder`.
-    RETURNS (EncoderSettings): Its settings.
-    RAISES (ValueError): It is not a `spacy_reprtune.Encoder.v1`.
-    """
-    if model.name != "reprtune_encoder":
-        raise ValueError(
-            f"The encoder of this head is a model named '{model.name}'. It has to be a "
-            'spacy_reprtune.Encoder.v1: [….encoder] @architectures = "spacy_reprtune.Encoder.v1".'
-        )
-    return model.shims[0].settings
-
-
 def forward(
     model: DocsToTokenVectors, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:

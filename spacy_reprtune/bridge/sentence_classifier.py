@@ -9,7 +9,8 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .text_classifier import init
+from .head_model import head_model, run_head
+from .text_classifier import pooling_for
 
 if TYPE_CHECKING:
     from ..encoder.module import Encoder
@@ -41,30 +42,18 @@ def SentenceClassifier_v1(
 
     The contrastive loss is a loss of the vectors, so the model returns them beside the logits.
 
-    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
+    encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
+        shared one, whose vectors of tokens are pooled instead of pieces.
     pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
         special pieces of a text, however many windows it takes; or a block with a pooling that is
         registered in `@misc`.
     normalize (bool): Whether vectors are scaled to length 1, as most sentence encoders were
         trained and as the cosine sees them.
     RETURNS (Model[List[Doc], PooledScores]): The model.
-    RAISES (ValueError): An unknown pooling, or an encoder of another kind.
+    RAISES (ValueError): An unknown pooling, or one that a shared encoder has no vectors for.
     """
-    from ..heads.pooling import find_pooling
-    from .encoder import encoder_settings
-    from .shim import TorchShim
-
-    settings = encoder_settings(encoder)
-    build = partial(_build, pooling=find_pooling(pooling), normalize=normalize)
-    return Model(
-        "reprtune_sentence_classifier",
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(settings, build)],
-        # spaCy sets the rate before each update, but only where the attribute is there.
-        attrs={"dropout_rate": 0.0},
-    )
+    build = partial(_build, pooling=pooling_for(encoder, pooling), normalize=normalize)
+    return head_model("reprtune_sentence_classifier", encoder, build, forward)
 
 
 def forward(
@@ -78,15 +67,9 @@ def forward(
     RETURNS (Tuple[PooledScores, Callable]): The vectors and logits, and backprop from their
         gradients.
     """
-    texts = [doc.text for doc in docs]
-    arrays, backward = model.shims[0]((texts, model.attrs["dropout_rate"]), is_train)
-    vectors, logits = map(model.ops.asarray2f, arrays)
-
-    def backprop(d_scores: PooledScores) -> List[Doc]:
-        backward((d_scores.vectors, d_scores.logits))
-        return docs
-
-    return PooledScores(vectors, logits), backprop
+    (vectors, logits), backward = run_head(model, docs, is_train)
+    scores = PooledScores(vectors, logits)
+    return scores, lambda d_scores: backward((d_scores.vectors, d_scores.logits))
 
 
 def _build(encoder: "Encoder", n_labels: int, *, pooling: Callable, normalize: bool):

@@ -1,12 +1,14 @@
 """`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Union
 
 from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
+
+from .head_model import head_model, is_encoder, run_head
 
 if TYPE_CHECKING:
     from ..encoder.module import Encoder
@@ -38,72 +40,37 @@ def TextClassifier_v1(
     head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
         A head starts at random, the encoder does not: 10 to 100 are usual.
     RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
-    RAISES (ValueError): An unknown pooling, or an encoder of another kind.
+    RAISES (ValueError): A setting is out of range, or there is no such pooling.
+    """
+    _check_head(hidden_width, activation, dropout, head_lr)
+    build = partial(
+        _build,
+        pooling=pooling_for(encoder, pooling),
+        hidden_width=hidden_width,
+        activation=activation,
+    )
+    name = "reprtune_text_classifier"
+    return head_model(name, encoder, build, run_head, head_lr=head_lr, dropout=dropout)
+
+
+def pooling_for(encoder: Model, pooling: Union[str, Callable]) -> Callable:
+    """Find the pooling of a head.
+
+    encoder (Model): What the config gave as `encoder`.
+    pooling (Union[str, Callable]): The setting.
+    RETURNS (Callable[[int], Pooling]): Makes the pooling, given the width of the vectors.
+    RAISES (ValueError): An unknown pooling, or one that a shared encoder has no vectors for.
     """
     from ..heads.pooling import find_pooling
-    from .encoder import encoder_settings
-    from .listening import HeadModel, is_encoder, listening_head
-    from .shim import TorchShim
 
-    pooling = find_pooling(pooling)
-    _check_head(hidden_width, activation, dropout, head_lr)
-    # spaCy sets the rate before each update, but only where the attribute is there.
-    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
-
-    build = partial(_build, pooling=pooling, hidden_width=hidden_width, activation=activation)
-    name = "reprtune_text_classifier"
-    if not is_encoder(encoder):
-        if getattr(pooling, "reads_special_piece", False):
-            raise ValueError(
-                "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
-                "components does not hand on: it gives vectors of tokens. Use mean, max or "
-                "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
-            )
-        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs)
-    return HeadModel(
-        name,
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
-        attrs=attrs,
-    )
-
-
-def forward(
-    model: DocsToLogits, docs: List[Doc], is_train: bool
-) -> Tuple[Floats2d, Callable[[Floats2d], List[Doc]]]:
-    """Compute the logits of docs; identical texts are computed once.
-
-    model (Model[List[Doc], Floats2d]): The model.
-    docs (List[Doc]): The docs.
-    is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[Floats2d, Callable]): The logits, and backprop from their gradient.
-    """
-    if model.layers:
-        from .listening import run_head
-
-        return run_head(model, docs, is_train)
-    rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-    logits, backward = model.shims[0](([doc.text for doc in docs], rate), is_train)
-
-    def backprop(d_logits: Floats2d) -> List[Doc]:
-        backward(d_logits)
-        return docs
-
-    return model.ops.asarray2f(logits), backprop
-
-
-def init(model: DocsToLogits, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None) -> None:
-    """Load the pretrained weights and make a new head.
-
-    model (Model[List[Doc], Floats2d]): The model.
-    X (Optional[List[Doc]]): Not used.
-    Y (Optional[Floats2d]): A sample of the gold values, one column per label.
-    """
-    if Y is not None:
-        model.set_dim("nO", Y.shape[1], force=True)
-    model.shims[0].initialize(model.get_dim("nO"))
+    found = find_pooling(pooling)
+    if getattr(found, "reads_special_piece", False) and not is_encoder(encoder):
+        raise ValueError(
+            "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
+            "components does not hand on: it gives vectors of tokens. Use mean, max or "
+            "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
+        )
+    return found
 
 
 # At the top level, so that workers that are not forked can be given it.

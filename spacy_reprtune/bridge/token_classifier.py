@@ -9,8 +9,13 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .encoder import token_spans
+from .head_model import head_model, is_encoder, run_head
+from .text_classifier import check_rates
+
 if TYPE_CHECKING:
     from ..encoder.module import Encoder
+    from ..encoder.token_vectors import TokenSpans
 
 PIECE_POOLINGS = ("mean", "first")
 
@@ -57,36 +62,19 @@ def TokenClassifier_v1(
         training is run with (`[training] dropout`).
     head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
     RETURNS (Model[List[Doc], TagScores]): Docs to logits.
-    RAISES (ValueError): A setting is out of range, or an encoder of another kind.
+    RAISES (ValueError): A setting is out of range, or a shared encoder can't serve it.
     """
-    from .encoder import encoder_settings
-    from .listening import HeadModel, is_encoder, listening_head
-    from .shim import TorchShim
-    from .text_classifier import check_rates
-
     if piece_pooling not in PIECE_POOLINGS:
         raise ValueError(f"piece_pooling = {piece_pooling!r}. Use one of mean, first.")
+    if piece_pooling == "first" and not is_encoder(encoder):
+        raise ValueError(
+            "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
+            "gives one vector per token, their mean. Use 'mean'."
+        )
     check_rates(dropout, head_lr)
-
     build = partial(_build, piece_pooling=piece_pooling, learned_transitions=learned_transitions)
-    # spaCy sets the rate before each update, but only where the attribute is there.
-    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
     name = "reprtune_token_classifier"
-    if not is_encoder(encoder):
-        if piece_pooling == "first":
-            raise ValueError(
-                "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
-                "gives one vector per token, their mean. Use 'mean'."
-            )
-        return listening_head(name, encoder, build, head_lr=head_lr, attrs=attrs, forward=forward)
-    return HeadModel(
-        name,
-        forward,
-        init=init,
-        dims={"nO": None},
-        shims=[TorchShim(encoder_settings(encoder), build, head_lr=head_lr)],
-        attrs=attrs,
-    )
+    return head_model(name, encoder, build, forward, head_lr=head_lr, dropout=dropout)
 
 
 def forward(
@@ -99,39 +87,13 @@ def forward(
     is_train (bool): Whether `backprop` will be called.
     RETURNS (Tuple[TagScores, Callable]): The logits, and backprop from their gradient.
     """
-    from .encoder import token_spans
-    from .listening import run_head
-
-    if model.layers:
-        (logits, transitions), backward = run_head(model, docs, is_train)
-    else:
-        rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-        (logits, transitions), backward = model.shims[0](
-            ([token_spans(doc) for doc in docs], rate), is_train
-        )
-    if transitions is not None:
-        transitions = model.ops.asarray2f(transitions)
-    scores = TagScores(model.ops.asarray2f(logits), [len(doc) for doc in docs], transitions)
-
-    def backprop(d_scores: TagScores) -> List[Doc]:
-        backward((d_scores.logits, d_scores.transitions))
-        return docs
-
-    return scores, backprop
+    (logits, transitions), backward = run_head(model, docs, is_train, _all_spans)
+    scores = TagScores(logits, [len(doc) for doc in docs], transitions)
+    return scores, lambda d_scores: backward((d_scores.logits, d_scores.transitions))
 
 
-def init(
-    model: DocsToTagScores, X: Optional[List[Doc]] = None, Y: Optional[Floats2d] = None
-) -> None:
-    """Load the pretrained weights and make a new head.
-
-    model (Model[List[Doc], TagScores]): The model.
-    X (Optional[List[Doc]]): Not used.
-    Y (Optional[Floats2d]): A sample of the gold values, one column a tag.
-    """
-    if Y is not None:
-        model.set_dim("nO", Y.shape[1], force=True)
-    model.shims[0].initialize(model.get_dim("nO"))
+def _all_spans(docs: List[Doc]) -> "List[TokenSpans]":
+    return [token_spans(doc) for doc in docs]
 
 
 def _build(encoder: "Encoder", n_tags: int, *, piece_pooling: str, learned_transitions: bool):

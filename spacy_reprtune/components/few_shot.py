@@ -13,14 +13,17 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.util import to_numpy
 
+from ..bridge.listening import listeners, token_rows
 from ..bridge.sentence_classifier import PooledScores
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
 from .few_shot_checks import check_support, check_training
+from .streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
 from .support_set import SupportSet, unique_texts
 
 if TYPE_CHECKING:
     from ..heads.probe import Probe
     from ..training.setfit.trainer import SetFitTrainer
+    from .shared_encoder import SharedEncoder
     from .text_classifier import TextClassifier
 
 logger = logging.getLogger("spacy")
@@ -75,6 +78,8 @@ class FewShotTrainer:
         self.supcon_temperature = supcon_temperature
         self.cross_entropy = cross_entropy
         self.trainer = trainer
+        # The shared encoder that the component listens to, which sets this.
+        self.upstream: Optional[SharedEncoder] = None
         self.forget()
 
     def forget(self) -> None:
@@ -124,11 +129,17 @@ class FewShotTrainer:
         RAISES (ValueError): See `check_training`, `unique_texts` and `check_support`.
         """
         check_training(nlp, pipe.name)
-        settings = pipe.shim.settings
-        if self.trainer is not None and settings.unfreeze != "all":
+        self._check_upstream(pipe)
+        if self.trainer is not None and pipe.listens:
+            raise ValueError(
+                f"The setfit library trains an encoder of the component's own, but '{pipe.name}' "
+                "listens to another one. Take the trainer away, or give the component a "
+                "spacy_reprtune.Encoder.v1."
+            )
+        if self.trainer is not None and pipe.shim.settings.unfreeze != "all":
             raise ValueError(
                 f"The setfit library trains the whole encoder, but '{pipe.name}' has unfreeze = "
-                f"{settings.unfreeze!r}. Set it to 'all', or take the trainer away."
+                f"{pipe.shim.settings.unfreeze!r}. Set it to 'all', or take the trainer away."
             )
         self.forget()
         self.support.add(unique_texts(pipe.annotated(examples), pipe.kind, pipe.name))
@@ -169,6 +180,8 @@ class FewShotTrainer:
     def batch(self, pipe: "TextClassifier", examples: List[Example]) -> List[Example]:
         """Make a batch in which every text occurs once and has another to be compared with.
 
+        A component that listens has vectors for the batch at hand only, so nothing is added to it.
+
         pipe (TextClassifier): The component.
         examples (List[Example]): The annotated examples of a batch.
         RETURNS (List[Example]): The examples, with more of the support set where they make no
@@ -190,8 +203,11 @@ class FewShotTrainer:
         self.support.add(batch)
         if not batch:
             return []
-        batch = [*batch, *self.support.partners(batch, pipe.read_gold, self._rng)]
+        if not pipe.listens:
+            batch += self.support.partners(batch, pipe.read_gold, self._rng)
         positive, negative = _pairs_within(*pipe.read_gold(batch))
+        if pipe.listens and not (positive.any() and negative.any()):
+            _warn_of_pairs(pipe, "without a label" if positive.any() else "with a label")
         if not (positive.any() or negative.any()):
             return []
         self._take_trained_head(pipe)
@@ -204,13 +220,19 @@ class FewShotTrainer:
         """Compute the loss and its gradient.
 
         pipe (TextClassifier): The component.
-        examples (Sequence[Example]): The examples.
+        examples (Sequence[Example]): The examples. Those without annotation count for nothing, and
+            those with the same text count once.
         scores (PooledScores): The vectors and logits that the model returned.
         RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with cross-entropy by the
             share that the setting gives it, and the gradient in the form of `scores`.
         """
-        vectors, logits = to_numpy(scores.vectors), to_numpy(scores.logits)
-        positive, negative = _pairs_within(*pipe.read_gold(examples))
+        batch = unique_texts(pipe.annotated(examples), pipe.kind, pipe.name)
+        # The last row of each text; texts that are the same have the same vector.
+        places = {eg.reference.text: row for row, eg in enumerate(examples)}
+        rows = [places[eg.reference.text] for eg in batch]
+        outputs = to_numpy(scores.vectors), to_numpy(scores.logits)
+        vectors, logits = (output[rows] for output in outputs)
+        positive, negative = _pairs_within(*pipe.read_gold(batch))
         if self.contrastive == "supcon":
             loss, d_vectors = supervised_contrastive(
                 vectors, positive, negative, temperature=self.supcon_temperature
@@ -220,10 +242,16 @@ class FewShotTrainer:
         d_logits = numpy.zeros_like(logits)
         share = self.cross_entropy
         if share:
-            entropy, d_logits = pipe.cross_entropy(examples, logits)
+            entropy, d_logits = pipe.cross_entropy(batch, logits)
             loss = (1.0 - share) * loss + share * entropy
-        asarray = pipe.model.ops.asarray2f
-        return loss, PooledScores(asarray((1.0 - share) * d_vectors), asarray(share * d_logits))
+        gradients = [numpy.zeros_like(output) for output in outputs]
+        gradients[0][rows] = (1.0 - share) * d_vectors
+        gradients[1][rows] = share * d_logits
+        return loss, PooledScores(*map(pipe.model.ops.asarray2f, gradients))
+
+    def encoder_moved(self) -> None:
+        """Note that the encoder has moved, whichever of its heads made it move."""
+        self._stale = True
 
     def before_step(self, pipe: "TextClassifier") -> None:
         """Note that the encoder is about to move.
@@ -261,7 +289,7 @@ class FewShotTrainer:
                     stacklevel=4,
                 )
             return
-        if self.cross_entropy:
+        if self.cross_entropy and self._trained_head is None:
             output = pipe.head.output
             self._trained_head = tuple(
                 tensor.detach().cpu().numpy().copy() for tensor in (output.weight, output.bias)
@@ -280,7 +308,7 @@ class FewShotTrainer:
         RETURNS (Probe): The head, which the component has now.
         RAISES (ValueError): The vectors of the texts are not finite.
         """
-        vectors = pipe.head.vectors([eg.reference.text for eg in examples])
+        vectors = self._vectors(pipe, examples)
         if not numpy.isfinite(vectors).all():
             raise ValueError(
                 f"The encoder of '{pipe.name}' gives vectors that are not finite, so training "
@@ -295,10 +323,47 @@ class FewShotTrainer:
         pipe.cfg["texts_per_label"] = _fewest_texts(pipe, examples)[0]
         return probe
 
+    def _vectors(self, pipe: "TextClassifier", examples: Sequence[Example]) -> NDArray:
+        if not pipe.listens:
+            return pipe.head.vectors([eg.reference.text for eg in examples])
+        self._check_upstream(pipe)
+        parts = []
+        copies = (eg.predicted.copy() for eg in examples)
+        for docs in blocks(copies, LOOK_AHEAD_DOCS, LISTENING_CHARS):
+            if self.upstream is not None:
+                self.upstream.set_annotations(docs, self.upstream.current_vectors(docs))
+            parts.append(pipe.head.vectors(token_rows(pipe.model, docs)))
+        return numpy.concatenate(parts)
+
+    def _check_upstream(self, pipe: "TextClassifier") -> None:
+        if not listeners(pipe.model):
+            # Its own encoder, or one that has replaced its listener.
+            self.upstream = None
+        elif self.upstream is None:
+            raise ValueError(
+                f"'{pipe.name}' listens, but no reprtune_encoder before it answers. Its head is "
+                "fitted to the vectors of the support set, and no other component computes them on "
+                "request. Add a reprtune_encoder before it (listeners name it as upstream), or "
+                "give the component a spacy_reprtune.Encoder.v1 of its own."
+            )
+
     def _take_trained_head(self, pipe: "TextClassifier") -> None:
         if self._trained_head is not None:
             pipe.head.set_output(*self._trained_head)
             self._trained_head, self._stale = None, True
+
+
+def _warn_of_pairs(pipe: "TextClassifier", lacking: str) -> None:
+    if "pairs" in pipe.warned_of:
+        return
+    pipe.warned_of |= {"pairs"}
+    warnings.warn(
+        f"A batch for '{pipe.name}' has no two texts {lacking} in common. The component listens to "
+        "a shared encoder, so it compares only the texts of the batch and can't add any of its "
+        "support set. Use the batcher spacy_reprtune.batch_by_class.v1, which puts several texts "
+        "per label into each batch, or larger batches.",
+        stacklevel=5,
+    )
 
 
 def _pairs_within(gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:

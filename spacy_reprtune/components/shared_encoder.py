@@ -145,6 +145,16 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         RETURNS (List[Floats2d]): One matrix per doc, one row per token.
         """
         self._catch_up()
+        return self.current_vectors(docs)
+
+    def current_vectors(self, docs: Iterable[Doc]) -> List[Floats2d]:
+        """Compute the vectors of docs with the weights of this moment, for a head that looks at
+        other docs while a batch is on its way. `predict` would first make the update that waits
+        for the gradients of further heads.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (List[Floats2d]): One matrix per doc, one row per token.
+        """
         # Copies, so that a doc that is kept does not keep the whole batch.
         return [vectors.copy() for vectors in super().predict(list(docs))]
 
@@ -219,6 +229,8 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
             self._heads = {n: head for n, head in self._heads.items() if n in self.listener_map}
             self._heads[name] = component
             self._check_width(name)
+            if few_shot := getattr(component, "few_shot", None):
+                few_shot.upstream = self
 
     def initialize(
         self, get_examples: Callable[[], Iterable[Example]], *, nlp: Optional[Language] = None
@@ -318,6 +330,9 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
     def _step(self, sgd: Optimizer) -> None:
         self._waiting = False
         super().finish_update(sgd)
+        for head in self._heads.values():
+            if few_shot := getattr(head, "few_shot", None):
+                few_shot.encoder_moved()
 
     def _check_width(self, name: str) -> None:
         width = self.model.has_dim("nO") and self.model.get_dim("nO")

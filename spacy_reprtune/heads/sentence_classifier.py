@@ -1,10 +1,11 @@
 """The torch module behind `spacy_reprtune.SentenceClassifier.v1`."""
 
-from typing import Sequence, Tuple
+from typing import Sequence, Tuple, Union
 
 import torch
 
 from ..encoder.module import Encoder
+from ..encoder.token_rows import TokenRows
 from .pooling import PoolingChoice
 from .text_classifier import TextClassifier
 
@@ -26,23 +27,26 @@ class SentenceClassifier(TextClassifier):
         self.normalize = normalize
 
     def forward(  # type: ignore[override]
-        self, texts: Sequence[str]
+        self, texts: Union[Sequence[str], TokenRows]
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         """Compute vectors and logits.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
         RETURNS (Tuple[Tensor, Tensor]): fp32 vectors, shape (n_texts, width), and fp32 logits,
             shape (n_texts, n_labels).
         """
+        if isinstance(texts, TokenRows):
+            vectors = self.pool(texts)
+            return vectors, self.classify(vectors)
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         vectors = self.pool(list(unique))
         rows = torch.tensor([unique[text] for text in texts], device=vectors.device)
         return vectors[rows], self.classify(vectors)[rows]
 
-    def pool(self, texts: Sequence[str]) -> torch.Tensor:
+    def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute one vector per text, the input of the losses and the head.
 
-        texts (Sequence[str]): The texts.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
         RETURNS (Tensor): fp32, shape (n_texts, width).
         """
         vectors = super().pool(texts)

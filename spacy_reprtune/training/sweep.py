@@ -252,7 +252,7 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
         )
     from transformers import AutoConfig
 
-    from ..bridge.encoder import Encoder_v1, encoder_settings
+    from ..bridge.encoder import Encoder_v1
     from ..encoder.load import resolve_encoder
 
     for block in blocks:
@@ -261,7 +261,7 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
             # Finds a wrong combination before hours of training with the others.
             unfreeze = int(point) if point.isdigit() else point
             model = Encoder_v1(**{**settings, "unfreeze": unfreeze})
-        directory = resolve_encoder(encoder_settings(model).name)
+        directory = resolve_encoder(model.shims[0].settings.name)
         depth = AutoConfig.from_pretrained(str(directory), local_files_only=True).num_hidden_layers
         above = [point for point in points if point.isdigit() and int(point) > depth]
         if above:

@@ -11,7 +11,7 @@ from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Adam
 
-from spacy_reprtune.bridge.listening import is_encoder, listening_head, run_head
+from spacy_reprtune.bridge.head_model import head_model, is_encoder, run_head
 from spacy_reprtune.encoder.token_rows import TokenRows
 from spacy_reprtune.heads.pooling import find_pooling
 
@@ -177,7 +177,7 @@ def test_a_head_of_another_kind_takes_part_with_two_hooks(nlp, encoder_config):
         return {"logits": output}, lambda gradient: backprop(gradient["logits"])
 
     assert not is_encoder(encoder)
-    model = listening_head("tokens", encoder, TokenHead, forward=forward)
+    model = head_model("tokens", encoder, TokenHead, forward)
     docs = [nlp.make_doc(text) for text in ("a great film", "", "dull")]
     model.initialize(X=docs, Y=numpy.zeros((1, 3), dtype="f"))
     before = encoder.to_bytes()
