@@ -80,6 +80,45 @@ class TorchOptimizer:
         self._optimizer.grad_scale = None
         self._clear(rows)
 
+    def state(self) -> Tuple[List[List[int]], Dict[str, torch.Tensor]]:
+        """What has to be kept to go on with the training in another process.
+
+        RETURNS (Tuple[List[List[int]], Dict[str, Tensor]]): For each group the numbers of its
+            parameters, in the order of `module.parameters()`; and the moments by
+            "NUMBER/NAME". Both are empty before the first step.
+        """
+        if self._optimizer is None:
+            return [], {}
+        numbers = {parameter: k for k, parameter in enumerate(self._parameters)}
+        groups = [[numbers[p] for p in group["params"]] for group in self._optimizer.param_groups]
+        moments = {
+            f"{numbers[parameter]}/{name}": value
+            for parameter, values in self._optimizer.state.items()
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
+        return groups, moments
+
+    def restore(self, sgd, groups: List[List[int]], moments: Dict[str, torch.Tensor]) -> None:
+        """Go on from what `state` returned.
+
+        sgd (thinc.api.Optimizer): The optimizer that the next steps will be given.
+        groups (List[List[int]]): Numbers of the parameters of each group.
+        moments (Dict[str, Tensor]): The moments.
+        """
+        if not groups:
+            return
+        members = [[self._parameters[k] for k in numbers] for numbers in groups]
+        self._known = {parameter for group in members for parameter in group}
+        whole = [parameter_groups(group, self.factors)[0] for group in members]
+        self._optimizer, self._source = _build(whole, sgd), sgd
+        fused = self._optimizer.defaults.get("fused")
+        for key, tensor in moments.items():
+            number, name = key.split("/")
+            parameter = self._parameters[int(number)]
+            device = parameter.device if fused or name != "step" else "cpu"
+            self._optimizer.state[parameter][name] = tensor.clone().to(device)
+
     def _groups(self) -> List[Dict]:
         new = [p for p in self._parameters if p.requires_grad and p not in self._known]
         self._known.update(new)

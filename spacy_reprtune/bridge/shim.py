@@ -83,6 +83,49 @@ class TorchShim(Shim):
         """RETURNS (int): Backward passes whose gradients wait for `finish_update`."""
         return self._n_backward
 
+    @property
+    def updater(self) -> TorchOptimizer:
+        """RETURNS (TorchOptimizer): What updates the weights, created when it is first needed."""
+        if self._updater is None:
+            factors = self.module.encoder.rate_factors()
+            factors.update(dict.fromkeys(self._head_parameters(), self.head_lr))
+            self._updater = TorchOptimizer(self.module, factors)
+        return self._updater
+
+    def training_state(self) -> Tuple[Dict[str, torch.Tensor], Dict[str, Any]]:
+        """What has to be kept to go on with the training in another process.
+
+        RETURNS (Tuple[Dict[str, Tensor], Dict[str, Any]]): Weights that training may have changed,
+            and the moments of the optimizer; the rest, as values that JSON can express.
+        """
+        head = set(self._head_parameters())
+        named = self.module.named_parameters()
+        tensors = {f"weights/{n}": p for n, p in named if p.requires_grad or p in head}
+        groups, moments = self.updater.state()
+        tensors.update({f"moments/{name}": tensor for name, tensor in moments.items()})
+        return tensors, {"n_updates": self._n_updates, "groups": groups}
+
+    def restore_training(
+        self, optimizer: "Optimizer", tensors: Dict[str, torch.Tensor], values: Dict[str, Any]
+    ) -> None:
+        """Go on from what `training_state` returned. The model has to be initialized as it was
+        then.
+
+        optimizer (thinc.api.Optimizer): The optimizer that `finish_update` will be given.
+        tensors (Dict[str, Tensor]): Weights and moments.
+        values (Dict[str, Any]): The rest.
+        """
+        self._n_updates = values["n_updates"]
+        self.module.encoder.begin_step(self._n_updates)
+        with torch.no_grad():
+            for name, parameter in self.module.named_parameters():
+                if f"weights/{name}" in tensors:
+                    parameter.copy_(tensors[f"weights/{name}"])
+        prefix = "moments/"
+        moments = {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+        self.module.encoder.weights_changed()
+        self.updater.restore(optimizer, values["groups"], moments)
+
     def initialize(self, n_labels: int) -> None:
         """Load the pretrained encoder that the settings name, and build a new head.
 
@@ -143,12 +186,8 @@ class TorchShim(Shim):
 
         optimizer (thinc.api.Optimizer): The optimizer.
         """
-        if self._updater is None:
-            factors = self.module.encoder.rate_factors()
-            factors.update(dict.fromkeys(self._head_parameters(), self.head_lr))
-            self._updater = TorchOptimizer(self.module, factors)
         n_backward, self._n_backward = max(self._n_backward, 1), 0
-        self._updater.step(optimizer, n_backward=n_backward)
+        self.updater.step(optimizer, n_backward=n_backward)
         self.module.encoder.weights_changed()
         self._n_updates += 1
         self.module.encoder.begin_step(self._n_updates)

@@ -108,6 +108,16 @@ class PrefixCache:
         for key, row in zip(keys, rows, strict=True):
             self._put((space, key), row)
 
+    def rows(self) -> List[Tuple[_Key, torch.Tensor]]:
+        """RETURNS (List[Tuple[Tuple[str, bytes], Tensor]]): What is in memory, by space and key,
+        least recently used first."""
+        return list(self._rows.items())
+
+    def clear(self) -> None:
+        """Forget what is in memory."""
+        self._rows.clear()
+        self._nbytes = 0
+
     def _get(self, key: _Key, dtype: torch.dtype) -> Optional[torch.Tensor]:
         rows = self._rows.get(key)
         if rows is not None:

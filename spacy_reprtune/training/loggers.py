@@ -115,6 +115,9 @@ class _Log:
             self.file = None
 
     def _evaluation(self, info: Dict[str, Any]) -> None:
+        if "elapsed" in info:
+            # An evaluation before a kill, as `reprtune train` repeats it for a new logger.
+            self.started = time.perf_counter() - info["elapsed"]
         # spaCy sums losses up, so that those of one step and those of a hundred do not compare.
         updates, self.logged = self.steps - self.logged, self.steps
         losses = {name: float(info["losses"].get(name, 0.0)) / updates for name in self.pipes}

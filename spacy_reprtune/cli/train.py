@@ -1,0 +1,72 @@
+"""`python -m spacy reprtune train`: `spacy train`, which goes on after a kill."""
+
+from pathlib import Path
+
+import typer
+from wasabi import msg
+
+from .overrides import config_overrides
+
+
+def train_cli(
+    ctx: typer.Context,
+    config_path: Path = typer.Argument(
+        ..., help="Training config", exists=True, allow_dash=True, dir_okay=False
+    ),
+    output_path: Path = typer.Option(
+        ...,
+        "--output",
+        "--output-path",
+        "-o",
+        help="Directory for model-last, model-best and, until the end, training-state",
+        file_okay=False,
+    ),
+    code_path: Path = typer.Option(
+        None, "--code", "-c", help="Python file with registered functions to import"
+    ),
+    verbose: bool = typer.Option(False, "--verbose", "-V", "-VV", help="Print debug messages"),
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+) -> None:
+    """
+    Train as `spacy train` does, and go on after a kill.
+
+    With each evaluation, optimizer state, schedules, random states and the position in the data are
+    saved beside model-last. After a kill the same command goes on from there, and on a CPU it ends
+    with the same weights and scores as an unbroken training. model-last and model-best are replaced
+    as a whole. Settings of the config can be overridden as with `spacy train`, for example
+    --paths.train FILE.
+    """
+    import logging
+    import sys
+
+    from spacy.cli._util import import_code, setup_gpu, show_validation_error
+    from spacy.training.initialize import init_nlp
+    from spacy.util import load_config, logger
+
+    from ..training.checkpoint import Checkpoint
+    from ..training.full_config import full_config
+    from ..training.resume import STATE, train
+
+    if verbose:
+        logger.setLevel(logging.DEBUG)
+    overrides = config_overrides(ctx)
+    import_code(code_path)
+    if not output_path.exists():
+        output_path.mkdir(parents=True)
+        msg.good(f"Created output directory: {output_path}")
+    msg.info(f"Saving to output directory: {output_path}")
+    setup_gpu(use_gpu)
+    with show_validation_error(config_path):
+        config = load_config(config_path, overrides=overrides, interpolate=False)
+    with show_validation_error(config_path, hint_fill=False):
+        full = full_config(config)
+    try:
+        checkpoint = Checkpoint(output_path / STATE, full)
+    except ValueError as error:
+        msg.fail("Cannot go on with the training", str(error), exits=1)
+    msg.divider("Initializing pipeline")
+    with show_validation_error(config_path, hint_fill=False):
+        nlp = init_nlp(config, use_gpu=use_gpu)
+    msg.good("Initialized pipeline")
+    msg.divider("Training pipeline")
+    train(nlp, output_path, checkpoint, use_gpu=use_gpu, stdout=sys.stdout, stderr=sys.stderr)
