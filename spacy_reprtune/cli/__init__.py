@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune …`: a file a command, each a thin function over a plain one.
+"""`python -m spacy reprtune …`: one thin function per command over a plain one.
 
 spaCy imports this with every `python -m spacy`, so commands import what they need when they run.
 """
@@ -11,15 +11,14 @@ from .card import card_cli
 from .check import check_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
+from .exchange import export_hf_cli, export_setfit_cli, import_hf_cli, import_setfit_cli
 from .experiments import learning_curve_cli, sweep_cli
-from .huggingface import export_hf_cli, import_hf_cli
 from .init_config import init_config_cli
 from .mlm import mlm_cli
 from .overrides import TAKES_OVERRIDES
 from .package import package_cli
 from .push import push_cli
 from .report import report_cli
-from .setfit import export_setfit_cli, import_setfit_cli
 from .smoke import smoke_cli
 from .train import train_cli
 

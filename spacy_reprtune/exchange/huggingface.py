@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .hf_checkpoint import (
-    FAMILY_HEADS,
-    Checkpoint,
-    head_layers,
-    load_model,
-    read_checkpoint,
-)
+from ..heads.losses import sigmoid, softmax
+from .hf_checkpoint import FAMILY_HEADS, Checkpoint, head_layers, load_model, read_checkpoint
 from .hf_tags import TagRows, read_tags
 
 if TYPE_CHECKING:
@@ -92,10 +87,9 @@ def _add_text_classifier(
     module.output.load_state_dict(output.state_dict())
     docs = list(nlp.pipe(SAMPLE))
     found = numpy.array([[doc.cats[label] for label in checkpoint.labels] for doc in docs])
-    logits = [_logits(model, pipe, text)[0] for text in SAMPLE]
-    to_probabilities = _softmax if checkpoint.exclusive else _sigmoid
-    wanted = [to_probabilities(row) for row in logits]
-    _check_equal(found, numpy.array(wanted), checkpoint)
+    logits = numpy.array([_logits(model, pipe, text)[0] for text in SAMPLE])
+    wanted = softmax(logits) if checkpoint.exclusive else sigmoid(logits)
+    _check_equal(found, wanted, checkpoint)
 
 
 def _add_recognizer(
@@ -130,7 +124,7 @@ def _add_recognizer(
     docs = [nlp.make_doc(text) for text in SAMPLE]
     found = pipe.model.predict(docs).logits
     wanted = [row for doc in docs for row in _token_logits(model, pipe, doc, tags, names)]
-    _check_equal(_softmax(found), _softmax(numpy.array(wanted)), checkpoint)
+    _check_equal(softmax(found), softmax(numpy.array(wanted)), checkpoint)
 
 
 def _build(nlp: Language, pipe: Any, labels: List[str], n_rows: int) -> "torch.nn.Module":
@@ -168,15 +162,6 @@ def _token_logits(
     first = [encoding.char_to_token(token.idx) for token in doc]
     logits = _logits(model, pipe, doc.text)[0]
     return logits[first][:, [tags.rows[tag] for tag in names]]
-
-
-def _softmax(logits: NDArray) -> NDArray:
-    weights = numpy.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: NDArray) -> NDArray:
-    return 1.0 / (1.0 + numpy.exp(-logits))
 
 
 def _check_equal(found: NDArray, wanted: NDArray, checkpoint: Checkpoint) -> None:
