@@ -25,6 +25,7 @@ def mlm_cli(
         False, "--fresh", help="Start over instead of going on from the last checkpoint"
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar"),
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
 ) -> None:
     """
     Pretrain an encoder further, on your own text.
@@ -34,6 +35,8 @@ def mlm_cli(
     the same weights. Settings of the config can be overridden as with `spacy train`, for example
     --corpus.train FILE. For several processes, start it with `torchrun -m spacy reprtune mlm`.
     """
+    from spacy.cli._util import setup_gpu
+
     from ..pretraining.report import perplexity
     from ..pretraining.run import pretrain
     from ..pretraining.settings import read_settings
@@ -41,6 +44,7 @@ def mlm_cli(
     overrides = config_overrides(ctx)
     if texts is not None:
         overrides["corpus.train"] = str(texts)
+    setup_gpu(use_gpu, silent=quiet)
     try:
         settings = read_settings(config_path, overrides)
         report = pretrain(settings, output, fresh=fresh, progress=not quiet)

@@ -9,12 +9,13 @@ from typing import Callable, List, Optional, Tuple
 
 import torch
 
+from ..bridge.device import configured_device
 from ..encoder.cpu import use_cheap_dropout
 from ..encoder.families import piece_limit
 from ..encoder.freezing import find_blocks, freeze
 from ..encoder.load import load_config, resolve_encoder
 from ..encoder.pieces import PieceTokenizer
-from ..encoder.precision import resolve_device, resolve_precision
+from ..encoder.precision import resolve_precision
 from ..files import replaced_directory
 from .body import PackedBody, choose_body
 from .head import MaskedHead
@@ -158,14 +159,12 @@ def load(
     settings: EncoderPart,
     *,
     seed: int = 0,
-    local_rank: int = 0,
     change: Optional[Change] = None,
 ) -> Tuple[MaskedLM, Path, bool]:
     """Load the encoder of a run.
 
     settings (EncoderPart): The `[encoder]` settings.
     seed (int): Seed of a new head.
-    local_rank (int): Index of the CUDA device to use where device is "auto" or "cuda".
     change (Optional[Change]): Called with model and tokenizer before they are used; returns the
         tokenizer to use.
     RETURNS (Tuple[MaskedLM, Path, bool]): The model, the directory that it came from, and
@@ -183,11 +182,8 @@ def load(
     model, new_head = load_with_head(path, seed)
     if change is not None:
         tokenizer = change(model, tokenizer)
-    return (
-        MaskedLM(model, tokenizer, settings, _device(settings.device, local_rank)),
-        path,
-        new_head,
-    )
+    # "cuda" is the device that `processes.join` has chosen.
+    return MaskedLM(model, tokenizer, settings, configured_device(settings.device)), path, new_head
 
 
 def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
@@ -261,15 +257,6 @@ def _copy_modules(source: Path, target: Path) -> None:
                 source / module["path"],
                 pickled[0],
             )
-
-
-def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = resolve_device(name)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", local_rank)
-    return device
 
 
 def _set_dropout(model: torch.nn.Module, rate: float) -> None:

@@ -8,6 +8,8 @@ from typing import Iterator, List, Sequence
 
 import torch
 
+from ..bridge.device import configured_device
+
 # Gradients are summed in buckets of this many numbers: 100 MB of fp32.
 BUCKET = 25_000_000
 # How long processes wait for each other. They all wait for the first one to tokenize the text, and
@@ -21,12 +23,10 @@ class World:
 
     rank (int): Rank of this process.
     size (int): Number of processes.
-    local_rank (int): Rank of this process on its machine.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -69,19 +69,19 @@ class World:
 def join(device: str) -> World:
     """Join the processes that the launcher started, if it did.
 
-    device (str): The `device` setting. "cpu" uses gloo; a CUDA device uses NCCL.
+    device (str): The `device` setting. A CUDA device uses NCCL, and each process its own; the CPU
+        uses gloo.
     RETURNS (World): The processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size < 2:
         return World()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    cuda = device != "cpu" and torch.cuda.is_available()
+    cuda = configured_device(device).type == "cuda"
     if cuda:
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
-    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), local)
+    return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
 def leave(world: World) -> None:

@@ -67,7 +67,6 @@ class _Run:
         self.lm, self.source, self.new_head = load(
             settings.encoder,
             seed=training.seed,
-            local_rank=world.local_rank,
             change=self._extend_vocabulary if settings.vocabulary.extend else None,
         )
         self.corpus = self._corpus()

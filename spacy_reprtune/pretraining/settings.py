@@ -32,7 +32,7 @@ class EncoderPart:
     dropout: Dropout rate of the hidden states. Attention has no dropout (Portes et al. 2023,
         MosaicBERT).
     precision: "auto", "bf16" or "fp32".
-    device: "auto" takes a CUDA device where there is one.
+    device: See `spacy_reprtune.Encoder.v1`.
     compile: Whether to compile the blocks, in batches of one static shape. For CUDA.
     """
 

@@ -299,3 +299,8 @@ def test_windows_of_one_length_are_one_group():
     assert layout.groups == [(0, 1, 3), (3, 2, 5), (13, 1, 9)]
     assert layout.bounds.tolist() == [0, 3, 8, 13, 22]
     assert numpy.array_equal(layout.positions[:8], [0, 1, 2, 0, 1, 2, 3, 4])
+
+
+def test_auto_is_the_device_that_spacy_uses(tiny_encoder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert load(EncoderPart(str(tiny_encoder), precision="fp32"))[0].device.type == "cpu"
