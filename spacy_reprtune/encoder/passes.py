@@ -15,8 +15,6 @@ from .parts import Part, can_be_cut, output_tail
 class FixedPooling(Protocol):
     """A reduction of a window to one vector that has no weights."""
 
-    kind: str
-
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """RETURNS (Tensor): One row per window, shape (n_windows, width)."""
 
@@ -188,7 +186,8 @@ class Passes:
         if self._digests is None:
             self._digests = prefix_digests(self.model)
         precision = "fp32" if self.dtype is None else str(self.dtype).rpartition(".")[2]
-        kind = "pieces" if pooling is None else pooling.kind
+        # A subclass of a pooling is another pooling.
+        kind = "pieces" if pooling is None else f"{type(pooling)}"
         return f"{self._digests[cut]}-{cut}-{precision}-{kind}"
 
     @contextmanager

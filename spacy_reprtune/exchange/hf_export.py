@@ -48,6 +48,8 @@ def export_huggingface(pipe: Any, path: Union[str, Path]) -> None:
 
 
 def _text_classifier(pipe: Any, module: "torch.nn.Module") -> "torch.nn.Module":
+    from ..heads.pooling import pooling_name
+
     family = module.encoder.model.config.model_type
     head = FAMILY_HEADS.get(family)
     if head is None:
@@ -57,7 +59,7 @@ def _text_classifier(pipe: Any, module: "torch.nn.Module") -> "torch.nn.Module":
         )
     width = module.encoder.width
     hidden = module.hidden.out_features if module.hidden is not None else None
-    found = (module.pooling.kind, hidden, module.activation if hidden else None)
+    found = (pooling_name(module.pooling), hidden, module.activation if hidden else None)
     wanted = ("cls", width, head.activation)
     if found != wanted:
         raise ValueError(

@@ -18,12 +18,10 @@ class Pooling(torch.nn.Module):
     never in memory together. Subclasses define both.
     """
 
-    # Name in messages and in the cache.
-    kind = "custom"
-    # Whether the vector of a window depends on nothing but its pieces. Then the pooling has
-    # `window_vectors`, and `reduce` also takes what that returned.
+    # Whether the vector of a window depends only on its pieces and on the pooling's class. Then the
+    # pooling has `window_vectors`, and `reduce` also takes what that returned.
     fixed = False
-    # Whether it reads a special piece, which an encoder that other components share has not.
+    # Whether it reads a special piece, which a shared encoder does not hand on.
     reads_special_piece = False
 
     def __init__(self, width: int) -> None:
@@ -79,7 +77,6 @@ class Pooling(torch.nn.Module):
 class MeanPooling(Pooling):
     """The mean of all positions."""
 
-    kind = "mean"
     fixed = True
 
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -106,7 +103,6 @@ class MeanPooling(Pooling):
 class ClsPooling(MeanPooling):
     """The leading special piece of each window, averaged over windows."""
 
-    kind = "cls"
     reads_special_piece = True
 
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -121,7 +117,6 @@ class ClsPooling(MeanPooling):
 class MaxPooling(Pooling):
     """The highest value of each column."""
 
-    kind = "max"
     fixed = True
 
     def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -143,8 +138,6 @@ class MaxPooling(Pooling):
 
 class AttentionPooling(Pooling):
     """The mean of all positions, weighted by attention with one learned query."""
-
-    kind = "attention"
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -169,7 +162,10 @@ class AttentionPooling(Pooling):
 
 
 POOLINGS: Dict[str, Type[Pooling]] = {
-    kind.kind: kind for kind in (MeanPooling, ClsPooling, MaxPooling, AttentionPooling)
+    "mean": MeanPooling,
+    "cls": ClsPooling,
+    "max": MaxPooling,
+    "attention": AttentionPooling,
 }
 # A pooling in a config: a short name, or a function from the width of the vectors.
 PoolingChoice = Union[str, Callable[[int], Pooling]]
@@ -191,6 +187,12 @@ def find_pooling(choice: PoolingChoice) -> Callable[[int], Pooling]:
             '[….pooling] @misc = "my.Pooling.v1".'
         )
     return POOLINGS[choice]
+
+
+def pooling_name(pooling: Pooling) -> str:
+    """RETURNS (str): Short name of a pooling, or the name of its class if it has none."""
+    names = [name for name, kind in POOLINGS.items() if type(pooling) is kind]
+    return names[0] if names else type(pooling).__name__
 
 
 def _mean(

@@ -5,7 +5,10 @@ import spacy
 import torch
 from conftest import make_examples
 
-from spacy_reprtune.heads.pooling import POOLINGS, Pooling
+from spacy_reprtune.encoder.load import load_pretrained
+from spacy_reprtune.encoder.module import Encoder, EncoderSettings
+from spacy_reprtune.encoder.pieces import PieceTokenizer
+from spacy_reprtune.heads.pooling import POOLINGS, MeanPooling, Pooling, pooling_name
 
 
 class SumPooling(Pooling):
@@ -20,6 +23,13 @@ class SumPooling(Pooling):
 
     def combine(self, states, texts, n_texts):
         return states[0].new_zeros(n_texts, self.width).index_add(0, texts, states[0])
+
+
+class DoublePooling(MeanPooling):
+    """Twice the mean: a subclass of a pooling that is known."""
+
+    def window_vectors(self, vectors, keep):
+        return 2.0 * super().window_vectors(vectors, keep)
 
 
 @spacy.registry.misc("test.SumPooling.v1")
@@ -47,6 +57,21 @@ def test_a_pooling_from_outside_trains_saves_loads_and_pickles(nlp, model_config
     assert spacy.load(tmp_path)("a great film").cats == expected
     shim = pickle.loads(pickle.dumps(nlp.get_pipe("textcat").model.shims[0]))
     assert torch.equal(shim.module.pooling.scale, module.pooling.scale)
+
+
+def test_a_subclass_of_a_pooling_has_a_cache_and_a_name_of_its_own(tiny_encoder):
+    settings = EncoderSettings(name=str(tiny_encoder), unfreeze="none", precision="fp32")
+    tokenizer = PieceTokenizer.from_directory(tiny_encoder)
+    encoder = Encoder(load_pretrained(tiny_encoder), tokenizer, settings)
+    encoder.caching = True
+    pieces = encoder.tokenize(["a great film"], cached=True)
+    mean, double = (
+        pooling(encoder.encode(pieces, pooling=pooling), 1)
+        for pooling in (MeanPooling(encoder.width), DoublePooling(encoder.width))
+    )
+    assert encoder.cache.stats.entries == 2
+    torch.testing.assert_close(double, 2.0 * mean)
+    assert pooling_name(DoublePooling(16)) == "DoublePooling"
 
 
 @pytest.mark.parametrize("kind", POOLINGS)

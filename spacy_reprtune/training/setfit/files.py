@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HEAD_FILE = "model_head.pkl"
 CONFIG_FILE = "config_setfit.json"
-# Names of the poolings in these files. "attention" has no counterpart.
+# Short names of the poolings that these files can express, and their names there.
 POOLING_FLAGS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
@@ -62,8 +62,10 @@ def write_body(shim: "TorchShim", path: Path) -> None:
     path (Path): The directory, created if it does not exist.
     RAISES (ValueError): Its pooling has no counterpart.
     """
+    from ...heads.pooling import pooling_name
+
     module = shim.module
-    encoder, pooling = module.encoder, module.pooling.kind
+    encoder, pooling = module.encoder, pooling_name(module.pooling)
     if pooling not in POOLING_FLAGS:
         raise ValueError(
             f"sentence-transformers has no pooling like {pooling!r}. It knows "
