@@ -161,12 +161,8 @@ def memory(args: argparse.Namespace) -> Dict[str, Any]:
     for lengths in ("data", "long"):
         peaks = {}
         for system in ("ours", "hf"):
-            data = ["--data", args.data.resolve()] if args.data else []
-            result = common.fresh_process(
-                "benchmarks.base_size",
-                *("--encoder", args.encoder.resolve(), "--threads", args.threads, *data),
-                *("--worker", system, lengths),
-            )
+            options = ("--encoder", args.encoder.resolve(), "--worker", system, lengths)
+            result = common.fresh_process("benchmarks.base_size", args, *options)
             peaks[system] = result["peak_mb"]
             common.log(f"peak of {system}, {lengths}: {result['peak_mb']} MB")
         figures[f"memory_peak_mb_{lengths}"] = peaks

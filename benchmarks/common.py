@@ -53,9 +53,11 @@ def parser(doc: str, *, seeds: int = 3, repeats: int = 5) -> argparse.ArgumentPa
         description=doc.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     result.add_argument("--quick", action="store_true", help="less data, under two minutes")
-    result.add_argument("--seeds", type=int, default=seeds, help="how many seeds to train with")
-    result.add_argument("--first-seed", type=int, default=0, help="where they begin")
-    result.add_argument("--repeats", type=int, default=repeats, help="interleaved timings of each")
+    result.add_argument("--seeds", type=int, default=seeds, help="number of seeds to train with")
+    result.add_argument("--first-seed", type=int, default=0, help="first of the seeds")
+    result.add_argument(
+        "--repeats", type=int, default=repeats, help="interleaved timings per system"
+    )
     result.add_argument("--threads", type=int, default=2, help="threads of every system")
     result.add_argument("--data", type=Path, default=None, help="folder of the data sets")
     result.add_argument("--output", type=Path, default=None, help="also write the JSON here")
@@ -80,9 +82,9 @@ def seed_range(args: argparse.Namespace) -> range:
 def fix_threads(threads: int, *, cores: bool = True) -> None:
     """Give this process and its children the same number of threads, and of cores to run on.
 
-    Without the second, a pipeline that tokenises in a thread of its own would get a core more.
+    Without the second, a pipeline that tokenizes in a thread of its own would get one more core.
 
-    threads (int): How many.
+    threads (int): Number of threads.
     cores (bool): Whether to fix the cores as well. They are the first ones, so processes that run
         side by side, and take no time, would be on the same.
     """
@@ -144,13 +146,16 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def fresh_process(module: str, *arguments: Any) -> Any:
-    """Run a benchmark's module with arguments in a process of its own, whose memory is its own.
+def fresh_process(module: str, args: argparse.Namespace, *arguments: Any) -> Any:
+    """Run a benchmark's module in a process of its own, whose memory is its own.
 
-    module (str): Its name.
-    arguments: Of the command line.
+    module (str): Name of the module.
+    args (argparse.Namespace): The parsed command line: threads and data are the same there.
+    arguments: More of the command line.
     RETURNS (Any): What it prints as its last line, in JSON.
     """
+    data = ["--data", args.data.resolve()] if args.data else []
+    arguments = ("--threads", args.threads, *data, *arguments)
     command = [sys.executable, "-m", module, *map(str, arguments)]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
@@ -158,7 +163,7 @@ def fresh_process(module: str, *arguments: Any) -> Any:
 
 
 def interleave(systems: Mapping[str, Callable[[int], Any]], repeats: int) -> Dict[str, List[float]]:
-    """Time systems in turn (A B C A B C ...), so that a noisy moment hits all of them alike.
+    """Time systems in turn (A B C A B C ...), so that a noisy moment hits all of them equally.
 
     systems (Mapping[str, Callable[[int], Any]]): The call to time, given the repeat's number.
     repeats (int): How many rounds.
@@ -178,13 +183,29 @@ def ratio(
     """Compare two systems round by round.
 
     name (str): The figure's name.
-    numerator (Sequence[float]): Of a speed-up: the peer's seconds.
-    denominator (Sequence[float]): Of a speed-up: this project's seconds in the same rounds.
+    numerator (Sequence[float]): Seconds of the peer, for a speed-up.
+    denominator (Sequence[float]): Seconds of this project in the same rounds.
     RETURNS (Dict[str, Any]): The median ratio, and `<name>_spread`, the lowest and highest.
     """
     ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
     spread = [round(min(ratios), digits), round(max(ratios), digits)]
     return {name: round(statistics.median(ratios), digits), f"{name}_spread": spread}
+
+
+def ratios(
+    times: Mapping[str, Sequence[float]], pairs: Mapping[str, Tuple[str, str]]
+) -> Dict[str, Any]:
+    """Compare pairs of systems, each as `ratio` does.
+
+    times (Mapping[str, Sequence[float]]): Seconds of each system in each round.
+    pairs (Mapping[str, Tuple[str, str]]): Name of each figure, to the peer and this project.
+    RETURNS (Dict[str, Any]): The ratios of the pairs that ran.
+    """
+    figures: Dict[str, Any] = {}
+    for name, (peer, ours) in pairs.items():
+        if peer in times and ours in times:
+            figures.update(ratio(name, times[peer], times[ours]))
+    return figures
 
 
 def mean_std(name: str, values: Sequence[float], digits: int = 4) -> Dict[str, Any]:
@@ -240,7 +261,7 @@ def versions() -> Dict[str, Optional[str]]:
 
 
 def order(n: int, seed: int) -> List[int]:
-    """RETURNS (List[int]): The numbers below n, shuffled by a seed alone."""
+    """RETURNS (List[int]): The numbers below n, in an order that depends only on the seed."""
     indices = list(range(n))
     random.Random(seed).shuffle(indices)
     return indices

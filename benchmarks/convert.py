@@ -104,9 +104,7 @@ def convert_file(path: Path, output: Path) -> Dict[str, Any]:
 def _run(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str, Any]:
     path, output = folder / f"{rows}.csv", folder / f"corpus-{rows}"
     write_csv(path, rows)
-    result = common.fresh_process(
-        "benchmarks.convert", "--threads", args.threads, "--worker", path, output
-    )
+    result = common.fresh_process("benchmarks.convert", args, "--worker", path, output)
     log(f"{rows:,} rows: {result['seconds']:.1f} s, {result['peak_mb']:.0f} MB")
     return result
 

@@ -70,7 +70,7 @@ class Tagged:
 
     words (List[str]): The tokens.
     entities (List[Tuple[int, int, str]]): First token, the token after the last, label.
-    document (int): The number of the document that they are of.
+    document (int): Number of the document that they belong to.
     """
 
     words: List[str]
@@ -89,7 +89,7 @@ NER_FILES = {
 def tagged(args: argparse.Namespace, name: str) -> Dict[str, List[Tagged]]:
     """Read one of the sets of `NER_FILES`.
 
-    RETURNS (Dict[str, List[Tagged]]): "train", "dev" and "test", a sentence an item.
+    RETURNS (Dict[str, List[Tagged]]): "train", "dev" and "test", one sentence per item.
     """
     path = folder(args, name)
     splits = zip(("train", "dev", "test"), NER_FILES[name], strict=True)

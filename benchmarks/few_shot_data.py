@@ -9,7 +9,7 @@ from typing import Callable, Dict, List
 
 from benchmarks.data import Texts, rotten_tomatoes
 
-# The many-class set: modules of packages, as many as have enough paragraphs of so many words.
+# The many-class set: modules of packages, as many as have enough paragraphs of this many words.
 MANY_CLASSES = 40
 MANY_WORDS = 15
 MANY_TRAIN = 16
@@ -21,7 +21,7 @@ class FewShot:
     """A set to draw samples from.
 
     name (str): Prefix of its figures.
-    per_class (int): Texts a label of a sample.
+    per_class (int): Texts per label in a sample.
     train, dev, test (Texts): What samples are drawn from, what settings are chosen on, and what
         is scored.
     """

@@ -10,7 +10,7 @@ from benchmarks.common import ENCODER, headline_precision
 from benchmarks.data import Texts
 from benchmarks.few_shot_data import FewShot
 from benchmarks.peers.setfit_trainer import SetFitPeer, steps_of
-from benchmarks.pipelines import best_labels
+from benchmarks.pipelines import adam, best_labels
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -35,7 +35,7 @@ def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict
 
     name (str): One of SYSTEMS.
     data (FewShot): Where the sample is from, and what is scored.
-    seed (int): Of the sample and of the training.
+    seed (int): Seed of the sample and of the training.
     args (argparse.Namespace): The parsed command line.
     RETURNS (Dict[str, Any]): Seconds; accuracy, None where the seconds are extrapolated; the steps
         of the training and those of them that ran.
@@ -68,14 +68,13 @@ def ours(
     contrastive: str = "cosine",
     precision: Optional[str] = None,
 ) -> "Language":
-    """Train this project's component from loading the encoder to a solved head.
+    """Train this project's component from loading the encoder to a fitted head.
 
     RETURNS (Language): The trained pipeline.
     """
     import spacy
     from spacy.training import Example
     from spacy.util import registry
-    from thinc.api import Adam, warmup_linear
 
     common.seed_all(seed)
     nlp = spacy.blank("en")
@@ -93,13 +92,7 @@ def ours(
         for text, gold in zip(sample.texts, sample.labels, strict=True)
     ]
     nlp.initialize(lambda: examples)
-    optimizer = Adam(
-        warmup_linear(rate, max(1, steps // 10), steps) if steps else rate,  # type: ignore[arg-type]
-        L2=0.01,
-        grad_clip=1.0,
-        use_averages=False,
-        L2_is_weight_decay=True,
-    )
+    optimizer = adam(max(steps, 1), rate)
     batcher = registry.batchers.get("spacy_reprtune.batch_by_class.v1")(size=BATCH_SIZE, seed=seed)
     done = epoch = 0
     while done < steps:
@@ -125,10 +118,10 @@ def run_peer(
     """Train with the library.
 
     test, sample (Texts): To score, and to train with.
-    seed (int): Of the trainer.
+    seed (int): Seed of the trainer.
     iterations (Optional[int]): The book's setting, or None for the library's default.
     cap_seconds (Optional[float]): The longest training that runs, or None for no limit. What
-        would take longer is extrapolated: from the seconds a step, measured, and the number of
+        would take longer is extrapolated: from the measured seconds per step, and the number of
         steps, which is known exactly.
     RETURNS (Dict[str, Any]): As `train`.
     """

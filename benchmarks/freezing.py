@@ -2,8 +2,8 @@
 
 MiniLM-L6 on rotten_tomatoes, five epochs, batches of 16, lr 5e-5 with linear warm-up over a tenth
 and linear decay, the dev set predicted after each epoch. A training of this project starts at
-loading the encoder and includes filling the cache and solving the head. The Hugging Face loop
-loads and tokenises once and does the same work in every epoch, so `--peer-epochs` of its epochs are
+loading the encoder and includes filling the cache and fitting the probe. The Hugging Face loop
+loads and tokenizes once and does the same work in every epoch, so `--peer-epochs` of its epochs are
 timed and counted as five.
 """
 
@@ -166,7 +166,7 @@ def measure_cache(train: Texts) -> Dict[str, Any]:
 
 
 def measure_accuracy(train: Texts, dev: Texts, test: Texts, seeds: Iterable[int]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Test accuracy after the last epoch, and of the solved head."""
+    """RETURNS (Dict[str, Any]): Test accuracy after the last epoch, and of the probe."""
     from sklearn.linear_model import LogisticRegression
 
     points: Tuple[Unfreeze, ...] = (3, "all")
@@ -201,7 +201,7 @@ def ours(
     RETURNS (Language): The trained pipeline.
     """
     common.seed_all(seed)
-    # Joint training as users of the joint recipe run it; the others start from a solved head.
+    # Joint training as users of the joint recipe run it; the others start from a probe.
     head_init = "random" if unfreeze == "all" else "probe"
     nlp = reprtune_textcat(headline_precision(), head_init=head_init, unfreeze=unfreeze, **settings)
     examples = make_examples(nlp, train)
@@ -216,13 +216,13 @@ def ours(
 def peer(train: Texts, dev: Texts, unfreeze: Unfreeze, epochs: int) -> float:
     """Train Hugging Face's classifier in a plain loop.
 
-    RETURNS (float): Seconds of EPOCHS epochs, of which so many were run.
+    RETURNS (float): Seconds of EPOCHS epochs, extrapolated from those that were run.
     """
     common.seed_all(0)
     steps = EPOCHS * -(-len(train) // BATCH_SIZE)
     start = time.perf_counter()
     system = HFTextcat(headline_precision(), steps, unfreeze=unfreeze)
-    # Remembers the pieces of both sets, as loops do that tokenise ahead.
+    # Remembers the pieces of both sets, as loops do that tokenize ahead.
     system.encode(train.texts)
     system.encode(dev.texts)
     once = time.perf_counter() - start

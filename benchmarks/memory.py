@@ -1,8 +1,8 @@
 """Annotating one very long document: peak memory and time, beside many documents of 1,000 words.
 
 Each measurement is a fresh process that loads the same saved pipeline and reads its own peak
-resident set. Texts are rotten_tomatoes sentences in an order that is new each time round, so no
-two documents are alike.
+resident set. Texts are rotten_tomatoes sentences in an order that is new each time round, so
+all documents differ.
 """
 
 import argparse
@@ -101,10 +101,7 @@ def annotate(args: argparse.Namespace, pipeline: str, docs: int, words: int) -> 
 
 
 def _worker(args: argparse.Namespace, directory: str, docs: int, words: int) -> Dict[str, float]:
-    data = ["--data", args.data.resolve()] if args.data else []
-    result = common.fresh_process(
-        "benchmarks.memory", "--threads", args.threads, *data, "--worker", directory, docs, words
-    )
+    result = common.fresh_process("benchmarks.memory", args, "--worker", directory, docs, words)
     log(f"{docs} documents of {words} words: {result['seconds']:.1f} s, {result['peak_mb']} MB")
     return result
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from benchmarks import common
-from benchmarks.common import encoder_directory, headline_precision, log, mean_std, ratio
+from benchmarks.common import encoder_directory, headline_precision, log, mean_std
 from benchmarks.data import folder
 from benchmarks.finished import Finished
 from benchmarks.mlm_gains import ADAPT_STEPS, QUICK_ADAPT_STEPS, QUICK_TASK_STEPS, TASK_STEPS, Gains
@@ -48,16 +48,28 @@ def main(argv: Optional[List[str]] = None) -> None:
         "--only", choices=choices, nargs="+", help="parts to run; all, but no tasks with --quick"
     )
     parser.add_argument("--work", type=Path, help="directory for what is made on the way, to keep")
-    parser.add_argument("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
-    parser.add_argument("--loss-steps", type=int, default=LOSS_STEPS, help="of the compared losses")
-    parser.add_argument("--tasks", choices=TASKS, nargs="+", default=TASKS, help="whose gain")
     parser.add_argument(
-        "--adapt-steps", type=int, default=ADAPT_STEPS, help="of the adapted encoder"
+        "--chunk-steps", type=int, default=CHUNK_STEPS, help="steps of a timed chunk"
     )
-    parser.add_argument("--adapt-rate", type=float, help="its learning rate, if not the config's")
-    parser.add_argument("--task-steps", type=int, default=TASK_STEPS, help="of a task's training")
-    parser.add_argument("--limit", type=int, help="of the tasks' training texts, the first so many")
-    parser.add_argument("--words", type=int, help="texts of topics: their first words alone")
+    parser.add_argument(
+        "--loss-steps", type=int, default=LOSS_STEPS, help="steps before losses are compared"
+    )
+    parser.add_argument(
+        "--tasks", choices=TASKS, nargs="+", default=TASKS, help="tasks whose gain is measured"
+    )
+    parser.add_argument(
+        "--adapt-steps", type=int, default=ADAPT_STEPS, help="steps of adapting the encoder"
+    )
+    parser.add_argument(
+        "--adapt-rate", type=float, help="learning rate of adapting, if not the config's"
+    )
+    parser.add_argument(
+        "--task-steps", type=int, default=TASK_STEPS, help="steps of a task's training"
+    )
+    parser.add_argument(
+        "--limit", type=int, help="use only the first N training texts of each task"
+    )
+    parser.add_argument("--words", type=int, help="cut the texts of topics to this many words")
     common.add_results(parser)
     args = parser.parse_args(argv)
     text = folder(args, "biomed_text") / "sentences.txt"
@@ -107,7 +119,7 @@ class Bench:
     def time_chunks(self) -> Dict[str, Any]:
         """Let each system train on the same documents in turn.
 
-        RETURNS (Dict[str, Any]): Speed-ups, and real pieces a second.
+        RETURNS (Dict[str, Any]): Speed-ups, and real pieces per second.
         """
         best, steps = headline_precision(), self.args.chunk_steps
         systems: Dict[str, Any] = {"hf_tuned": self.peer(best, tuned=True, dropout=0.0)}
@@ -140,14 +152,12 @@ class Bench:
                 times[name].append(seconds)
                 speed = row["pieces"] / seconds
                 log(f"round {repeat + 1}/{self.args.repeats}  {name:<12} {speed:9,.0f} pieces/s")
-        figures: Dict[str, Any] = {}
-        for name, peer, ours in (
-            ("speedup_vs_hf_trainer", f"hf_{best}", f"ours_{best}"),
-            ("speedup_vs_hf_trainer_fp32", "hf_fp32", "ours_fp32"),
-            ("speedup_vs_hf_tuned", "hf_tuned", f"ours_{best}"),
-        ):
-            if ours in times:
-                figures.update(ratio(name, times[peer], times[ours]))
+        pairs = {
+            "speedup_vs_hf_trainer": (f"hf_{best}", f"ours_{best}"),
+            "speedup_vs_hf_trainer_fp32": ("hf_fp32", "ours_fp32"),
+            "speedup_vs_hf_tuned": ("hf_tuned", f"ours_{best}"),
+        }
+        figures = common.ratios(times, pairs)
         figures["pieces_per_second"] = {
             name: round(statistics.median(n / t for n, t in zip(pieces, values, strict=True)))
             for name, values in times.items()
@@ -217,7 +227,7 @@ class Bench:
         """
         kills = QUICK_KILLS if self.args.quick else KILLS
         for name in ("whole", "killed"):
-            # Of an earlier attempt that has no result.
+            # What an earlier attempt without a result has left.
             shutil.rmtree(self.work / name, ignore_errors=True)
         rng = random.Random(0)
         arguments = [

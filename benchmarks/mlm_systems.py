@@ -12,12 +12,12 @@ from benchmarks.mlm_text import STEP_PIECES, Text
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "mlm.cfg"
 RATE = 0.15
 LEARN_RATE, WEIGHT_DECAY, WARMUP = 1e-4, 0.01, 0.06
-# Of the steps of a run, those that the new head trains alone.
+# Share of the steps of a run in which only the new head trains.
 HEAD_SHARE = 0.1
 
 
-# Of a row of the `Trainer`: 64 rows padded to a sentence of 480 pieces are 4 GB of logits, which it
-# holds several times.
+# Longest row of the `Trainer`: 64 rows padded to a sentence of 480 pieces are 4 GB of logits, which
+# it holds several times.
 ROW_PIECES = 254
 
 
@@ -28,7 +28,7 @@ class HFAdapter:
         self.peer, self.tokenizer, self.model = peer, tokenizer, peer.model
 
     def train(self, part: Any, steps: int, seed: int) -> float:
-        """RETURNS (float): Seconds of an epoch in so many steps."""
+        """RETURNS (float): Seconds of an epoch in this many steps."""
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
         rows = [
             [*prefix, *map(int, part.pieces[start : min(start + ROW_PIECES, end)]), *suffix]

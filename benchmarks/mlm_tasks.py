@@ -4,13 +4,14 @@ paragraphs, diseases in abstracts."""
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List
 
-from benchmarks.data import folder
+from benchmarks.data import tagged
+from benchmarks.ner_pipelines import make_examples
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("topics", "entities", "ncbi_disease")
-# Of named entities, harvested ones and diseases.
+# Config of both tasks with entities.
 NER_CONFIG = "ner_joint.cfg"
 
 
@@ -18,7 +19,7 @@ NER_CONFIG = "ner_joint.cfg"
 class Task:
     """A training whose encoder can be exchanged.
 
-    name (str): As in the figures.
+    name (str): Name in the figures.
     domain (str): What its text is about: tasks of one domain share the adapted encoder.
     text (str): The text of its domain, to pretrain on.
     exclude (List[str]): Files whose texts must not be in that.
@@ -37,7 +38,7 @@ class Task:
         """Train.
 
         encoder (str): The encoder's name.
-        seed (int): Of the training.
+        seed (int): Seed of the training.
         RETURNS (float): The best score on the dev data, of the evaluations in between.
         """
         from spacy.util import load_config
@@ -141,37 +142,20 @@ def _shorten(source: Path, output: Path, words: int) -> None:
 
 def _diseases(args: argparse.Namespace, work: Path, biomed: Path, shared: Dict[str, Any]) -> Task:
     import spacy
-    from spacy.tokens import Doc, DocBin
-    from spacy.training import biluo_tags_to_spans, iob_to_biluo
+    from spacy.tokens import DocBin
 
-    source, output = folder(args, "ncbi_disease"), work / "ncbi_disease"
+    output = work / "ncbi_disease"
     output.mkdir(exist_ok=True)
     nlp = spacy.blank("en")
-    for name in ("train", "devel", "test"):
-        docs = DocBin()
-        for words, tags in _sentences(source / f"{name}.tsv"):
-            doc = Doc(nlp.vocab, words=words)
-            doc.ents = biluo_tags_to_spans(doc, iob_to_biluo(tags))
-            docs.add(doc)
-        docs.to_disk(output / f"{name}.spacy")
-    paths = {"paths.train": str(output / "train.spacy"), "paths.dev": str(output / "devel.spacy")}
+    for name, items in tagged(args, "ncbi_disease").items():
+        docs = [example.reference for example in make_examples(nlp, items)]
+        DocBin(docs=docs).to_disk(output / f"{name}.spacy")
+    paths = {f"paths.{name}": str(output / f"{name}.spacy") for name in ("train", "dev")}
     return Task(
         "ncbi_disease",
         domain="biomedical",
         text=str(biomed),
-        exclude=[str(output / f"{name}.spacy") for name in ("devel", "test")],
+        exclude=[str(output / f"{name}.spacy") for name in ("dev", "test")],
         config=ROOT / "configs" / NER_CONFIG,
         overrides={**shared, **paths},
     )
-
-
-def _sentences(path: Path) -> List[Tuple[List[str], List[str]]]:
-    sentences: List[Tuple[List[str], List[str]]] = [([], [])]
-    for line in path.read_text(encoding="utf8").splitlines():
-        if line.strip():
-            word, tag = line.split("\t")[:2]
-            sentences[-1][0].append(word)
-            sentences[-1][1].append(tag)
-        elif sentences[-1][0]:
-            sentences.append(([], []))
-    return [sentence for sentence in sentences if sentence[0]]

@@ -1,4 +1,4 @@
-"""The text that the pretraining benchmark trains on, in chunks of so many steps."""
+"""The text that the pretraining benchmark trains on, in chunks of a number of steps."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ class Text:
     def __init__(self, path: Path, cache: Path, *, heldout_pieces: int) -> None:
         """Tokenize a corpus.
 
-        path (Path): Its file.
+        path (Path): File of the corpus.
         cache (Path): Where to keep its pieces.
-        heldout_pieces (int): Of held-out text, how much is evaluated.
+        heldout_pieces (int): Pieces of held-out text that are evaluated.
         """
         from spacy_reprtune.encoder.pieces import PieceTokenizer
         from spacy_reprtune.pretraining.corpus import build_corpus

@@ -47,10 +47,22 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser = common.parser(__doc__, seeds=3, repeats=5)
     add = parser.add_argument
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
-    add("--sets", nargs="+", choices=NER_FILES, default=list(NER_FILES), help="of the quality part")
-    add("--recipes", nargs="+", choices=RECIPES, default=[], help="instead of those of the claims")
+    add(
+        "--sets",
+        nargs="+",
+        choices=NER_FILES,
+        default=list(NER_FILES),
+        help="data sets of the quality part",
+    )
+    add(
+        "--recipes",
+        nargs="+",
+        choices=RECIPES,
+        default=[],
+        help="recipes instead of those of the claims",
+    )
     add("--epochs", type=int, default=2, help="epochs of each training")
-    add("--chunk-steps", type=int, default=CHUNK_STEPS, help="of a timed chunk")
+    add("--chunk-steps", type=int, default=CHUNK_STEPS, help="steps of a timed chunk")
     add("--train-texts", type=int, default=0, help="training sentences, 0 for all")
     common.add_results(parser)
     args = parser.parse_args(argv)
@@ -113,20 +125,16 @@ def time_training(train: List[Tagged], args: argparse.Namespace) -> Dict[str, An
         for name, system in systems.items()
     }
     times = common.interleave(rounds, args.repeats)
-    figures: Dict[str, Any] = {}
-    for name, peer, mine in (
-        ("training_speedup_vs_hf", f"hf_{best}", f"ours_{best}"),
-        ("training_speedup_vs_hf_fp32", "hf_fp32", "ours_fp32"),
-        ("training_speedup_vs_hf_tuned", f"hf_tuned_{best}", f"ours_{best}"),
-        ("training_speedup_vs_spacy_transformers", "spacy_transformers", f"ours_{best}"),
-        (
-            "training_speedup_vs_spacy_transformers_grouped",
-            "spacy_transformers_grouped",
-            f"ours_{best}",
-        ),
-        ("training_speedup_vs_spacy_transformers_fp32", "spacy_transformers", "ours_fp32"),
-    ):
-        figures.update(ratio(name, times[peer], times[mine]))
+    grouped = "spacy_transformers_grouped"
+    pairs = {
+        "training_speedup_vs_hf": (f"hf_{best}", f"ours_{best}"),
+        "training_speedup_vs_hf_fp32": ("hf_fp32", "ours_fp32"),
+        "training_speedup_vs_hf_tuned": (f"hf_tuned_{best}", f"ours_{best}"),
+        "training_speedup_vs_spacy_transformers": ("spacy_transformers", f"ours_{best}"),
+        f"training_speedup_vs_{grouped}": (grouped, f"ours_{best}"),
+        "training_speedup_vs_spacy_transformers_fp32": ("spacy_transformers", "ours_fp32"),
+    }
+    figures = common.ratios(times, pairs)
     figures["training_sentences_per_second"] = {
         name: round(size / statistics.median(values), 1) for name, values in times.items()
     }

@@ -1,10 +1,10 @@
 """Entity recognition pipelines of this project, trained as `spacy train` does."""
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from benchmarks.common import ENCODER
 from benchmarks.data import Tagged
-from benchmarks.pipelines import Batcher, adam, train_steps
+from benchmarks.pipelines import SpacyTextcat
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -30,35 +30,12 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
 }
 
 
-class SpacyNer:
-    """A pipeline and its optimizer."""
+class SpacyNer(SpacyTextcat):
+    """The same for entities: items have words, not text."""
 
-    def __init__(
-        self,
-        build: Callable[[], "Language"],
-        batcher: Batcher,
-        train: List[Tagged],
-        total_steps: int,
-        learn_rate: float,
-    ) -> None:
-        """Build and initialize a pipeline.
-
-        build (Callable): Makes the pipeline.
-        batcher (Batcher): Cuts examples into batches.
-        train (List[Tagged]): The training data, for `initialize`.
-        total_steps (int): The length of the learning rate schedule.
-        learn_rate (float): Its highest rate.
-        """
-        self.nlp = build()
-        self.batcher = batcher
-        examples = make_examples(self.nlp, train)
-        self.nlp.initialize(lambda: examples)
-        self.optimizer = adam(total_steps, learn_rate)
-
-    def train(self, items: List[Tagged], seed: int) -> None:
-        """Update on all items once, from words on."""
-        batches = self.batcher(make_examples(self.nlp, items), seed)
-        train_steps(self.nlp, self.optimizer, batches)
+    def make_examples(self, items: List[Tagged]) -> "List[Example]":
+        """RETURNS (List[Example]): One example per item."""
+        return make_examples(self.nlp, items)
 
     def predict(self, items: List[Tagged]) -> List[Any]:
         """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
@@ -70,7 +47,7 @@ def reprtune_ner(precision: str, **settings: Any) -> "Language":
     """Build this project's pipeline.
 
     precision (str): The encoder's precision.
-    settings: Of the component, its model, and its encoder, where they are not those of the joint
+    settings: Settings of the component, its model and its encoder that differ from the joint
         recipe.
     RETURNS (Language): The pipeline, not yet initialized.
     """
@@ -105,7 +82,7 @@ def make_docs(nlp: "Language", items: List[Tagged]) -> "List[Doc]":
 
 
 def make_examples(nlp: "Language", items: List[Tagged]) -> "List[Example]":
-    """RETURNS (List[Example]): An example an item, in its own tokens."""
+    """RETURNS (List[Example]): One example per item, in its own tokens."""
     from spacy.tokens import Span
     from spacy.training import Example
 

@@ -30,27 +30,36 @@ class SpacyTextcat:
     """A pipeline and its optimizer, trained as `spacy train` does."""
 
     def __init__(
-        self, build: Callable[[], "Language"], batcher: Batcher, train: Texts, total_steps: int
+        self,
+        build: Callable[[], "Language"],
+        batcher: Batcher,
+        train: Any,
+        total_steps: int,
+        learn_rate: float = LEARN_RATE,
     ) -> None:
         """Build and initialize a pipeline.
 
         build (Callable): Makes the pipeline.
         batcher (Batcher): Cuts examples into batches.
         train (Texts): The training data, for `initialize`.
-        total_steps (int): The length of the learning rate schedule.
+        total_steps (int): Length of the learning rate schedule.
+        learn_rate (float): Highest rate of the schedule.
         """
         self.nlp = build()
         self.batcher = batcher
-        examples = make_examples(self.nlp, train)
+        examples = self.make_examples(train)
         self.nlp.initialize(lambda: examples)
-        self.optimizer = adam(total_steps)
+        self.optimizer = adam(total_steps, learn_rate)
 
-    def train(self, texts: Texts, seed: int) -> None:
-        """Update on all texts once, from raw text on."""
-        batches = self.batcher(make_examples(self.nlp, texts), seed)
-        train_steps(self.nlp, self.optimizer, batches)
+    def make_examples(self, texts: Any) -> "List[Example]":
+        """RETURNS (List[Example]): One example per text."""
+        return make_examples(self.nlp, texts)
 
-    def predict(self, texts: List[str]) -> List[str]:
+    def train(self, texts: Any, seed: int) -> None:
+        """Update on all texts once, starting from the raw text."""
+        train_steps(self.nlp, self.optimizer, self.batcher(self.make_examples(texts), seed))
+
+    def predict(self, texts: List[Any]) -> List[Any]:
         """RETURNS (List[str]): The best label of each text."""
         return best_labels(self.nlp, texts)
 
@@ -125,13 +134,13 @@ def adam(total_steps: int, learn_rate: float = LEARN_RATE) -> "Optimizer":
 def train_steps(
     nlp: "Language", optimizer: "Optimizer", batches: Iterable[List["Example"]]
 ) -> Dict[str, float]:
-    """Take one step a batch, in the order of `spacy.training.loop.train_while_improving`.
+    """Take one step per batch, in the order of `spacy.training.loop.train_while_improving`.
 
     `nlp.update(sgd=optimizer)` would step a shared encoder before its listeners have passed
     their gradients back, hence the separate `finish_update`.
 
     nlp (Language): An initialized pipeline.
-    optimizer (Optimizer): The optimizer; its schedules move on by a step a batch.
+    optimizer (Optimizer): The optimizer; its schedules move on by one step per batch.
     batches (Iterable[List[Example]]): The batches.
     RETURNS (Dict[str, float]): The summed losses.
     """
@@ -146,7 +155,7 @@ def train_steps(
 
 
 def make_examples(nlp: "Language", texts: Texts) -> List["Example"]:
-    """RETURNS (List[Example]): An example a text, its label's score 1 and the others' 0."""
+    """RETURNS (List[Example]): One example per text, its label's score 1 and the others' 0."""
     from spacy.training import Example
 
     def cats(gold: str) -> Dict[str, Any]:

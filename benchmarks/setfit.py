@@ -56,7 +56,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="what to do")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets")
     # The library pads to the longest of a batch: on long texts its trainings take hours on a CPU.
-    parser.add_argument("--words", type=int, help="texts of every system: their first words alone")
+    parser.add_argument(
+        "--words", type=int, help="cut the texts of every system to this many words"
+    )
     parser.add_argument(
         "--cap-minutes",
         type=float,
@@ -135,7 +137,7 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
                 if name not in args.systems and not known:
                     continue
                 if not warm and not known:
-                    # Imports and first calls are no part of any training.
+                    # Imports and first calls do not belong to any training.
                     few = sets[0].sample(99)
                     ours(few, 99, steps=2)
                     run_peer(few, few, 99, None, cap_seconds=0.0)
@@ -223,7 +225,7 @@ def check_exactness(data: FewShot) -> Dict[str, Any]:
 
 
 def compare_memory(args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
-    """Peak memory of training with more and more texts a label, many labels.
+    """Peak memory of training with more and more texts per label, and many labels.
 
     RETURNS (Dict[str, Any]): Peaks in MB, and how fast their growth grows from the first to the
         second doubling: 2 for what is linear in the texts, 4 for what is linear in pairs. A growth
@@ -264,24 +266,13 @@ def measure_peak(args: argparse.Namespace, system: str, per_class: int) -> Optio
 
 
 def find_steps(sets: List[FewShot], args: argparse.Namespace, results: Finished) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Accuracy after trainings of several lengths."""
+    """RETURNS (Dict[str, Any]): Accuracy on test after trainings of several lengths."""
     figures: Dict[str, Any] = {}
     for data in sets:
         for steps in STEP_COUNTS:
-            scores = [
-                results.once(
-                    lambda d=data, s=seed, n=steps: {
-                        "accuracy": accuracy(ours(d.sample(s), s, steps=n), d.test)
-                    },
-                    part="steps",
-                    set=data.name,
-                    steps=steps,
-                    seed=seed,
-                )["accuracy"]
-                for seed in common.seed_range(args)
-            ]
+            key = {"part": "steps", "set": data.name, "steps": steps}
+            scores = _accuracies(data, data.test, {"steps": steps}, args, results, key)
             figures.update(mean_std(f"{data.name}_accuracy_{steps}_steps", scores))
-            log(f"{data.name}  {steps} steps: {statistics.fmean(scores):.4f}")
     return figures
 
 
@@ -292,20 +283,10 @@ def compare_variants(
     the defaults with the same samples."""
     figures: Dict[str, Any] = {}
     for data in sets:
-        found: Dict[str, List[float]] = {name: [] for name in args.variants}
-        for seed in common.seed_range(args):
-            for name, scores in found.items():
-                row = results.once(
-                    lambda d=data, s=seed, n=name: {
-                        "accuracy": accuracy(ours(d.sample(s), s, **VARIANTS[n]), d.dev)
-                    },
-                    part="variants",
-                    set=data.name,
-                    variant=name,
-                    seed=seed,
-                )
-                scores.append(row["accuracy"])
-                log(f"{data.name} seed {seed}  {name}: dev {row['accuracy']:.4f}")
+        found: Dict[str, List[float]] = {}
+        for name in args.variants:
+            key = {"part": "variants", "set": data.name, "variant": name}
+            found[name] = _accuracies(data, data.dev, VARIANTS[name], args, results, key)
         for name, scores in found.items():
             figures.update(mean_std(f"{data.name}_dev_accuracy_{name}", scores))
             if name != "default" and "default" in found:
@@ -314,16 +295,33 @@ def compare_variants(
     return figures
 
 
+def _accuracies(
+    data: FewShot,
+    scored: Texts,
+    settings: Dict[str, Any],
+    args: argparse.Namespace,
+    results: Finished,
+    key: Dict[str, Any],
+) -> List[float]:
+    """RETURNS (List[float]): Accuracy of this project with some settings, for each seed."""
+    scores = []
+    for seed in common.seed_range(args):
+
+        def run(seed: int = seed) -> Dict[str, Any]:
+            return {"accuracy": accuracy(ours(data.sample(seed), seed, **settings), scored)}
+
+        scores.append(results.once(run, **key, seed=seed)["accuracy"])
+        log(f"{key} seed {seed}: {scores[-1]:.4f}")
+    return scores
+
+
 def _shown(row: Dict[str, Any]) -> str:
     score = "not trained to the end" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
     return f"{row['seconds']:9.1f} s  accuracy {score}"
 
 
 def _worker(args: argparse.Namespace, system: str, per_class: int) -> float:
-    data = ["--data", args.data.resolve()] if args.data else []
-    peak = common.fresh_process(
-        "benchmarks.setfit", "--threads", args.threads, *data, "--worker", system, per_class
-    )
+    peak = common.fresh_process("benchmarks.setfit", args, "--worker", system, per_class)
     log(f"{system}, {per_class} of each of {MEMORY_CLASSES} labels: {peak} MB")
     return peak
 

@@ -1,8 +1,8 @@
 """Two heads on one encoder: what the second costs in annotation, and whether both learn.
 
 Annotation is timed for `nlp.pipe` over short texts (rotten_tomatoes sentences) and mixed documents,
-with a text classifier and an entity recogniser on a shared encoder, with each of the two alone on
-one, and with the text classifier on an encoder of its own, the cheapest pipeline there is. Training
+with a text classifier and an entity recognizer on a shared encoder, with only one of the two on
+it, and with the text classifier on an encoder of its own, the cheapest pipeline there is. Training
 is on a mixed corpus: some docs have only categories (rotten_tomatoes), the others only entities
 (ncbi_disease). The two pipelines with one head are trained on the docs that are theirs. These
 trainings can be killed and go on with the same `--results`, side by side if need be.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PARTS = ("annotation", "training")
 EPOCHS = 3
-# spaCy's entity recogniser starts at random and has no rate of its own; at the 5e-5 of the other
-# benchmarks it is still at the beginning after as many steps as these.
+# spaCy's entity recognizer starts at random and has no rate of its own; at the 5e-5 of the other
+# benchmarks it has hardly learned anything after this many steps.
 LEARN_RATE = 2e-4
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 384, "upstream": "*"}
 ENTITY_HEADS: Dict[str, Dict[str, Any]] = {
@@ -60,11 +60,11 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser = common.parser(__doc__, seeds=3, repeats=5)
     add = parser.add_argument
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
-    add("--entities", choices=sorted(ENTITY_HEADS), default="ner", help="the entity recogniser")
-    add("--precision", default=headline_precision(), help="of the encoder")
-    add("--docs", type=int, default=None, help="of each kind; 2000, quick 120")
-    add("--epochs", type=int, default=EPOCHS, help="of each training")
-    add("--learn-rate", type=float, default=LEARN_RATE, help="of each training")
+    add("--entities", choices=sorted(ENTITY_HEADS), default="ner", help="entity recognizer")
+    add("--precision", default=headline_precision(), help="precision of the encoder")
+    add("--docs", type=int, default=None, help="docs of each kind; 2000, quick 120")
+    add("--epochs", type=int, default=EPOCHS, help="epochs of each training")
+    add("--learn-rate", type=float, default=LEARN_RATE, help="rate of each training")
     common.add_results(parser)
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores="annotation" in args.parts)
@@ -115,7 +115,7 @@ def annotation(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def training(args: argparse.Namespace) -> Dict[str, Any]:
-    """Train both heads together on the mixed corpus, and each alone on its docs.
+    """Train both heads together on the mixed corpus, and each by itself on its docs.
 
     RETURNS (Dict[str, Any]): Accuracy of categories and F1 of entities on test, over seeds.
     """
@@ -215,17 +215,9 @@ def _initial_examples(args: argparse.Namespace):
 
 
 def _train(nlp: "Language", examples: List["Example"], seed: int, args: argparse.Namespace) -> None:
-    from thinc.api import Adam, warmup_linear
-
     nlp.initialize(lambda: examples)
     n_steps = -(-len(examples) // pipelines.BATCH_SIZE) * args.epochs
-    optimizer = Adam(
-        warmup_linear(args.learn_rate, n_steps // 10, n_steps),  # type: ignore[arg-type]
-        L2=pipelines.WEIGHT_DECAY,
-        grad_clip=pipelines.GRAD_CLIP,
-        use_averages=False,
-        L2_is_weight_decay=True,
-    )
+    optimizer = pipelines.adam(n_steps, args.learn_rate)
     for epoch in range(args.epochs):
         batches = pipelines.batches_by_length(examples, seed * args.epochs + epoch)
         losses = pipelines.train_steps(nlp, optimizer, batches)

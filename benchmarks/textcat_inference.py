@@ -1,7 +1,7 @@
 """Annotating texts: this project, spacy-transformers, and the bare encoder as the limit.
 
 `nlp.pipe` from raw text to `doc.cats`, on single sentences ("short") and on documents of 1 to 60
-sentences ("mixed"). The limit is the encoder alone on ready windows sorted by length, at the same
+sentences ("mixed"). The limit is the bare encoder on ready windows sorted by length, at the same
 precision and at its best batch size. `share_of_limit` is this project's documents per second over
 the limit's.
 """

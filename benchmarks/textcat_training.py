@@ -15,7 +15,7 @@ import statistics
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 from benchmarks import common
-from benchmarks.common import headline_precision, log, mean_std, order, ratio
+from benchmarks.common import headline_precision, log, mean_std, order
 from benchmarks.data import Texts, rotten_tomatoes
 from benchmarks.peers.hf_loop import HFTextcat
 from benchmarks.peers.spacy_transformers_textcat import HEADS, spacy_transformers_textcat
@@ -67,7 +67,7 @@ def main(argv: Optional[List[str]] = None) -> None:
 
 
 def system_makers(train: Texts, head: str) -> Dict[str, Callable[[], System]]:
-    """RETURNS (Dict[str, Callable]): What makes each system anew, ready to train."""
+    """RETURNS (Dict[str, Callable]): Makers of each system, ready to train."""
     steps = -(-len(train) // BATCH_SIZE)
 
     def ours(precision: str) -> Callable[[], System]:
@@ -110,27 +110,16 @@ def time_chunks(
     rounds = {name: _trainer(system, chunks) for name, system in systems.items()}
     times = common.interleave(rounds, args.repeats)
     best = headline_precision()
-    figures: Dict[str, Any] = {}
-    for name, peer, ours in (
-        ("speedup_vs_hf", f"hf_{best}", f"ours_{best}"),
-        ("speedup_vs_hf_fp32", "hf_fp32", "ours_fp32"),
-        ("speedup_vs_hf_bf16", "hf_bf16", "ours_bf16"),
-        ("speedup_vs_hf_tuned", "hf_tuned", f"ours_{best}"),
-        ("speedup_vs_spacy_transformers", "spacy_transformers", f"ours_{best}"),
-        ("speedup_vs_spacy_transformers_fp32", "spacy_transformers", "ours_fp32"),
-        (
-            "speedup_vs_spacy_transformers_grouped",
-            "spacy_transformers_grouped",
-            f"ours_{best}",
-        ),
-        (
-            "speedup_vs_spacy_transformers_grouped_fp32",
-            "spacy_transformers_grouped",
-            "ours_fp32",
-        ),
-    ):
-        if ours in times:
-            figures.update(ratio(name, times[peer], times[ours]))
+    pairs = {
+        "speedup_vs_hf": (f"hf_{best}", f"ours_{best}"),
+        "speedup_vs_hf_fp32": ("hf_fp32", "ours_fp32"),
+        "speedup_vs_hf_bf16": ("hf_bf16", "ours_bf16"),
+        "speedup_vs_hf_tuned": ("hf_tuned", f"ours_{best}"),
+    }
+    for peer in ("spacy_transformers", "spacy_transformers_grouped"):
+        pairs[f"speedup_vs_{peer}"] = (peer, f"ours_{best}")
+        pairs[f"speedup_vs_{peer}_fp32"] = (peer, "ours_fp32")
+    figures = common.ratios(times, pairs)
     figures["examples_per_second"] = {
         name: round(size / statistics.median(values), 1) for name, values in times.items()
     }

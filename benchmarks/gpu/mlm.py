@@ -8,7 +8,7 @@ data sheet's in one figure and what a large bf16 product reaches here in the oth
 
     python -m benchmarks.gpu.mlm [--quick]
 
-With no GPU it runs on the CPU with a tiny model, to see that it runs: its figures are for nothing.
+With no GPU it runs on the CPU with a tiny model, to see that it runs: its figures mean nothing.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def compare(
     budget = BATCH_PIECES if cuda else TINY_BATCH_PIECES
     steps = (QUICK_STEPS if args.quick else STEPS) if cuda else 2
     n_warm = WARM_UP_STEPS if cuda else steps
-    # Each alone on the device, or the weights of one would count for the other.
+    # One at a time on the device, or the weights of one would count for the other.
     peer = Peer(length, budget, cuda)
     memory = {"hf": warm_up(peer, n_warm, cuda)}
     peer.peer.model.to("cpu")
@@ -115,7 +115,7 @@ def warm_up(system: Any, steps: int, cuda: bool) -> float:
 
 
 def mfu(lm: Any, speed: float, length: int, suffix: str, measured: float) -> Dict[str, float]:
-    """RETURNS (Dict[str, float]): Utilisation against both peaks."""
+    """RETURNS (Dict[str, float]): Utilization against both peaks."""
     from spacy_reprtune.pretraining.speed import flops_per_piece, utilization
 
     plain = flops_per_piece(lm, RATE)
@@ -133,7 +133,7 @@ def mfu(lm: Any, speed: float, length: int, suffix: str, measured: float) -> Dic
 
 
 def measured_peak() -> float:
-    """RETURNS (float): Operations a second of a large dense bf16 product, the best of some."""
+    """RETURNS (float): Operations per second of a large dense bf16 product, the best of 30."""
     import torch
 
     n = 8192

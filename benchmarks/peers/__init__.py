@@ -1,1 +1,1 @@
-"""What this project is compared with, a file a peer, each set up as its own documentation does."""
+"""What this project is compared with, one file per peer, each set up as its documentation does."""

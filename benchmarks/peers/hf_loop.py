@@ -1,6 +1,6 @@
 """Hugging Face transformers: the fine-tuning loop of its documentation, and the bare encoder.
 
-The loop is the one of "Fine-tuning a model in native PyTorch": tokenise the set once,
+The loop is the one of "Fine-tuning a model in native PyTorch": tokenize the set once,
 `DataCollatorWithPadding` pads each batch to its longest row, `AdamW`, a linear schedule, gradients
 clipped at norm 1 as `Trainer` does. bf16 is `torch.autocast`, as `accelerate` does it.
 """
@@ -107,7 +107,7 @@ class HFTextcat:
         return [found[i] for i in range(len(texts))]
 
     def encode(self, texts: List[str]) -> List[Window]:
-        """RETURNS (List[Window]): The pieces of each text; a set is tokenised once."""
+        """RETURNS (List[Window]): The pieces of each text; a set is tokenized once."""
         key = tuple(texts)
         if key not in self._encoded:
             # padding=False matters: this tokenizer's file asks for a fixed 128.
@@ -126,9 +126,9 @@ class HFTextcat:
 
 
 class BareEncoder:
-    """The encoder alone on ready windows: no component on top of it can be faster.
+    """The bare encoder on ready windows: no component on top of it can be faster.
 
-    No tokenising, no pooling, no classifier, no pooler layer; windows sorted by length and cut
+    No tokenizing, no pooling, no classifier, no pooler layer; windows sorted by length and cut
     into batches by padded pieces.
     """
 

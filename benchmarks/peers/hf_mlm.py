@@ -36,11 +36,11 @@ class HFMaskedLM:
 
         directory (Path): An encoder directory; a head that it lacks is made as it makes it.
         precision (str): "fp32" or "bf16".
-        learn_rate, weight_decay, warmup (float): Of its AdamW and linear schedule.
+        learn_rate, weight_decay, warmup (float): Settings of its AdamW and linear schedule.
         rate (float): Share of the pieces that are masked.
         tuned (bool): Beyond the example script: batches grouped by length, fused AdamW.
         dropout (Optional[float]): Another rate than the model's own 0.1.
-        model, tokenizer (Any): Instead of those in the directory.
+        model, tokenizer (Any): Model and tokenizer to use instead of those in the directory.
         """
         from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -58,8 +58,8 @@ class HFMaskedLM:
         """Train on rows once.
 
         rows (Sequence[List[int]]): Piece ids with special pieces.
-        batch_size (int): Rows a step.
-        seed (int): Of order and masks.
+        batch_size (int): Rows per step.
+        seed (int): Seed of order and masks.
         max_steps (int): Another number of steps than one epoch has.
         RETURNS (float): Seconds from the first step's beginning to the last one's end.
         """

@@ -1,6 +1,6 @@
 """The `setfit` library's own trainer on the benchmarks' encoder, as its documentation uses it.
 
-fp32 alone: its `use_amp` does nothing on a CPU (or elsewhere, in 1.2). Pairs in batches of 16, body
+Only fp32: its `use_amp` does nothing on a CPU (or elsewhere, in 1.2). Pairs in batches of 16, body
 learning rate 2e-5, one epoch, scikit-learn's logistic regression as head.
 """
 
@@ -73,7 +73,7 @@ class SetFitPeer:
         self.directory.cleanup()
 
     def train_body(self) -> float:
-        """Train the body alone.
+        """Train only the body.
 
         RETURNS (float): Seconds of its steps, the making of pairs not included.
         """

@@ -1,7 +1,7 @@
 """spacy-transformers: the stock `transformer` and transition-based `ner` of the quickstart.
 
 `spacy init config --pipeline ner --optimize accuracy --gpu` gives the span getter, the listener and
-the parser's settings used here. fp32 alone: its `mixed_precision` is CUDA's.
+the parser's settings used here. Only fp32: its `mixed_precision` is CUDA's.
 """
 
 from typing import TYPE_CHECKING

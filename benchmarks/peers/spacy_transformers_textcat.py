@@ -3,7 +3,7 @@
 `spacy init config --pipeline textcat --optimize accuracy --gpu` gives the span getter, the
 optimizer and the listener used here. Its classifier, `TextCatEnsemble.v2`, adds a bag of words to
 the encoder; `TextCatReduce.v1` over the same listener is the plain classifier of spaCy's
-documentation. fp32 alone: its `mixed_precision` is CUDA's.
+documentation. Only fp32: its `mixed_precision` is CUDA's.
 """
 
 from typing import TYPE_CHECKING, Any, Dict
