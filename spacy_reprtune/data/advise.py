@@ -106,8 +106,7 @@ def advise(
             f"--device is {device}: {error} The encoder is timed here, so run this where you will "
             "train, or use --device cpu."
         ) from error
-    examined = examine(corpus_dir, encoder=encoder, text=text, lang=lang)
-    report = examined.report
+    report, sample = examine(corpus_dir, encoder=encoder, text=text, lang=lang)
     task = _find_task(report, corpus_dir, task)
     folder = recipes or recipe_folder()
     found = available(_TASKS[task], folder)
@@ -118,7 +117,7 @@ def advise(
         raise ValueError(f"{folder} has no recipe for {task}.")
     if recipe is not None and recipe not in found:
         raise ValueError(f"There is no recipe '{recipe}' for {task}; there are {', '.join(found)}.")
-    speed = speed or measure_speed(examined.sample, encoder or DEFAULT_ENCODER, where)
+    speed = speed or measure_speed(sample, encoder or DEFAULT_ENCODER, where)
     seconds = estimate(report, speed, list(found))
     chosen, first = _choose(report, found, seconds, minutes, recipe, task)
     why = " ".join(

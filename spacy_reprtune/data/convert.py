@@ -1,7 +1,7 @@
 """Files of many formats to a spaCy corpus, with an account of everything that was left out."""
 
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -91,7 +91,7 @@ def convert(
     sources = {name: Source() for name in inputs}
     # A single input that brings its splits is cut again if --split says so.
     cut_again = split is not None and len(inputs) == 1
-    with Spool(output_dir) as spool:
+    with closing(Spool(output_dir)) as spool:
         for name, path in inputs.items():
             read = readers[name](path, columns)
             for record in bar(read, what=f"Reading {path.name}", unit="texts", shown=progress):

@@ -4,7 +4,7 @@ import json
 import re
 import sysconfig
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 # Recipe to config, from the one that trains the least to the one that trains the most.
 TEXTCAT = {
@@ -50,14 +50,9 @@ def sections(text: str) -> List[str]:
 
 def read_value(text: str, section: str, key: str) -> Optional[str]:
     """RETURNS (Optional[str]): Value of a setting as the config writes it, or None."""
-    here = ""
-    for line in text.splitlines():
-        match = _SECTION.fullmatch(line)
-        if match:
-            here = match[1]
-        elif here == section and re.match(rf"{re.escape(key)}\s*=", line):
-            return line.split("=", 1)[1].strip()
-    return None
+    lines = text.splitlines()
+    at, _ = _find(lines, section, key)
+    return None if at is None else lines[at].split("=", 1)[1].strip()
 
 
 def set_value(text: str, section: str, key: str, value: Any) -> str:
@@ -72,30 +67,36 @@ def set_value(text: str, section: str, key: str, value: Any) -> str:
     """
     lines = text.splitlines()
     new = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-    here, last = "", None
-    for k, line in enumerate(lines):
-        match = _SECTION.fullmatch(line)
-        if match:
-            here = match[1]
-        if here == section:
-            last = k if line.strip() else last
-            if re.match(rf"{re.escape(key)}\s*=", line):
-                lines[k] = new
-                return "\n".join(lines) + "\n"
-    if last is None:
-        return "\n".join([*lines, "", f"[{section}]", new]) + "\n"
-    return "\n".join([*lines[: last + 1], new, *lines[last + 1 :]]) + "\n"
+    at, end = _find(lines, section, key)
+    if at is not None:
+        lines[at] = new
+    elif end is not None:
+        lines.insert(end, new)
+    else:
+        lines += ["", f"[{section}]", new]
+    return "\n".join(lines) + "\n"
 
 
 def drop_value(text: str, section: str, key: str) -> str:
     """RETURNS (str): A config without one setting, and otherwise as it is."""
-    here, kept = "", []
-    for line in text.splitlines():
+    lines = text.splitlines()
+    at, _ = _find(lines, section, key)
+    if at is not None:
+        del lines[at]
+    return "\n".join(lines) + "\n"
+
+
+def _find(lines: List[str], section: str, key: str) -> Tuple[Optional[int], Optional[int]]:
+    """The line of a setting, and the one after the section's last; None for what is missing."""
+    here, end = "", None
+    for k, line in enumerate(lines):
         match = _SECTION.fullmatch(line)
         here = match[1] if match else here
-        if here != section or not re.match(rf"{re.escape(key)}\s*=", line):
-            kept.append(line)
-    return "\n".join(kept) + "\n"
+        if here == section and line.strip():
+            end = k + 1
+            if re.match(rf"{re.escape(key)}\s*=", line):
+                return k, end
+    return None, end
 
 
 def replace_header(text: str, header: str) -> str:

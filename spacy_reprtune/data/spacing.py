@@ -132,7 +132,7 @@ def _has_no_space(left: str, right: str) -> bool:
 
 
 def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
-    """Whether a straight quote opens: in turn, unless its neighbours say otherwise.
+    """Whether a straight quote opens: in turn, unless its neighbors say otherwise.
 
     Newspapers open a quote again with each paragraph and close only the last one, so taking turns
     would be wrong from there on.

@@ -120,11 +120,11 @@ class Layout:
         exact = numpy.concatenate(self._exact)
         n = len(exact)
         groups = numpy.array(self._groups)
-        edges = [_neighbours(exact), _neighbours(groups)]
+        edges = [_neighbors(exact), _neighbors(groups)]
         # Texts without a group do not form one.
         edges[1] = edges[1][:, groups[edges[1][0]] != 0]
         for k in range(self._bands[0].shape[1]):
-            edges.append(_neighbours(numpy.concatenate([part[:, k] for part in self._bands])))
+            edges.append(_neighbors(numpy.concatenate([part[:, k] for part in self._bands])))
         row, col = numpy.concatenate(edges, axis=1)
         graph = coo_matrix((numpy.ones(len(row), dtype=bool), (row, col)), (n, n))
         _, unit_of = connected_components(graph, directed=False)
@@ -158,7 +158,7 @@ class Layout:
         return rarest
 
 
-def _neighbours(keys: NDArray) -> NDArray:
+def _neighbors(keys: NDArray) -> NDArray:
     """Pair each text with the next one of the same key, as two rows of indices."""
     order = numpy.argsort(keys, kind="stable")
     same = numpy.flatnonzero(keys[order[1:]] == keys[order[:-1]])

@@ -5,8 +5,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Dict, Iterator, List, Optional, Type
+from typing import BinaryIO, Dict, Iterator, List, Optional
 
 from .formats.tags import name_scheme
 from .formats.tokens import set_spaces, word_entities
@@ -113,15 +112,8 @@ class Spool:
         self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._n = 0
 
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
+        """Give the disk space back."""
         self._file.close()
 
     def add(self, record: Record, source: str) -> None:
