@@ -8,7 +8,7 @@ from typing import Optional
 def peak_memory_mb() -> Optional[float]:
     """RETURNS (Optional[float]): The most memory that this process has had so far, in units of
     1,000,000 bytes, or None where the system does not say."""
-    # Linux keeps ru_maxrss across exec, so that it may be the parent's peak; VmHWM starts anew.
+    # Linux keeps ru_maxrss across exec, so that it may be the parent's peak; VmHWM starts again.
     try:
         status = Path("/proc/self/status").read_text(encoding="utf8").splitlines()
         kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal alone, on stderr, gone when they are done."""
+"""Progress bars: only on a terminal, on stderr, gone when they are done."""
 
 import sys
 from typing import Any, Iterable, Optional
@@ -23,12 +23,12 @@ def bar(
     """Make a progress bar with the time left.
 
     items (Optional[Iterable[Any]]): What to count while it is read, or None to call `update`.
-    what (Optional[str]): What is being done.
-    unit (str): Of what is counted.
-    total (Optional[int]): How many there will be; None if nobody knows, which shows no time left.
-    shown (bool): Whether to show it. Where stderr is no terminal it never is: a log of carriage
-        returns helps nobody.
-    **settings: As tqdm has them.
+    what (Optional[str]): Name of the work, in front of the bar.
+    unit (str): Unit of what is counted.
+    total (Optional[int]): Number of items; None if unknown, then no time left is shown.
+    shown (bool): Whether to show it. It is never shown where stderr is not a terminal: a log
+        of carriage returns helps nobody.
+    **settings: More settings of tqdm.
     RETURNS (tqdm): The bar, to loop over or to update.
     """
     # None is tqdm's word for "only on a terminal".

@@ -20,8 +20,8 @@ class TorchOptimizer:
         """Prepare to update a module.
 
         module (Module): The module to train. Parameters may be frozen and unfrozen between steps.
-        factors (Optional[Dict[Parameter, float]]): Factor of the learning rate of a
-            parameter with; 1.0 for those that are not in it.
+        factors (Optional[Dict[Parameter, float]]): Factor of a parameter's learning rate; 1.0 for
+            parameters that are not in it.
         """
         self.module = module
         self.factors = factors or {}
@@ -34,9 +34,10 @@ class TorchOptimizer:
     def step(self, sgd, *, n_backward: int = 1) -> None:
         """Apply the gradients that have been accumulated, and clear them.
 
-        sgd (thinc.api.Optimizer): Whose learning rate, betas, eps, L2 and grad_clip hold now.
-        n_backward (int): How many backward passes added up their gradients (spaCy's
-            `accumulate_gradient`). Each was of a mean loss, so it is their mean that is applied.
+        sgd (thinc.api.Optimizer): Optimizer whose current learning rate, betas, eps, L2 and
+            grad_clip apply.
+        n_backward (int): Number of backward passes that added up their gradients (spaCy's
+            `accumulate_gradient`). Each is of a mean loss, so their mean is applied.
         RAISES (ValueError): The gradient is not finite; the weights are as they were.
         """
         parameters = [p for p in self._parameters if p.grad is not None]
@@ -125,14 +126,10 @@ class TorchOptimizer:
         return parameter_groups(new, self.factors)
 
     def _spread_rows(self, parameters: List[torch.nn.Parameter]) -> Dict:
-        """Put a dense gradient in the place of each sparse one.
-
-        The gradient of an embedding table has a few hundred rows that are not zero, of some ten
-        thousand. Made dense again at each step it costs more than the update: these buffers stay,
-        and only those rows are written and cleared. The update is that of a dense gradient.
-
-        RETURNS (Dict[Parameter, Tuple[Tensor, Tensor]]): Row numbers and rows of each.
-        """
+        """Replace each sparse gradient with a dense buffer; return its row numbers and rows."""
+        # A few hundred of some ten thousand rows of an embedding table are not zero. Allocating a
+        # dense gradient at each step costs more than the update, so the buffers stay, and only
+        # those rows are written and cleared.
         rows = {}
         for parameter in parameters:
             if parameter.grad.is_sparse:
@@ -153,7 +150,7 @@ class TorchOptimizer:
 def parameter_groups(
     parameters: Iterable[torch.nn.Parameter], factors: Dict[torch.nn.Parameter, float]
 ) -> List[Dict]:
-    """Group parameters that are updated alike.
+    """Group parameters that are updated in the same way.
 
     parameters (Iterable[Parameter]): The parameters.
     factors (Dict[Parameter, float]): Factors of the learning rate, 1.0 where there is none.

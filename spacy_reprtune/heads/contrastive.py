@@ -21,9 +21,9 @@ def pair_masks(
 ) -> Tuple[NDArray, NDArray]:
     """Say which texts belong together and which apart.
 
-    Two texts with a label in common are a positive pair. Two without are a negative one, unless
-    both have no label at all, which says nothing about how alike they are, or a label that the
-    one has is not annotated in the other.
+    Two texts with a label in common are a positive pair. Two without are a negative pair, unless
+    both have no label at all, which says nothing about their similarity, or a label that one of
+    them has is not annotated in the other.
 
     gold (NDArray): 0 or 1, shape (n_texts, n_labels).
     known (NDArray): 1 where `gold` is annotated, the same shape.
@@ -91,8 +91,7 @@ def supervised_contrastive(
 
 
 def _units(vectors: NDArray) -> Tuple[NDArray, NDArray]:
-    # In double precision: it costs nothing at this size, and the order in which a product is summed
-    # up hardly ever shows in what is rounded to single precision at the end.
+    # Double precision costs nothing at this size, and hides in what order products were summed.
     vectors = vectors.astype("d")
     norms = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     # A text without any piece has the zero vector, which has no direction.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
-# scikit-learn's C, the inverse of the regularisation: from little freedom to much.
+# scikit-learn's C, the inverse of the regularization: from little freedom to much.
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 FOLDS = 3
 MAX_ITERATIONS = 300
@@ -46,7 +46,7 @@ def fit_classes(
     strength: Optional[float] = None,
     scored: bool = False,
 ) -> Probe:
-    """Solve a head with exclusive labels, whose logits go through a softmax.
+    """Fit a head with exclusive labels, whose logits go through a softmax.
 
     vectors (ndarray): fp32, shape (n, width).
     classes (ndarray): The label of each, shape (n,).
@@ -59,7 +59,7 @@ def fit_classes(
     """
     if len(numpy.unique(classes)) < 2:
         raise ValueError(
-            "head_init = 'probe' needs annotated examples of two labels at least; set it to "
+            "head_init = 'probe' needs annotated examples of at least two labels; set it to "
             "'random', or annotate more."
         )
     sample = None if weights is None else numpy.asarray(weights, dtype="f")[classes]
@@ -78,7 +78,7 @@ def fit_independent(
     strength: Optional[float] = None,
     scored: bool = False,
 ) -> Probe:
-    """Solve a head with independent labels, each logit through a sigmoid of its own.
+    """Fit a head with independent labels, each logit through a sigmoid of its own.
 
     vectors (ndarray): fp32, shape (n, width).
     gold (ndarray): 0 or 1, shape (n, n_labels).
@@ -86,7 +86,7 @@ def fit_independent(
     weights (Optional[Sequence[float]]): Weight of the positive examples of each label.
     strength (Optional[float]): The C to use, or None to choose it on held-out folds.
     scored (bool): Whether to score a given C on held-out folds as well.
-    RETURNS (Probe): The head. A label whose examples are all alike gets a constant logit.
+    RETURNS (Probe): The head. A label whose examples all have the same value gets a constant logit.
     """
     scaled, mean, scale = _scale(vectors)
     n_labels = gold.shape[1]
@@ -115,12 +115,12 @@ _Problem = Tuple[NDArray, NDArray, Optional[NDArray]]
 
 
 def _scale(vectors: NDArray) -> Tuple[NDArray, NDArray, float]:
-    """Centre, and scale by one number: the directions keep their proportions."""
+    """Center, and scale by one number, so that directions keep their proportions."""
     vectors = numpy.asarray(vectors, dtype="f")
     mean = vectors.mean(0)
-    centred = vectors - mean
-    scale = float(numpy.sqrt((centred**2).mean())) or 1.0
-    return centred / scale, mean, scale
+    centered = vectors - mean
+    scale = float(numpy.sqrt((centered**2).mean())) or 1.0
+    return centered / scale, mean, scale
 
 
 def _unscaled(
@@ -131,9 +131,7 @@ def _unscaled(
 
 
 def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> Tuple[float, float]:
-    """The strength with the lowest log loss on held-out folds, if none is given, and the share of
-    correct answers there. More freedom is tried only for as long as it helps: it also takes the
-    longest."""
+    """Choose the strength on held-out folds, and compute the share of right answers there."""
     if given is not None and not scored:
         return given, float("nan")
     strengths = STRENGTHS if given is None else (given,)
@@ -147,9 +145,10 @@ def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> T
                 # A rough fit is enough to compare strengths.
                 splits.append((vectors, classes, picked, train, test, _regression(tol=1e-3)))
     n_scored = sum(len(split[4]) for split in splits)
-    # Too few examples to hold any out: the middle, and no claim.
+    # Too few examples for held-out folds: use the middle value and report no score.
     best = strengths[len(strengths) // 2], float("nan")
     lowest = numpy.inf
+    # Weak regularization takes the longest, so it is tried only for as long as it helps.
     for strength in strengths if n_scored else ():
         loss, correct = 0.0, 0
         for vectors, classes, sample, train, test, model in splits:
@@ -186,7 +185,7 @@ def _fit(model: "LogisticRegression", vectors, classes, sample, strength: float)
 
     model.C = strength
     with warnings.catch_warnings():
-        # As good as it gets in so many steps is good enough for a start.
+        # What it reaches within the limit of iterations is good enough to start from.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(vectors, classes, sample_weight=sample)
 
