@@ -201,7 +201,7 @@ def ner(nlp, token_config) -> Language:
 def nlp() -> Language:
     """An empty English pipeline; seeded, because heads start at random."""
     spacy.util.fix_random_seed(0)
-    return spacy.blank("en")
+    return spacy.blank("xx")
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def annotate_pipeline(tmp_path_factory, tiny_encoder):
     """A pipeline with a text classifier, an entity recognizer and a component that fails on
     texts with "fail"."""
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     encoder = {
         "@architectures": "spacy_reprtune.Encoder.v1",
         "name": str(tiny_encoder),

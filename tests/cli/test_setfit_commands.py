@@ -35,7 +35,7 @@ def test_a_model_goes_out_and_comes_back_with_the_flag_alone(pipeline, tmp_path)
 def test_a_component_that_is_not_there_or_no_setfit_is_named(pipeline, tmp_path, model_config):
     done = run("export-setfit", tmp_path / "nlp", tmp_path / "out", "--name", "other")
     assert done.exit_code == 1 and "'other'" in done.output and "textcat" in done.output
-    plain = spacy.blank("en")
+    plain = spacy.blank("xx")
     plain.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config()})
     plain.initialize(lambda: make_examples(plain))
     plain.to_disk(tmp_path / "plain")

@@ -14,7 +14,7 @@ from spacy_reprtune.manifest import MANIFEST
 def saved(tmp_path_factory, encoder_config):
     """A pipeline at two steps of its training."""
     folder = tmp_path_factory.mktemp("saved")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     for component, model in (("textcat", "TextClassifier"), ("ner", "TokenClassifier")):
         settings = {"@architectures": f"spacy_reprtune.{model}.v1", "encoder": encoder_config()}
         nlp.add_pipe(f"reprtune_{component}", name=component, config={"model": settings})

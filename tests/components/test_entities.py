@@ -17,7 +17,7 @@ from spacy_reprtune.components.tag_rows import decode, gold_tags
 from spacy_reprtune.heads.lattice import Lattice
 from spacy_reprtune.heads.tags import SCHEMES, TagScheme
 
-NLP = spacy.blank("en")
+NLP = spacy.blank("xx")
 WORDS = ["film", "a", " ", "\n", "lovely", "\u200b", "x"]
 LABELS = ["A", "B"]
 

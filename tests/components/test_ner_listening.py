@@ -48,7 +48,7 @@ def make(encoder_without_dropout, encoder_config):
         if encoder == "stock":
             pytest.importorskip("spacy_transformers", reason="the extra [spacy-transformers]")
         spacy.util.fix_random_seed(0)
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         nlp.add_pipe(factories[encoder], name="encoder", config={"model": models[encoder]})
         head = {
             "@architectures": "spacy_reprtune.TokenClassifier.v1",
@@ -174,7 +174,7 @@ def test_tokens_without_a_piece_are_no_part_of_the_sequence(encoder, make):
         doc.set_ents([Span(doc, *entity, label="X")])
         return Example(Doc(nlp.vocab, words=words), doc)
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     words = ["a", "\x07", "lovely", "\x07", "film", "is", "\x07"]
     examples = [example(nlp, words, (1, 5)), example(nlp, ["dull", "\x07"], (1, 2))]
     with pytest.warns(UserWarning, match="1 of 2 entities.* no piece"):

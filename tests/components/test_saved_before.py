@@ -35,7 +35,7 @@ def test_a_pipeline_of_the_version_before_predicts_the_same(name):
 
 def test_a_digest_in_a_setting_of_its_own_is_checked_as_one_in_the_name(tiny_encoder):
     def textcat(**encoder):
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         encoder = {"@architectures": "spacy_reprtune.Encoder.v1", "name": name, **encoder}
         config = {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": encoder}
         return nlp.add_pipe("reprtune_textcat", config={"model": config})

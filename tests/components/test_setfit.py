@@ -34,7 +34,7 @@ def multi_examples(nlp):
 
 def make_nlp(model, *, examples=None, **settings):
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": model, **settings})
     if examples is None:
         examples = make_examples if settings.get("exclusive", True) else multi_examples
@@ -317,7 +317,7 @@ def test_sourced_components_and_two_processes_agree(sentence_config, tmp_path):
     nlp, examples, optimizer = make_nlp(sentence_config())
     train(nlp, examples, optimizer, steps=5)
     nlp.to_disk(tmp_path)
-    other = spacy.blank("en")
+    other = spacy.blank("xx")
     other.add_pipe("textcat", source=spacy.load(tmp_path))
     texts = [*GOOD, *BAD, "", " "]
     expected = [doc.cats for doc in nlp.pipe(texts)]
@@ -380,7 +380,7 @@ def training_config(model, folder) -> Config:
 
     from spacy.util import load_config
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = []
     for example in make_examples(nlp):
         doc = nlp.make_doc(example.reference.text)

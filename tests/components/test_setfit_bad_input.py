@@ -179,7 +179,7 @@ def test_an_unknown_pooling(nlp, sentence_config):
 
 
 def test_predicting_before_initialize(sentence_config):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("reprtune_setfit", config={"model": sentence_config()})
     with pytest.raises(ValueError, match="nlp.initialize"):
         nlp("a film")

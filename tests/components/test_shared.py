@@ -103,7 +103,7 @@ def shared(encoder_without_dropout):
 
     def make(*names, head_weights={}, **encoder):  # noqa: B006
         spacy.util.fix_random_seed(0)
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         model = {
             "@architectures": "spacy_reprtune.Encoder.v1",
             "name": str(encoder_without_dropout),
@@ -468,7 +468,7 @@ def test_sourced_components(shared, tmp_path):
     train_step(nlp, annotate(nlp, REVIEWS, ["textcat", "tagger"]), adam())
     texts = [text for text, _ in REVIEWS]
     expected = annotations(nlp, texts)
-    other = spacy.blank("en")
+    other = spacy.blank("xx")
     for name in nlp.pipe_names:
         other.add_pipe(name, source=nlp)
     assert other.get_pipe("encoder").listening_components == ["textcat", "tagger"]
@@ -561,7 +561,7 @@ def test_renamed_components_go_on_learning(shared):
 
 
 def two_encoders(encoder_config, order):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     for name in order:
         if name.startswith("tagger"):
             listener = {**LISTENER, "upstream": name.replace("tagger", "encoder")}
@@ -590,7 +590,7 @@ def test_an_encoder_between_another_and_its_head(encoder_config):
 
 
 def test_a_listener_of_another_width(encoder_config):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": encoder_config()})
     listener = {**LISTENER, "width": 96}
     model = {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}

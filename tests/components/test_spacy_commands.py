@@ -79,7 +79,7 @@ PATHS = "--paths.train data.spacy --paths.dev data.spacy"
 def folder(tmp_path_factory, tiny_encoder):
     """A config, data, labels as `init labels` writes them, and a pipeline as `train` does."""
     folder = tmp_path_factory.mktemp("commands")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     data = DocBin()
     for texts, good in ((GOOD, 1.0), (BAD, 0.0)):
         for text in texts:
@@ -151,7 +151,7 @@ def test_find_threshold_changes_what_counts_as_predicted():
 
 def test_apply_writes_annotated_docs():
     spacy_command("apply trained/model-best data.spacy out.spacy --force")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = list(DocBin().from_disk("out.spacy").get_docs(nlp.vocab))
     assert len(docs) == 8 and all(set(doc.cats) == {"GOOD", "BAD"} for doc in docs)
 

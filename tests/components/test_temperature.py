@@ -93,7 +93,7 @@ def scores(nlp):
 def loop(request, tiny_encoder):
     """A pipeline after some updates in a loop, with dev examples."""
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = make_model(request.param, tiny_encoder)
     nlp.add_pipe(request.param, name="x", config={"model": model})
     examples = train_examples(nlp, request.param)
@@ -109,7 +109,7 @@ def loop(request, tiny_encoder):
 def test_spacy_train_fits_it_in_the_evaluation_that_decides_about_model_best(
     factory, tiny_encoder, tmp_path
 ):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     for name, make in (("train", train_examples), ("dev", dev_examples)):
         docs = [eg.reference for eg in make(nlp, factory)]
         DocBin(docs=docs).to_disk(tmp_path / f"{name}.spacy")

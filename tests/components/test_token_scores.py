@@ -11,7 +11,7 @@ WORDS = "Mira Holt met Jon in New York".split()
 
 
 def example(predicted, gold, words=WORDS):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = []
     for ents in (predicted, gold):
         doc = Doc(nlp.vocab, words=words)
@@ -58,7 +58,7 @@ def test_unknown_gold_is_left_out_and_no_entity_at_all_is_no_division_by_zero():
 
 
 def test_a_recognizer_takes_it_as_its_scorer(ner):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     config = {"scorer": {"@scorers": "spacy_reprtune.ner_token_scorer.v1"}}
     config["model"] = ner.get_pipe_config("ner")["model"]
     nlp.add_pipe("reprtune_ner", name="ner", config=config)

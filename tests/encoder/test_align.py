@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from spacy_reprtune.encoder.align import align
 from spacy_reprtune.encoder.pieces import PieceTokenizer
 
-NLP = spacy.blank("en")
+NLP = spacy.blank("xx")
 TOKENIZERS = {
     "wordpiece": PieceTokenizer(wordpiece_tokenizer()),
     "byte-level": PieceTokenizer(byte_level_tokenizer()),

@@ -22,7 +22,7 @@ def deep_encoder(tmp_path_factory):
 def build(model_config, path, *, steps=0, rate=0.01, pipe={}, **encoder):  # noqa: B006
     """A classifier trained for some steps, and the loss of each."""
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = model_config(encoder={"name": str(path), **encoder}, dropout=0.1)
     nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model, **pipe})
     nlp.examples = make_examples(nlp)
@@ -187,7 +187,7 @@ def test_blocks_that_share_their_weights_can_be_frozen_together(model_config, tm
 
 def test_two_components_in_one_pipe_share_what_they_compute(model_config, deep_encoder):
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = model_config(encoder={"name": str(deep_encoder), "unfreeze": 2})
     for name in ("one", "two"):
         nlp.add_pipe("reprtune_textcat", name=name, config={"model": model})
@@ -221,7 +221,7 @@ def test_copies_and_sourced_pipes_train_by_themselves(model_config, deep_encoder
     nlp, _ = build(model_config, deep_encoder, steps=2, unfreeze=2)
     nlp.to_disk(tmp_path)
     expected = cats(nlp)
-    other = spacy.blank("en")
+    other = spacy.blank("xx")
     other.add_pipe("textcat", source=spacy.load(tmp_path))
     other.examples, other.sgd = nlp.examples, Adam(0.01, use_averages=False)
     copied = nlp.get_pipe("textcat").model.copy()
@@ -284,7 +284,7 @@ def test_layer_wise_rates(model_config, deep_encoder):
 
 def test_the_head_s_own_rate(model_config, deep_encoder):
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = model_config(encoder={"name": str(deep_encoder)}, head_lr=20.0)
     nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model})
     nlp.examples = make_examples(nlp)

@@ -32,7 +32,7 @@ def offline(monkeypatch):
 
 def make_nlp(model, examples=make_examples, **settings):
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": model, **settings})
     examples = examples(nlp)
     optimizer = nlp.initialize(lambda: examples)
@@ -88,7 +88,7 @@ def test_the_order_of_labels_is_kept_both_ways(sentence_config, tmp_path):
 
     from setfit import SetFitModel
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     pipe = nlp.add_pipe("reprtune_setfit", name="textcat", config={"model": sentence_config()})
     # Not the order in which the library sorts its classes.
     nlp.config["initialize"]["components"]["textcat"] = {"labels": ["ZETA", "ALPHA", "MU"]}

@@ -91,7 +91,7 @@ def test_too_few_examples_to_hold_any_out():
 @pytest.mark.parametrize("unfreeze", ["none", 1, "all"])
 def test_a_classifier_starts_where_the_probe_is(factory, unfreeze, model_config, caplog):
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     settings = {"model": model_config(encoder={"unfreeze": unfreeze}), "head_init": "probe"}
     nlp.add_pipe(factory, name="textcat", config=settings)
     examples = [eg for _ in range(3) for eg in make_examples(nlp)]
@@ -103,7 +103,7 @@ def test_a_classifier_starts_where_the_probe_is(factory, unfreeze, model_config,
 
 
 def test_unannotated_examples_are_left_out_of_the_probe(model_config):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe(
         "reprtune_textcat",
         name="textcat",
@@ -116,7 +116,7 @@ def test_unannotated_examples_are_left_out_of_the_probe(model_config):
 
 
 def test_a_hidden_layer_cannot_be_solved(model_config):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     settings = {"model": model_config(hidden_width=4), "head_init": "probe"}
     nlp.add_pipe("reprtune_textcat", name="textcat", config=settings)
     with pytest.raises(ValueError, match="hidden_width"):

@@ -53,7 +53,7 @@ def train(nlp, steps=20):
 
 def test_labels_are_scored_as_spacy_does_and_their_predictions_give_the_scores(textcat, tmp_path):
     train(textcat, 3)
-    blank = spacy.blank("en")
+    blank = spacy.blank("xx")
     unknown = blank.make_doc("nothing is known of this film")
     model, corpus = save(textcat, [*references(make_examples(blank)), unknown], tmp_path)
     scores, predictions = check_equal(model, corpus, tmp_path)
@@ -71,7 +71,7 @@ def test_labels_are_scored_as_spacy_does_and_their_predictions_give_the_scores(t
 def test_independent_labels_with_gaps(nlp, model_config, tmp_path):
     nlp.add_pipe("reprtune_textcat_multilabel", config={"model": model_config(), "threshold": 0.4})
     nlp.initialize(lambda: make_examples(nlp))
-    examples = make_examples(spacy.blank("en"))
+    examples = make_examples(spacy.blank("xx"))
     for example in examples[:3]:
         del example.reference.cats["BAD"]
     examples[4].reference.cats = {}
@@ -87,7 +87,7 @@ def test_independent_labels_with_gaps(nlp, model_config, tmp_path):
 
 def test_entities_are_counted_as_spacy_does(ner, tmp_path):
     train(ner, 8)
-    blank = spacy.blank("en")
+    blank = spacy.blank("xx")
     docs = references(make_entity_examples(blank))
     docs.append(blank.make_doc("music 1 in a film without annotation"))
     # Gold tokens that the tokenizer cuts elsewhere, and one that nobody annotated.
@@ -109,7 +109,7 @@ def test_a_label_without_positives_is_left_out_of_the_mean_area(nlp, model_confi
     nlp.add_pipe("reprtune_textcat_multilabel", config={"model": model_config()})
     nlp.config["training"]["score_weights"] = {"cats_score": 0.0, "cats_macro_f": 1.0}
     nlp.initialize(lambda: make_examples(nlp))
-    docs = references(make_examples(spacy.blank("en")))
+    docs = references(make_examples(spacy.blank("xx")))
     for doc in docs:
         doc.cats["BAD"] = 0.0
     model, corpus = save(nlp, docs, tmp_path)
@@ -125,7 +125,7 @@ def test_a_label_without_positives_is_left_out_of_the_mean_area(nlp, model_confi
 
 
 def test_stock_pipes_are_scored_and_kept_too(tmp_path):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("textcat")
     nlp.add_pipe("ner")
     examples = [*make_examples(nlp), *make_entity_examples(nlp)]
@@ -137,7 +137,7 @@ def test_stock_pipes_are_scored_and_kept_too(tmp_path):
 
 
 def test_old_predictions_never_stay_beside_new_scores(textcat, tmp_path):
-    model, corpus = save(textcat, references(make_examples(spacy.blank("en"))), tmp_path)
+    model, corpus = save(textcat, references(make_examples(spacy.blank("xx"))), tmp_path)
     old = tmp_path / "x.predictions.jsonl.gz"
     old.write_bytes(b"old")
     args = ["evaluate", model, str(corpus), "--output", str(tmp_path / "x.json")]
@@ -146,7 +146,7 @@ def test_old_predictions_never_stay_beside_new_scores(textcat, tmp_path):
 
 
 def test_a_folder_of_parts_is_evaluated_as_one_file_is(textcat, tmp_path):
-    docs = references(make_examples(spacy.blank("en")))
+    docs = references(make_examples(spacy.blank("xx")))
     model, corpus = save(textcat, docs, tmp_path)
     parts = tmp_path / "parts.spacy"
     parts.mkdir()

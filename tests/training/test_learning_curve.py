@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture
 def corpus(tmp_path) -> Path:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = []
     for texts, good in ((GOOD, 1.0), (BAD, 0.0)):
         for text in texts:

@@ -28,7 +28,7 @@ class Step:
 
 @pytest.fixture
 def nlp():
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     for name in ("first", "second"):
         spacy.Language.factory("step", func=lambda nlp, name: Step())
         nlp.add_pipe("step", name=name)

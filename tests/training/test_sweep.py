@@ -67,7 +67,7 @@ def files(tmp_path):
     """A config and the data that it names."""
     encoder = save_encoder(tmp_path / "bert", num_hidden_layers=3)
     docs = []
-    for example in make_examples(spacy.blank("en")):
+    for example in make_examples(spacy.blank("xx")):
         docs.append(example.reference)
     DocBin(docs=docs).to_disk(tmp_path / "data.spacy")
     (tmp_path / "config.cfg").write_text(CONFIG.replace("ENCODER", str(encoder)))
@@ -102,7 +102,7 @@ def test_a_sweep_from_the_command_line(files):
 
 
 def test_a_sweep_of_an_entity_recognizer(files):
-    docs = [eg.reference for eg in make_entity_examples(spacy.blank("en"))]
+    docs = [eg.reference for eg in make_entity_examples(spacy.blank("xx"))]
     DocBin(docs=docs).to_disk(files / "data.spacy")
     config = (files / "config.cfg").read_text()
     for old, new in (
@@ -182,7 +182,7 @@ def test_results_of_another_sweep_are_never_mixed_in(files):
     before = results(files)
     other = run(files, "-u", "none", "-s", "2", "--training.max_steps", "9")
     assert other.exit_code == 1 and "another config or other data" in other.output
-    DocBin(docs=[spacy.blank("en")("new")]).to_disk(files / "data.spacy")
+    DocBin(docs=[spacy.blank("xx")("new")]).to_disk(files / "data.spacy")
     assert run(files, "-u", "none", "-s", "2").exit_code == 1
     assert results(files) == before
     (files / "m" / "sweep.json").write_text("[]")
