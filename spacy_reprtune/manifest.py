@@ -37,7 +37,8 @@ def write_manifest(folder: Path) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
-    text = json.dumps({"files": files}, indent=2)
+    # Its own digest tells a damaged manifest from a damaged file.
+    text = json.dumps({"files": files, "sha256": _digest(files)}, indent=2)
     (folder / MANIFEST).write_text(text, encoding="utf8")
 
 
@@ -120,12 +121,20 @@ def _read(folder: Path, component: str) -> Dict[str, Dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        files = json.loads(path.read_text(encoding="utf8"))["files"]
-        if all(isinstance(entry["size"], int) and entry["sha256"] for entry in files.values()):
+        found = json.loads(path.read_text(encoding="utf8"))
+        files = found["files"]
+        if found.get("sha256", _digest(files)) == _digest(files) and all(
+            isinstance(entry["size"], int) and entry["sha256"] for entry in files.values()
+        ):
             return files
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
     raise ValueError(f"{path} of the component '{component}' is damaged. {_REMEDY}")
+
+
+def _digest(files: Dict[str, Dict[str, Any]]) -> str:
+    text = json.dumps(files, sort_keys=True)
+    return hashlib.sha256(text.encode("utf8"), usedforsecurity=False).hexdigest()
 
 
 def _size(path: Path) -> Optional[int]:

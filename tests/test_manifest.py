@@ -93,6 +93,19 @@ def test_a_damaged_manifest_is_found(folder, text):
         load(folder)
 
 
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_the_manifest_never_accuses_another_file(tmp_path_factory, place, bit):
+    path = write(tmp_path_factory.mktemp("x") / "textcat") / MANIFEST
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        assert load(path.parent) == FILES
+    except ValueError as error:
+        assert f"{MANIFEST} of the component 'textcat' is damaged" in str(error)
+
+
 def test_the_check_can_be_skipped(folder, monkeypatch):
     (folder / "cfg").write_bytes(b"{}")
     with pytest.raises(ValueError, match="SPACY_REPRTUNE_VERIFY=false"):

@@ -1,0 +1,41 @@
+"""A slice of `benchmarks.fuzz`: texts, damaged files, annotation; and what the command counts."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import fuzz
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory):
+    return fuzz.Fuzzer(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.parametrize("part", ["texts", "files", "annotation"])
+@settings(max_examples=6, deadline=None)
+@given(number=st.integers(0, 10**6))
+def test_nothing_crashes_is_lost_or_is_accepted_in_silence(part, number, fuzzer):
+    assert fuzzer.run(part, number) >= 0
+
+
+def test_a_run_goes_on_where_the_last_one_ended_and_keeps_what_failed(tmp_path, monkeypatch):
+    seen = []
+
+    def run(self, part, number):
+        seen.append(number)
+        self.shown = "the input"
+        if number == 3:
+            raise ValueError("broken")
+        return 10
+
+    monkeypatch.setattr(fuzz.Fuzzer, "run", run)
+    for _ in range(2):
+        counts = fuzz.fuzz(tmp_path, tmp_path, 0.001, ("rows",))
+    assert seen == list(range(len(seen))) and len(seen) > 4
+    assert counts["rows"] == {"cases": len(seen), "inputs": 10 * (len(seen) - 1), "failures": 1}
+    assert json.loads((tmp_path / "counts.json").read_text()) == counts
+    failed = (tmp_path / "rows-3.txt").read_text()
+    assert "broken" in failed and "the input" in failed
