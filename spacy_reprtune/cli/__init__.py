@@ -21,6 +21,7 @@ from .push import push_cli
 from .report import report_cli
 from .smoke import smoke_cli
 from .train import train_cli
+from .tune import tune_cli
 
 reprtune_cli = typer.Typer(
     name="reprtune",
@@ -40,6 +41,7 @@ reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)
 reprtune_cli.command("smoke")(smoke_cli)
 reprtune_cli.command("train", context_settings=TAKES_OVERRIDES)(train_cli)
+reprtune_cli.command("tune", context_settings=TAKES_OVERRIDES)(tune_cli)
 reprtune_cli.command("import-hf")(import_hf_cli)
 reprtune_cli.command("export-hf")(export_hf_cli)
 reprtune_cli.command("import-setfit")(import_setfit_cli)

@@ -176,7 +176,7 @@ def train_once(
         block["unfreeze"] = int(unfreeze) if unfreeze.isdigit() else unfreeze
     kept: List[Any] = [] if keep_caches is None else keep_caches
     start = time.perf_counter()
-    _, rows = train(config, seed, use_gpu=use_gpu, on_start=lambda nlp: kept.extend(_caches(nlp)))
+    _, rows = train(config, seed, use_gpu=use_gpu, on_start=lambda nlp: kept.extend(caches_of(nlp)))
     if not rows:
         raise ValueError("The training ended before its first step: is [corpora.train] empty?")
     # The first of equal scores, as `spacy train` chooses model-best.
@@ -232,7 +232,7 @@ def _without_points(config: Config) -> Config:
     return plain
 
 
-def _caches(nlp: "Language") -> List[Any]:
+def caches_of(nlp: "Language") -> List[Any]:
     modules = [
         shim.module
         for _, pipe in nlp.pipeline

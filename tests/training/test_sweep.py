@@ -124,8 +124,8 @@ def test_a_sweep_of_an_entity_recognizer(files):
 
 def test_all_points_share_one_cache(files, monkeypatch):
     caches = []
-    original = sweeping._caches
-    monkeypatch.setattr(sweeping, "_caches", lambda nlp: caches.extend(original(nlp)) or caches)
+    original = sweeping.caches_of
+    monkeypatch.setattr(sweeping, "caches_of", lambda nlp: caches.extend(original(nlp)) or caches)
     assert run(files, "-u", "none,1,2", "-s", "2").exit_code == 0
     assert len({id(cache) for cache in caches}) == 1
     # Each of the 8 texts misses once at each of the three cuts, whatever the seed.

@@ -1,0 +1,76 @@
+"""`python -m spacy reprtune tune`: search for the settings with the best score on dev."""
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+from wasabi import msg
+
+from .overrides import config_overrides
+
+
+def tune_cli(
+    ctx: typer.Context,
+    config_path: Path = typer.Argument(
+        ..., help="Training config with a section [tune.space]", exists=True, dir_okay=False
+    ),
+    minutes: float = typer.Option(..., "--minutes", "-m", help="Time for the search", min=0.0),
+    best: Optional[Path] = typer.Option(
+        None, "--best", "-b", help="File for the best config  [default: CONFIG-tuned.cfg]"
+    ),
+    output: Path = typer.Option(
+        Path("metrics/tune.json"), "--output", "-o", help="JSON file for the results"
+    ),
+    replace: bool = typer.Option(
+        False, "--replace", help="Replace the results of another config or other data"
+    ),
+    code_path: Optional[Path] = typer.Option(
+        None, "--code", "-c", help="Python file with registered functions to import"
+    ),
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+) -> None:
+    """
+    Search for the settings with the best score on dev.
+
+    The section [tune.space] of the config has lists of values by the dotted names of settings. Many
+    combinations train for a ninth of the steps, the best of them for a third, and the best of those
+    for all. All share one cache of what frozen blocks compute. Each result is saved as soon as it
+    is known, and after an interruption the same command goes on. Settings of the config can be
+    overridden as with `spacy train`, for example --paths.train FILE.
+    """
+    from spacy.cli._util import import_code, setup_gpu, show_validation_error
+    from spacy.util import load_config
+
+    from ..data.recipes import set_value
+    from ..training import tune as tuning
+
+    overrides = config_overrides(ctx)
+    import_code(code_path)
+    setup_gpu(use_gpu)
+    with show_validation_error(config_path):
+        config = load_config(config_path, overrides=overrides, interpolate=False)
+    try:
+        trials = tuning.tune(
+            config, minutes, output, replace=replace, use_gpu=use_gpu, progress=True
+        )
+    except (ValueError, OSError) as error:
+        msg.fail("Cannot tune", str(error), exits=1)
+    rows = [
+        (
+            "\n".join(f"{n} = {v}" for n, v in trial.settings.items()) or "(the config itself)",
+            str(trial.steps),
+            f"{trial.score:.4f}",
+            f"{trial.seconds:.0f}",
+        )
+        for trial in trials
+    ]
+    header = ("settings", "steps", "score", "seconds")
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r"), multiline=True)
+    text = config_path.read_text(encoding="utf8")
+    for name, value in {**overrides, **trials[0].settings}.items():
+        section, _, key = name.rpartition(".")
+        text = set_value(text, section, key, value)
+    best = best or config_path.with_name(f"{config_path.stem}-tuned.cfg")
+    best.parent.mkdir(parents=True, exist_ok=True)
+    best.write_text(text, encoding="utf8")
+    msg.good(f"Saved {best} and {output}")

@@ -1,0 +1,157 @@
+"""A search spends its steps on the best candidates, and its best config can be trained."""
+
+import json
+
+import pytest
+import spacy
+from conftest import make_examples
+from spacy.tokens import DocBin
+from spacy.util import load_config
+from thinc.api import Config
+from typer.testing import CliRunner
+
+from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.training import tune as tuning
+from spacy_reprtune.training.tune import Trial, ranked
+
+CONFIG = """
+# A comment that stays.
+[paths]
+train = null
+
+[nlp]
+lang = "en"
+pipeline = ["textcat"]
+
+[components]
+
+[components.textcat]
+factory = "reprtune_textcat"
+
+[components.textcat.model]
+@architectures = "spacy_reprtune.TextClassifier.v1"
+
+[components.textcat.model.encoder]
+@architectures = "spacy_reprtune.Encoder.v1"
+name = "ENCODER"
+precision = "fp32"
+
+[corpora]
+
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+
+[training]
+seed = 1
+gpu_allocator = null
+max_steps = 9
+eval_frequency = 100
+
+[training.optimizer]
+@optimizers = "Adam.v1"
+learn_rate = 0.0000001
+
+[tune]
+
+[tune.space]
+training.optimizer.learn_rate = [0.0000001,0.0009]
+components.textcat.model.encoder.unfreeze = ["none","all"]
+"""
+
+
+@pytest.fixture
+def config_path(tmp_path, tiny_encoder):
+    nlp = spacy.blank("en")
+    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "train.spacy")
+    path = tmp_path / "config.cfg"
+    path.write_text(CONFIG.replace("ENCODER", str(tiny_encoder)))
+    return path
+
+
+@pytest.fixture
+def scores(monkeypatch):
+    """Takes the place of trainings: rates are good, and all else is noise. Returns what ran."""
+    ran = []
+
+    def train(config, settings, n_steps, use_gpu, kept):
+        rate = settings.get("training.optimizer.learn_rate", 0.0)
+        ran.append((settings, n_steps))
+        return Trial(settings, n_steps, 100 * rate + n_steps / 1000, float(n_steps))
+
+    monkeypatch.setattr(tuning, "_train", train)
+    return ran
+
+
+def overrides(path):
+    return {"paths.train": str(path.parent / "train.spacy")}
+
+
+def test_the_best_third_goes_on_with_three_times_the_steps(config_path, scores, tmp_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    found = tuning.tune(config, 60, tmp_path / "tune.json")
+    steps = [n for settings, n in scores if settings]
+    assert steps == [1, 1, 1, 1, 3, 9]
+    assert [n for settings, n in scores if not settings] == [1, 3, 9]
+    assert found[0].settings["training.optimizer.learn_rate"] == 0.0009
+    assert found[0].steps == 9 and found[1].settings == {}
+
+
+def test_time_limits_the_candidates_and_finished_trainings_are_not_repeated(
+    config_path, scores, tmp_path
+):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    # The shortest training takes a second, the config itself 13: 6 are left for 3 rungs.
+    tuning.tune(config, 19.5 / 60, tmp_path / "tune.json")
+    assert [n for settings, n in scores if settings] == [1, 1, 3, 9]
+    n_before = len(scores)
+    tuning.tune(config, 19.5 / 60, tmp_path / "tune.json")
+    assert len(scores) == n_before
+    config["training"]["max_steps"] = 90
+    with pytest.raises(ValueError, match="another config or other data. Use --replace"):
+        tuning.tune(config, 1, tmp_path / "tune.json")
+
+
+def test_the_config_itself_is_the_best_of_equals():
+    own, other = Trial({}, 9, 0.5, 1.0), Trial({"a.b": 1}, 9, 0.5, 1.0)
+    short = Trial({"a.b": 2}, 3, 0.9, 1.0)
+    assert ranked([short, other, own]) == [own, other, short]
+
+
+@pytest.mark.parametrize(
+    "space,message",
+    [
+        ({}, r"no section \[tune.space\]"),
+        ({"training.max_steps": 3}, "Use a list"),
+        ({"training.rate": [1]}, "training.rate in .* is not a setting"),
+    ],
+)
+def test_what_can_not_be_tried_is_named(space, message, config_path, tmp_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    config["tune"]["space"] = space
+    with pytest.raises(ValueError, match=message):
+        tuning.tune(config, 1, tmp_path / "tune.json")
+
+
+def test_the_command_trains_and_writes_a_config_that_trains(config_path, tmp_path):
+    output = tmp_path / "tune.json"
+    command = ["tune", str(config_path), "--minutes", "0", "--output", str(output)]
+    data = f"--paths.train={tmp_path / 'train.spacy'}"
+    done = CliRunner().invoke(reprtune_cli, [*command, data])
+    assert done.exit_code == 0, done.output
+    trials = json.loads(output.read_text())["trials"]
+    assert [trial["settings"] for trial in trials] == [{}]
+    assert "(the config itself)" in done.output
+    text = (tmp_path / "config-tuned.cfg").read_text()
+    assert "# A comment that stays." in text
+    tuned = Config().from_str(text, interpolate=False)
+    assert tuned["paths"]["train"] == str(tmp_path / "train.spacy")
+    trained = tmp_path / "trained"
+    command = ["train", str(tmp_path / "config-tuned.cfg"), "--output", str(trained)]
+    done = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "1"])
+    assert done.exit_code == 0, done.output
+    assert (trained / "model-last" / "config.cfg").is_file()
