@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 
 import srsly
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as save_tensors
@@ -191,6 +192,16 @@ class TorchShim(Shim):
         self.module.encoder.weights_changed()
         self._n_updates += 1
         self.module.encoder.begin_step(self._n_updates)
+
+    def resize(self, mapping: NDArray, bias: NDArray) -> None:
+        """Give the head other outputs. The optimizer starts again.
+
+        mapping (ndarray): The new outputs (rows) as sums of the present ones (columns).
+        bias (ndarray): What is added to the bias of each new output.
+        """
+        self.module.resize(mapping, bias)
+        self.n_labels = len(mapping)
+        self._updater = None
 
     def overview(self, texts: Optional[List[str]] = None) -> str:
         """Describe what is going to train.

@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy")
 
+# The logit that a new label of a trained head starts with, a probability of 0.02: so low that the
+# predictions of the other labels hardly change, and high enough to be learned.
+NEW_LABEL = -4.0
+
 
 class EncoderPipe(TrainablePipe):
     """Base class of the components: a pipe whose model runs a torch encoder, as a rule under a
@@ -58,6 +63,8 @@ class EncoderPipe(TrainablePipe):
     calibration: Optional[Calibration] = None
     # What the component annotates, as spaCy's factories name it in `assigns`.
     attribute: str
+    # Whether a gold label that the component does not have would teach it something wrong.
+    needs_all_labels = False
     # The labels and settings that the user has been warned of; see `notices`.
     warned_of: FrozenSet[str] = frozenset()
 
@@ -108,6 +115,20 @@ class EncoderPipe(TrainablePipe):
         """RETURNS (bool): Whether the model reads vectors of tokens: those of another component,
         or of a thinc model of its own."""
         return bool(self.model.layers)
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Annotate a doc.
+
+        doc (Doc): The doc.
+        RETURNS (Doc): The same doc. An error goes to the error handler; if that does not raise, the
+            doc comes back without this component's annotation. The base class would return None.
+        """
+        error_handler = self.get_error_handler()
+        try:
+            self.set_annotations([doc], self.predict([doc]))
+        except Exception as error:
+            error_handler(self.name, self, [doc], error)
+        return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream of docs.
@@ -207,22 +228,34 @@ class EncoderPipe(TrainablePipe):
         )
 
     def add_label(self, label: str) -> int:
-        """Add a label, before the pipeline is initialized.
+        """Add a label. A trained head keeps its weights and gets new ones for the label, which
+        starts out improbable.
 
         label (str): The label.
         RETURNS (int): 1, or 0 if the component already has the label.
-        RAISES (ValueError): The label is not a string or empty, or the model has its labels.
+        RAISES (ValueError): The label is not a string or empty, or the head can't grow.
         """
-        if isinstance(label, str) and label not in self.labels and self.model.has_dim("nO"):
-            raise ValueError(
-                f"'{self.name}' has its labels already ({', '.join(self.labels)}), so {label!r} "
-                "can't be added. Add labels before nlp.initialize(), or initialize again with "
-                "examples that have it."
-            )
-        return self.take_label(label)
+        if self.shim.n_labels is None or label in self.labels:
+            return self.take_label(label)
+        mapping, bias = self.grown_head(label)
+        self.take_label(label)
+        self.shim.resize(mapping, bias)
+        self.model.set_dim("nO", self.shim.n_labels, force=True)
+        self.calibration.weights_changed()
+        return 1
+
+    def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
+        """Find out what a trained head looks like with one label more.
+
+        label (str): The new label.
+        RETURNS (Tuple[ndarray, ndarray]): The outputs (rows) as sums of the present ones
+            (columns), and what is added to their biases.
+        RAISES (ValueError): The head can't grow.
+        """
+        raise NotImplementedError
 
     def take_label(self, label: str) -> int:
-        """Add a label, whether or not there is a model without an output for it.
+        """Add a label to the list; the head stays as it is.
 
         label (str): The label.
         RETURNS (int): 1, or 0 if the component already has the label.

@@ -18,7 +18,7 @@ from ..bridge.token_classifier import TagScores
 from ..heads.losses import cross_entropy
 from ..heads.tags import TagScheme
 from .calibration import Calibration, LossOfTemperature
-from .encoder_pipe import EncoderPipe
+from .encoder_pipe import NEW_LABEL, EncoderPipe
 from .encoding import heard
 from .entities import is_space, read_gold, register_scores, write_entities
 from .entity_calibration import calibration_error_of, loss_of_temperature
@@ -45,6 +45,8 @@ class EntityRecognizer(EncoderPipe):
     """
 
     attribute = "doc.ents"
+    # Its tokens would be learned as tokens outside of entities.
+    needs_all_labels = True
 
     def __init__(
         self,
@@ -93,6 +95,11 @@ class EntityRecognizer(EncoderPipe):
     def tags(self) -> TagScheme:
         """RETURNS (TagScheme): The tags behind the labels."""
         return TagScheme(self.labels, self.scheme, shared_positions=self.shared_positions)
+
+    def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
+        """See `EncoderPipe`."""
+        mapping, is_new = self.tags.growth(label)
+        return mapping, numpy.where(is_new, NEW_LABEL, 0.0).astype("f")
 
     def predict(self, docs: Iterable[Doc]) -> List[DocEntities]:
         """Find the entities of docs without changing them.

@@ -22,27 +22,38 @@ def warn_of_unknown_labels(
     pipe: "EncoderPipe", examples: Iterable[Example], *, training: bool
 ) -> None:
     """Warn of gold labels that neither the component has, nor another one in its pipeline that
-    annotates the same attribute.
+    annotates the same attribute. A component that would learn something wrong from them raises.
 
     pipe (EncoderPipe): The component.
     examples (Iterable[Example]): The examples.
     training (bool): Whether it is to learn from them, or has predicted them.
+    RAISES (ValueError): The component needs all labels that it learns from.
     """
     unknown = pipe.gold_labels(examples) - set(pipe.labels) - pipe.warned_of
     if not unknown:
         return
-    pipe.warned_of |= unknown
+    found = unknown.copy()
     nlp = calling_pipeline()
     if nlp is not None:
         for name, other in nlp.components:
             if pipe.attribute in nlp.get_pipe_meta(name).assigns:
                 unknown -= set(getattr(other, "labels", ()))
+    names = ", ".join(sorted(unknown))
+    remedy = (
+        f"Add labels with nlp.get_pipe('{pipe.name}').add_label(…) before training, initialize it "
+        "again with training data that have examples of these labels, or remove them from the data."
+    )
+    if unknown and training and pipe.needs_all_labels:
+        raise ValueError(
+            f"The examples have labels that '{pipe.name}' does not have, so it would learn that "
+            f"what they mark is nothing: {names}. {remedy}"
+        )
+    pipe.warned_of |= found
     if unknown:
         result = "can't learn them" if training else "gets them all wrong"
         warnings.warn(
-            f"The examples have labels that '{pipe.name}' was not initialized with, so it "
-            f"{result}: {', '.join(sorted(unknown))}. Initialize it again with training data that "
-            "have examples of these labels, or remove them from the data.",
+            f"The examples have labels that '{pipe.name}' does not have, so it {result}: {names}. "
+            f"{remedy}",
             stacklevel=3,
         )
 

@@ -22,7 +22,7 @@ from .cats import (
     positive_labels,
     read_cats,
 )
-from .encoder_pipe import EncoderPipe
+from .encoder_pipe import NEW_LABEL, EncoderPipe
 from .encoding import head_inputs
 from .few_shot import FewShotTrainer
 from .label_kinds import Exclusive, LabelKind
@@ -106,6 +106,24 @@ class TextClassifier(EncoderPipe):
         """RETURNS (Optional[ndarray]): The weight of each label in the loss, or None for 1."""
         weights = self.cfg["label_weights"]
         return None if weights is None else numpy.asarray(weights, dtype="f")
+
+    def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
+        """See `EncoderPipe`.
+
+        RAISES (ValueError): The head is fitted to a few texts per label.
+        """
+        if self.few_shot is not None:
+            raise ValueError(
+                f"'{self.name}' fits its head to the texts of all labels, so {label!r} can't be "
+                "added to it: initialize it again with texts of this label as well."
+            )
+        if self.cfg["label_weights"] is not None:
+            given = self.class_weights if isinstance(self.class_weights, dict) else {}
+            self.cfg["label_weights"].append(float(given.get(label, 1.0)))
+        n_labels = len(self.labels)
+        bias = numpy.zeros(n_labels + 1, dtype="f")
+        bias[-1] = NEW_LABEL
+        return numpy.eye(n_labels + 1, n_labels, dtype="f"), bias
 
     def predict(self, docs: Iterable[Doc]) -> NDArray:
         """Score docs without changing them.

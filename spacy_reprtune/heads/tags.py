@@ -43,6 +43,7 @@ class TagScheme:
         self.labels = tuple(labels)
         self.scheme = scheme
         self.positions = SCHEMES[scheme]
+        self.shares = shared_positions
         self.shared = shared_positions and len(labels) > 1
         n_labels, n_positions = len(labels), len(self.positions)
         self.names: List[str] = ["O", *(f"{p}-{label}" for label in labels for p in self.positions)]
@@ -108,6 +109,29 @@ class TagScheme:
         seen = weight.any(1)
         back = numpy.linalg.pinv(self.parts[:, seen].T)
         return (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
+
+    def growth(self, label: str) -> Tuple[NDArray[numpy.float32], NDArray[numpy.bool_]]:
+        """Express the parts of the scheme with one more label, which comes last, by its own.
+
+        label (str): The new label.
+        RETURNS (Tuple[NDArray[float32], NDArray[bool]]): 1 where a new part (row) is a present one
+            (column), and whether each new part belongs to the new label.
+        """
+        n_labels, n_positions = len(self.labels), len(self.positions)
+        grown = TagScheme([*self.labels, label], self.scheme, shared_positions=self.shares)
+        mapping = numpy.zeros((grown.n_parts, self.n_parts), dtype="f")
+        is_new = numpy.zeros(grown.n_parts, dtype=bool)
+        if not grown.shared:
+            mapping[: self.n_parts] = numpy.eye(self.n_parts)
+            is_new[self.n_parts :] = True
+            return mapping, is_new
+        mapping[0, 0] = 1.0
+        is_new[n_labels + 1] = True
+        # A single label has no part of its own: its tags become the positions.
+        mapping[-n_positions:, -n_positions:] = numpy.eye(n_positions)
+        if self.shared:
+            mapping[1 : n_labels + 1, 1 : n_labels + 1] = numpy.eye(n_labels)
+        return mapping, is_new
 
     def tags(self, spans: Iterable[TagSpan], n_tokens: int) -> NDArray[numpy.int64]:
         """Tag the tokens of a document.

@@ -9,6 +9,7 @@ from ..encoder.module import Encoder
 from ..encoder.token_rows import TokenRows
 from ..encoder.windows import Windows
 from .pooling import PoolingChoice, find_pooling
+from .resizing import resized
 
 ACTIVATIONS = {"gelu": torch.nn.functional.gelu, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -98,6 +99,10 @@ class TextClassifier(torch.nn.Module):
         with torch.no_grad():
             self.output.weight.copy_(torch.from_numpy(weight))
             self.output.bias.copy_(torch.from_numpy(bias))
+
+    def resize(self, mapping: NDArray, bias: NDArray) -> None:
+        """Give the head other outputs; see `resized`."""
+        self.output = resized(self.output, mapping, bias)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Apply only the head.

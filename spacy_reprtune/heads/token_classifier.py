@@ -11,6 +11,7 @@ from ..encoder.module import Encoder
 from ..encoder.token_rows import TokenRows
 from ..encoder.token_vectors import TokenSpans, pool_tokens
 from ..encoder.windows import Windows
+from .resizing import resized
 
 
 class TokenClassifier(torch.nn.Module):
@@ -79,6 +80,13 @@ class TokenClassifier(torch.nn.Module):
         with torch.no_grad():
             self.output.weight.copy_(torch.from_numpy(weight))
             self.output.bias.copy_(torch.from_numpy(bias))
+
+    def resize(self, mapping: NDArray, bias: NDArray) -> None:
+        """Give the head other outputs; see `resized`. New ones may follow any other equally."""
+        self.output = resized(self.output, mapping, bias)
+        if self.transitions is not None:
+            rows = torch.from_numpy(mapping).to(self.transitions.device)
+            self.transitions = torch.nn.Parameter(rows @ self.transitions.detach() @ rows.T)
 
     def _project(self, vectors: torch.Tensor) -> torch.Tensor:
         vectors = torch.nn.functional.dropout(vectors, self.dropout_rate, self.training)
