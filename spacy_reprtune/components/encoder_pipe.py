@@ -3,7 +3,6 @@
 import logging
 import math
 from itertools import islice
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,23 +14,19 @@ from typing import (
     Optional,
     Set,
     Tuple,
-    Union,
 )
 
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
-from spacy.util import SimpleFrozenList
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..bridge.listening import pass_nothing_back
-from ..manifest import seal, unseal
 from .calibration import Calibration, LossOfTemperature
 from .encoding import heard
 from .notices import warn_of_optimizer, warn_of_unknown_labels
-from .saving import load_component, save_component
+from .saving import SavedPipe
 from .streams import LOOK_AHEAD_CHARS, LOOK_AHEAD_DOCS, blocks
 
 if TYPE_CHECKING:
@@ -46,7 +41,7 @@ logger = logging.getLogger("spacy")
 NEW_LABEL = -4.0
 
 
-class EncoderPipe(TrainablePipe):
+class EncoderPipe(SavedPipe):
     """Base class of the components: a pipe whose model runs a torch encoder, as a rule under a
     head with a fixed set of labels.
 
@@ -333,10 +328,6 @@ class EncoderPipe(TrainablePipe):
         if logger.isEnabledFor(logging.INFO):
             logger.info("What trains in '%s':\n%s", self.name, self.shim.overview(texts))
 
-    def before_save(self) -> None:
-        """Bring the component up to date before it is written, pickled or copied. Predictions
-        have to stay as they are."""
-
     def after_load(self) -> None:
         """Check what was loaded, and forget what belongs to earlier weights.
 
@@ -353,70 +344,6 @@ class EncoderPipe(TrainablePipe):
             )
         if self.calibration is not None:
             self.calibration.after_load(self.name)
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        """Save to bytes.
-
-        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-        RETURNS (bytes): The component.
-        """
-        self.before_save()
-        return seal(super().to_bytes(exclude=exclude))
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "EncoderPipe":
-        """Load what `to_bytes` returned.
-
-        data (bytes): The bytes.
-        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-        RETURNS (EncoderPipe): Itself.
-        RAISES (ValueError): The bytes are damaged, or do not fit the config.
-        """
-        try:
-            super().from_bytes(unseal(data), exclude=exclude)
-            self.after_load()
-        except ImportError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"The component '{self.name}' can't be loaded from bytes: {error}. Load the bytes "
-                "that `to_bytes` of a component with the same config returned."
-            ) from error
-        return self
-
-    def to_disk(
-        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> None:
-        """Save to a directory: settings, the encoder as a Hugging Face directory, the head.
-
-        The directory is written beside an earlier one and takes its place at the end, so that a
-        full disk or an interrupt leaves the earlier one as it was.
-
-        path (Union[str, Path]): The directory.
-        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-        """
-        self.before_save()
-        save_component(self, path, exclude=exclude)
-
-    def from_disk(
-        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "EncoderPipe":
-        """Load what `to_disk` wrote.
-
-        path (Union[str, Path]): The directory.
-        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-        RETURNS (EncoderPipe): Itself.
-        RAISES (ValueError): The files do not fit the config.
-        """
-        load_component(self, path, exclude=exclude)
-        self.after_load()
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """How copies and the workers of `nlp.pipe` get the component."""
-        self.before_save()
-        return super().__reduce_ex__(protocol)
 
 
 def _excerpts(examples: List[Example], n: int = 5) -> str:

@@ -6,10 +6,91 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Union
 
 import srsly
+from spacy.pipeline import TrainablePipe
+from spacy.util import SimpleFrozenList
 
 from ..files import replaced_directory
-from ..manifest import check_manifest, write_manifest
+from ..manifest import check_manifest, seal, unseal, write_manifest
 from .encoding import log_cache
+
+
+class SavedPipe(TrainablePipe):
+    """Base class of the components: a pipe that is saved without pickle, as a whole or not at
+    all."""
+
+    def before_save(self) -> None:
+        """Bring the component up to date before it is written, pickled or copied. Predictions
+        have to stay as they are."""
+
+    def after_load(self) -> None:
+        """Check what was loaded, and forget what belongs to earlier weights.
+
+        RAISES (ValueError): What was loaded does not fit the config.
+        """
+
+    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
+        """Save to bytes.
+
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (bytes): The component.
+        """
+        self.before_save()
+        return seal(super().to_bytes(exclude=exclude))
+
+    def from_bytes(
+        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> "SavedPipe":
+        """Load what `to_bytes` returned.
+
+        data (bytes): The bytes.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (SavedPipe): Itself.
+        RAISES (ValueError): The bytes are damaged, or do not fit the config.
+        """
+        try:
+            super().from_bytes(unseal(data), exclude=exclude)
+            self.after_load()
+        except ImportError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"The component '{self.name}' can't be loaded from bytes: {error}. Load the bytes "
+                "that `to_bytes` of a component with the same config returned."
+            ) from error
+        return self
+
+    def to_disk(
+        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> None:
+        """Save to a directory: settings, the encoder as a Hugging Face directory, the head.
+
+        The directory is written beside an earlier one and takes its place at the end, so that a
+        full disk or an interrupt leaves the earlier one as it was.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        """
+        self.before_save()
+        save_component(self, path, exclude=exclude)
+
+    def from_disk(
+        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> "SavedPipe":
+        """Load what `to_disk` wrote.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
+        RETURNS (SavedPipe): Itself.
+        RAISES (ValueError): The files do not fit the config.
+        """
+        load_component(self, path, exclude=exclude)
+        self.after_load()
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """How copies and the workers of `nlp.pipe` get the component."""
+        self.before_save()
+        return super().__reduce_ex__(protocol)
 
 
 def save_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
