@@ -224,3 +224,37 @@ def test_damaged_parquet_names_its_file(tmp_path):
     parquet.write_table(table, path)
     with pytest.raises(ValueError, match=r"a\.parquet has 2 columns named 'label'"):
         converted(path, tmp_path)
+
+
+def test_names_of_classes_inside_of_spans_are_found(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    span = {
+        "start": datasets.Value("int32"),
+        "end": datasets.Value("int32"),
+        "label": datasets.ClassLabel(names=["PER", "LOC"]),
+    }
+    features = datasets.Features({"text": datasets.Value("string"), "spans": [span]})
+    spans = [[{"start": 0, "end": 2, "label": 1}], [{"start": 0, "end": 2, "label": -1}]]
+    rows = [{"text": "Bo came", "spans": own} for own in spans]
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(tmp_path / "set"))
+    manifest, docs = converted(tmp_path / "set", tmp_path)
+    assert ents(docs) == [("Bo", "LOC")]
+    assert manifest["texts"]["dropped"] == {"a class without a name": 1}
+
+
+def test_parquet_files_named_after_splits_keep_them(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"):
+        table = pa.table({"text": [f"{name} {k}" for k in range(3)], "label": ["x", "y", "x"]})
+        parquet.write_table(table, folder / f"{name}.parquet")
+    manifest = convert({"train": folder}, tmp_path / "out")
+    assert {split: own["texts"] for split, own in manifest["splits"].items()} == {
+        "train": 6,
+        "dev": 3,
+    }
+    (folder / "more.parquet").write_bytes((folder / "train-00000-of-00002.parquet").read_bytes())
+    manifest = convert({"train": folder}, tmp_path / "out")
+    assert set(manifest["splits"]) == {"train", "dev", "test"}

@@ -1,5 +1,6 @@
 """Tables in columns: Parquet files through pyarrow, and sets on disk through datasets."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, TypeVar, Union
 
@@ -18,14 +19,23 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
     path (Path): The file or folder.
     columns (Columns): Names of the columns.
     YIELDS (Record): One per row. Numbers of classes become their names, where the file has them.
+        Files of a folder that are named after splits, as on the hub, give them to their texts.
     RAISES (ValueError): It is not a Parquet file.
     """
-    yield from read_rows(_parquet_rows(path), columns)
-
-
-def _parquet_rows(path: Path) -> Iterator[Tuple[str, Any]]:
-    parquet = require("pyarrow.parquet", "pyarrow")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    # The hub calls files by their splits: train-00000-of-00002.parquet.
+    splits = [_SPLITS.get(re.split(r"[-.]", file.name)[0]) for file in files]
+    if not path.is_dir() or None in splits or len(set(splits)) < 2:
+        splits = [None] * len(files)
+    for split in dict.fromkeys(splits):
+        part = [file for file, own in zip(files, splits, strict=True) if own == split]
+        for record in read_rows(_parquet_rows(part), columns):
+            record.split = split
+            yield record
+
+
+def _parquet_rows(files: List[Path]) -> Iterator[Tuple[str, Any]]:
+    parquet = require("pyarrow.parquet", "pyarrow")
     for file in files:
         try:
             table = parquet.ParquetFile(file)
@@ -109,7 +119,7 @@ def require(module: str, package: str = ""):
         ) from error
 
 
-def _class_names(schema) -> Dict[str, List[str]]:
+def _class_names(schema) -> Dict[str, Any]:
     """Read the names of classes that a Parquet file of the Hugging Face hub carries."""
     if b"huggingface" not in (schema.metadata or {}):
         return {}
@@ -117,32 +127,48 @@ def _class_names(schema) -> Dict[str, List[str]]:
     return _feature_names(datasets.Features.from_arrow_schema(schema))
 
 
-def _feature_names(features: Mapping[str, Any]) -> Dict[str, List[str]]:
-    names = {}
-    for key, feature in features.items():
-        inner = getattr(feature, "feature", feature)
-        if isinstance(feature, list) and feature:
-            inner = feature[0]
-        if getattr(inner, "names", None):
-            names[key] = list(inner.names)
-    return names
+def _feature_names(features: Mapping[str, Any]) -> Dict[str, Any]:
+    """Names of classes by column, and inside of lists and objects by key."""
+    return {key: found for key, x in features.items() if (found := _classes(x))}
+
+
+def _classes(feature: Any) -> Any:
+    if getattr(feature, "names", None):
+        return list(feature.names)
+    if isinstance(feature, Mapping):
+        return _feature_names(feature)
+    inner = feature[0] if isinstance(feature, list) and feature else None
+    inner = getattr(feature, "feature", inner)
+    return None if inner is None else _classes(inner)
 
 
 def _with_names(
-    row: Mapping[str, Any], names: Mapping[str, List[str]], where: str
+    row: Mapping[str, Any], names: Mapping[str, Any], where: str
 ) -> Union[Dict[str, Any], BadRow]:
     named = dict(row)
     for key, classes in names.items():
         value = row[key]
-        if isinstance(value, int):
+        if isinstance(value, int) and isinstance(classes, list):
             # The hub's mark for "no label" is -1.
             named[key] = classes[value] if 0 <= value < len(classes) else None
-        elif isinstance(value, list):
-            if not all(isinstance(k, int) and 0 <= k < len(classes) for k in value):
-                return BadRow(
-                    f"{where}: '{key}' is {value!r}, and the file names the classes 0 to "
-                    f"{len(classes) - 1}.",
-                    "a class without a name",
-                )
-            named[key] = [classes[k] for k in value]
+            continue
+        try:
+            named[key] = _named(value, classes)
+        except LookupError as error:
+            return BadRow(
+                f"{where}: '{key}' is {value!r}, and the file has no name for the class {error}.",
+                "a class without a name",
+            )
     return named
+
+
+def _named(value: Any, classes: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(inner, classes) for inner in value]
+    if isinstance(value, Mapping) and isinstance(classes, Mapping):
+        return {key: _named(x, classes.get(key)) for key, x in value.items()}
+    if not isinstance(classes, list):
+        return value
+    if not isinstance(value, int) or not 0 <= value < len(classes):
+        raise LookupError(value)
+    return classes[value]
