@@ -6,7 +6,7 @@ clipped at norm 1 as `Trainer` does. bf16 is `torch.autocast`, as `accelerate` d
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Dict, Iterator, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Tuple, Union
 
 from benchmarks.common import encoder_directory, order
 from benchmarks.data import LABELS, Texts
@@ -22,8 +22,67 @@ GROUP_BATCHES = 50
 Window = Dict[str, List[int]]
 
 
-class HFTextcat:
-    """`AutoModelForSequenceClassification` and a plain torch loop."""
+class HFLoop:
+    """A plain torch loop around a model of transformers."""
+
+    def __init__(
+        self,
+        model: Any,
+        collate: Callable[[List[Dict[str, Any]]], Any],
+        precision: str,
+        total_steps: int,
+        learn_rate: float,
+        *,
+        tuned: bool,
+    ) -> None:
+        """Prepare the optimizer of what trains, and its schedule.
+
+        model (PreTrainedModel): The model.
+        collate (Callable): Pads rows to a batch.
+        precision (str): "fp32" or "bf16".
+        total_steps (int): Length of the learning rate schedule.
+        learn_rate (float): Highest rate of the schedule.
+        tuned (bool): Beyond the documentation's loop: group by length and use the fused AdamW.
+        """
+        import torch
+        from transformers import get_linear_schedule_with_warmup
+
+        self.model, self.collate = model, collate
+        self.precision, self.tuned = precision, tuned
+        self.optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=learn_rate,
+            weight_decay=WEIGHT_DECAY,
+            fused=True if tuned else None,
+        )
+        self.schedule = get_linear_schedule_with_warmup(
+            self.optimizer, int(WARMUP * total_steps), total_steps
+        )
+
+    def step_through(self, rows: List[Dict[str, Any]], seed: int) -> None:
+        """Update on all rows once."""
+        import torch
+
+        self.model.train()
+        for batch in self._batches(rows, seed):
+            with autocast(self.precision):
+                loss = self.model(**self.collate(batch)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad()
+
+    def _batches(self, rows: List[Any], seed: int) -> Iterator[List[Any]]:
+        indices = order(len(rows), seed)
+        if self.tuned:
+            indices = group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
+        for start in range(0, len(indices), BATCH_SIZE):
+            yield [rows[i] for i in indices[start : start + BATCH_SIZE]]
+
+
+class HFTextcat(HFLoop):
+    """`AutoModelForSequenceClassification` in the loop."""
 
     def __init__(
         self,
@@ -35,60 +94,36 @@ class HFTextcat:
         """Load the encoder under a new classification head.
 
         precision (str): "fp32" or "bf16".
-        total_steps (int): The length of the learning rate schedule.
-        tuned (bool): Beyond the documentation's loop: group by length and use the fused AdamW.
+        total_steps (int): Length of the learning rate schedule.
+        tuned (bool): See `HFLoop`.
         unfreeze (Union[str, int]): "all", "none", or how many of the last blocks train; the
             others get `requires_grad = False`, and the pooler trains with the head.
         """
-        import torch
         from transformers import (
             AutoModelForSequenceClassification,
             AutoTokenizer,
             DataCollatorWithPadding,
-            get_linear_schedule_with_warmup,
         )
 
         directory = encoder_directory()
-        self.precision = precision
-        self.tuned = tuned
         self._encoded: Dict[Tuple[str, ...], List[Window]] = {}
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
-        self.collate = DataCollatorWithPadding(self.tokenizer)
-        self.model = AutoModelForSequenceClassification.from_pretrained(
+        model = AutoModelForSequenceClassification.from_pretrained(
             directory, num_labels=len(LABELS)
         )
         if unfreeze != "all":
-            blocks = self.model.base_model.encoder.layer
+            blocks = model.base_model.encoder.layer
             n_trained = 0 if unfreeze == "none" else int(unfreeze)
-            self.model.base_model.embeddings.requires_grad_(False)
+            model.base_model.embeddings.requires_grad_(False)
             blocks[: len(blocks) - n_trained].requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=LEARN_RATE,
-            weight_decay=WEIGHT_DECAY,
-            fused=True if tuned else None,
-        )
-        self.schedule = get_linear_schedule_with_warmup(
-            self.optimizer, int(WARMUP * total_steps), total_steps
-        )
+        collate = DataCollatorWithPadding(self.tokenizer)
+        super().__init__(model, collate, precision, total_steps, LEARN_RATE, tuned=tuned)
 
     def train(self, texts: Texts, seed: int) -> None:
-        """Update on all texts once, from raw text on."""
-        import torch
-
-        rows = [
-            {**row, "labels": LABELS.index(label)}
-            for row, label in zip(self.encode(texts.texts), texts.labels, strict=True)
-        ]
-        self.model.train()
-        for batch in self._batches(rows, seed):
-            with autocast(self.precision):
-                loss = self.model(**self.collate(batch)).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
-            self.optimizer.step()
-            self.schedule.step()
-            self.optimizer.zero_grad()
+        """Update on all texts once, starting from the raw text."""
+        pairs = zip(self.encode(texts.texts), texts.labels, strict=True)
+        rows = [{**row, "labels": LABELS.index(label)} for row, label in pairs]
+        self.step_through(rows, seed)
 
     def predict(self, texts: List[str]) -> List[str]:
         """RETURNS (List[str]): The best label of each text."""
@@ -116,13 +151,6 @@ class HFTextcat:
                 {name: encoded[name][i] for name in encoded} for i in range(len(texts))
             ]
         return self._encoded[key]
-
-    def _batches(self, rows: List[Window], seed: int) -> Iterator[List[Window]]:
-        indices = order(len(rows), seed)
-        if self.tuned:
-            indices = group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
-        for start in range(0, len(indices), BATCH_SIZE):
-            yield [rows[i] for i in indices[start : start + BATCH_SIZE]]
 
 
 class BareEncoder:

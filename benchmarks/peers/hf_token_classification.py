@@ -8,12 +8,11 @@ the highest logit, read as seqeval does by default: an I that continues nothing 
 `tuned` is what someone in a hurry would add: batches grouped by length, the fused optimizer.
 """
 
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
-from benchmarks.common import encoder_directory, order
+from benchmarks.common import encoder_directory
 from benchmarks.data import Tagged, bio_tags, entities_of_tags
-from benchmarks.peers.hf_loop import autocast, group_by_length
-from benchmarks.pipelines import BATCH_SIZE, GRAD_CLIP, WARMUP, WEIGHT_DECAY
+from benchmarks.peers.hf_loop import HFLoop, autocast
 
 MAX_LENGTH = 512
 PREDICT_BATCH = 128
@@ -22,8 +21,8 @@ PREDICT_BATCH = 128
 Encoded = Tuple[List[Dict[str, List[int]]], List[List[int]]]
 
 
-class HFTokenClassification:
-    """`AutoModelForTokenClassification` and a plain torch loop."""
+class HFTokenClassification(HFLoop):
+    """`AutoModelForTokenClassification` in the loop."""
 
     def __init__(
         self,
@@ -38,52 +37,29 @@ class HFTokenClassification:
 
         precision (str): "fp32" or "bf16".
         labels (List[str]): The labels of entities.
-        total_steps (int): The length of the learning rate schedule.
-        learn_rate (float): Its highest rate.
-        tuned (bool): Whether to group batches by length and to fuse the optimizer.
+        total_steps (int): Length of the learning rate schedule.
+        learn_rate (float): Highest rate of the schedule.
+        tuned (bool): See `HFLoop`.
         """
-        import torch
         from transformers import (
             AutoModelForTokenClassification,
             AutoTokenizer,
             DataCollatorForTokenClassification,
-            get_linear_schedule_with_warmup,
         )
 
         directory = encoder_directory()
-        self.precision = precision
-        self.tuned = tuned
         self.tags = ["O", *(f"{kind}-{label}" for label in labels for kind in "BI")]
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
         self._encoded: Dict[int, Tuple[List[Tagged], Encoded]] = {}
-        self.collate = DataCollatorForTokenClassification(self.tokenizer)
-        self.model = AutoModelForTokenClassification.from_pretrained(
+        model = AutoModelForTokenClassification.from_pretrained(
             directory, num_labels=len(self.tags)
         )
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=learn_rate,
-            weight_decay=WEIGHT_DECAY,
-            fused=True if tuned else None,
-        )
-        self.schedule = get_linear_schedule_with_warmup(
-            self.optimizer, int(WARMUP * total_steps), total_steps
-        )
+        collate = DataCollatorForTokenClassification(self.tokenizer)
+        super().__init__(model, collate, precision, total_steps, learn_rate, tuned=tuned)
 
     def train(self, items: List[Tagged], seed: int) -> None:
-        """Update on all items once, from words on."""
-        import torch
-
-        rows, _ = self._encode(items)
-        self.model.train()
-        for batch in self._batches(rows, seed):
-            with autocast(self.precision):
-                loss = self.model(**self.collate(batch)).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP)
-            self.optimizer.step()
-            self.schedule.step()
-            self.optimizer.zero_grad()
+        """Update on all items once, starting from words."""
+        self.step_through(self._encode(items)[0], seed)
 
     def predict(self, items: List[Tagged]) -> List[Any]:
         """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
@@ -136,10 +112,3 @@ class HFTokenClassification:
             rows.append({**row, "labels": labels})
             words.append(sorted({word for word in encoded.word_ids(i) if word is not None}))
         return rows, words
-
-    def _batches(self, rows: List[Any], seed: int) -> Iterator[List[Any]]:
-        indices = order(len(rows), seed)
-        if self.tuned:
-            indices = group_by_length(indices, [len(row["input_ids"]) for row in rows], seed)
-        for start in range(0, len(rows), BATCH_SIZE):
-            yield [rows[i] for i in indices[start : start + BATCH_SIZE]]

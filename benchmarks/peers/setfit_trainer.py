@@ -29,10 +29,10 @@ class SetFitPeer:
         """Load the encoder and make all pairs.
 
         texts, labels (List[str]): The training data.
-        num_iterations (Optional[int]): Pairs of each kind a text, or None for the library's
-            default, all pairs with the rarer kind repeated.
+        num_iterations (Optional[int]): Positive and negative pairs per text, or None for the
+            library's default, all pairs with the rarer kind repeated.
         seed (int): Seed of the trainer.
-        max_steps (int): End after so many steps, or -1 for the whole epoch.
+        max_steps (int): End after this many steps, or -1 for the whole epoch.
         """
         from datasets import Dataset, disable_progress_bars
         from sentence_transformers import SentenceTransformer
@@ -88,9 +88,9 @@ class SetFitPeer:
 
 
 def steps_of(labels: List[str], num_iterations: Optional[int]) -> int:
-    """How many steps an epoch of the library has.
+    """Count the steps of an epoch of the library.
 
-    labels (List[str]): Of the training data.
+    labels (List[str]): Labels of the training data.
     num_iterations (Optional[int]): See `SetFitPeer`.
     RETURNS (int): Steps of batches of pairs.
     """
