@@ -138,11 +138,10 @@ def bands(signatures: Signatures, rows: int = BAND) -> NDArray[numpy.uint64]:
     return keys ^ numpy.arange(minima.shape[1], dtype=numpy.uint64)
 
 
-def near_pairs(signatures: Signatures, threshold: float = NEAR) -> Iterator[Tuple[int, int]]:
+def near_pairs(signatures: Signatures) -> Iterator[Tuple[int, int]]:
     """Find near copies. Exact copies have equal hashes and are left out.
 
     signatures (Signatures): Signatures of the texts.
-    threshold (float): Estimated overlap from which a pair counts.
     YIELDS (Tuple[int, int]): Indices of two texts, the lower first, sorted, each pair once. In a
         band that many texts share, each is compared with the first.
     """
@@ -162,7 +161,7 @@ def near_pairs(signatures: Signatures, threshold: float = NEAR) -> Iterator[Tupl
         pairs = pairs[~same]
         for part in numpy.array_split(pairs, max(1, len(pairs) // 100_000)):
             overlap = (signatures.minima[part[:, 0]] == signatures.minima[part[:, 1]]).mean(axis=1)
-            found.update(map(tuple, numpy.sort(part[overlap >= threshold], axis=1).tolist()))
+            found.update(map(tuple, numpy.sort(part[overlap >= NEAR], axis=1).tolist()))
     yield from sorted(found)
 
 

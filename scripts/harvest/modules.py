@@ -9,19 +9,20 @@ from spacy_reprtune.copies import runs_of, stable_hash
 # Lower values start to remove different sentences on one subject.
 MAX_OVERLAP = 0.4
 SHINGLE = 4
+# Test and dev get this share of a group's paragraphs, each.
+HELD_OUT = 0.12
 
 
-def drop_near_duplicates(texts: Sequence[str], *, max_overlap: float = MAX_OVERLAP) -> List[int]:
+def drop_near_duplicates(texts: Sequence[str]) -> List[int]:
     """Keep one of each group of texts that were copied from each other.
 
-    A text is a copy if more than `max_overlap` of its runs of four words occur in the texts kept
+    A text is a copy if more than `MAX_OVERLAP` of its runs of four words occur in the texts kept
     so far, taken together: this finds copies, copies in which a name was changed, and texts that
     are patched together from boilerplate. Longer texts come first, so a sentence that stands in a
     longer paragraph elsewhere is found as well. The comparison is exact, without sampled hashes,
     and hence the same on every run.
 
     texts (Sequence[str]): Texts, in any order.
-    max_overlap (float): Share of known runs above which a text is dropped.
     RETURNS (List[int]): Indices of the texts to keep, ascending.
     """
     ids: Dict[str, int] = {}
@@ -32,27 +33,24 @@ def drop_near_duplicates(texts: Sequence[str], *, max_overlap: float = MAX_OVERL
     kept = []
     for i in order:
         runs = runs_of(words[i], SHINGLE)
-        if sum(run in seen for run in runs) <= max_overlap * len(runs):
+        if sum(run in seen for run in runs) <= MAX_OVERLAP * len(runs):
             kept.append(i)
             seen.update(runs)
     return sorted(kept)
 
 
-def split_modules(
-    sizes: Mapping[str, Mapping[str, int]], *, seed: int, share: float = 0.12
-) -> Dict[str, str]:
+def split_modules(sizes: Mapping[str, Mapping[str, int]], *, seed: int) -> Dict[str, str]:
     """Send each module to one split, so that every group has enough in each.
 
     sizes (Mapping[str, Mapping[str, int]]): Group (such as a topic) to module to its number of
         paragraphs. A module belongs to one group.
     seed (int): Seed of the split.
-    share (float): Share of a group's paragraphs that test and dev get, each.
     RETURNS (Dict[str, str]): Module to "train", "dev" or "test".
     """
     split_of: Dict[str, str] = {}
     for group in sorted(sizes):
         modules = sizes[group]
-        wanted = share * sum(modules.values())
+        wanted = HELD_OUT * sum(modules.values())
         have = {"test": 0, "dev": 0}
         for module in sorted(modules, key=lambda name: stable_hash(name, seed)):
             split_of[module] = "train"

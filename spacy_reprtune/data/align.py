@@ -167,11 +167,11 @@ def _without_overlaps(
     return sorted(kept, key=lambda span: span.start)
 
 
-def _show(record: Record, span: Span, around: int = 15) -> str:
+def _show(record: Record, span: Span) -> str:
     start, end, label = span
     text = record.text
     if not 0 <= start < end <= len(text):
         return f"{record.where}: {label} {start}:{end} of {len(text)} characters"
-    before, after = text[max(0, start - around) : start], text[end : end + around]
+    before, after = text[max(0, start - 15) : start], text[end : end + 15]
     shown = f"{before}[{text[start:end]}]{after}".replace("\n", "⏎")
     return f"{record.where}: {label} …{shown}…"

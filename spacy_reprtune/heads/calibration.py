@@ -50,17 +50,16 @@ def binary_log_loss(probabilities: NDArray, correct: NDArray) -> float:
     return float(-(target * numpy.log(safe) + (1 - target) * numpy.log1p(-safe)).mean())
 
 
-def calibration_error(confidence: NDArray, correct: NDArray, *, bins: int = BINS) -> float:
+def calibration_error(confidence: NDArray, correct: NDArray) -> float:
     """The expected calibration error: how far confidence and accuracy are apart on average, over
-    bins of like confidence (Naeini et al. 2015).
+    15 bins of equal width (Naeini et al. 2015).
 
     confidence (ndarray): Probability of each prediction, shape (n,).
     correct (ndarray): Whether it was right, shape (n,).
-    bins (int): Bins of equal width.
     RETURNS (float): Between 0 and 1; 0.0 where there is no prediction.
     """
     if not len(confidence):
         return 0.0
-    which = numpy.minimum((numpy.asarray(confidence) * bins).astype(numpy.int64), bins - 1)
-    gap = numpy.bincount(which, numpy.asarray(confidence) - numpy.asarray(correct), bins)
+    which = numpy.minimum((numpy.asarray(confidence) * BINS).astype(numpy.int64), BINS - 1)
+    gap = numpy.bincount(which, numpy.asarray(confidence) - numpy.asarray(correct), BINS)
     return float(numpy.abs(gap).sum() / len(confidence))
