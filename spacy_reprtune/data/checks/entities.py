@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Any, Dict, Iterator, List
 
-from ..convert import label_variants
 from ..spacing import join_words
 from .facts import Facts
 from .finding import Cases, Finding, join_cases, plural, show_counts
+from .labels import check_splits, check_variants
 
 # The number that spaCy's `debug data` uses.
 RARE = 50
@@ -49,49 +49,38 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
     YIELDS (Finding): What is wrong.
     """
     parts = list(facts.values())
-    joined = {
-        name: join_cases([getattr(part, name) for part in parts])
-        for name in ("white", "misaligned", "nested", "crossing", "without_ents")
-    }
-    for level, code, what, key, advice in (
-        (
-            "error",
-            "white_space_entity",
-            "with white space at the edge",
-            "white",
-            "spaCy refuses them. Trim them; `convert` does.",
-        ),
-        (
-            "warning",
-            "misaligned_entity",
-            "with a border inside a token",
-            "misaligned",
-            "They can't be learned, and count as missed. Move the borders (`convert --align "
-            "expand`) or change the tokenizer.",
-        ),
-        (
-            "warning",
-            "nested_entity",
-            "overlap another",
-            "nested",
-            "doc.ents and reprtune_ner hold one entity per token. Keep the longer, or use spancat.",
-        ),
-        ("warning", "entity_across_sentences", "across a sentence border", "crossing", ""),
-    ):
-        if joined[key].count:
-            verb = "that overlap another" if key == "nested" else what
-            message = f"{plural(joined[key].count, 'entity')} {verb}."
-            yield Finding(level, code, message, advice, joined[key].count, joined[key].shown)
-    if joined["without_ents"].count:
-        yield Finding(
-            "warning",
-            "no_entity_annotation",
-            f"{plural(joined['without_ents'].count, 'text')} never annotated with entities, unlike "
-            f"{sum(part.n_annotated for part in parts):,} others.",
-            "They are not learned from. If they have no entities, say so: `doc.set_ents([])`.",
-            joined["without_ents"].count,
-            joined["without_ents"].shown,
-        )
+    yield from join_cases(part.white for part in parts).finding(
+        "error",
+        "white_space_entity",
+        "entity",
+        "with white space at the edge",
+        "spaCy refuses them. Trim them; `convert` does.",
+    )
+    yield from join_cases(part.misaligned for part in parts).finding(
+        "warning",
+        "misaligned_entity",
+        "entity",
+        "with a border inside a token",
+        "They can't be learned, and count as missed. Move the borders (`convert --align expand`) "
+        "or change the tokenizer.",
+    )
+    yield from join_cases(part.nested for part in parts).finding(
+        "warning",
+        "nested_entity",
+        "entity",
+        "that overlap another",
+        "doc.ents and reprtune_ner hold one entity per token. Keep the longer, or use spancat.",
+    )
+    yield from join_cases(part.crossing for part in parts).finding(
+        "warning", "entity_across_sentences", "entity", "across a sentence border"
+    )
+    yield from join_cases(part.without_ents for part in parts).finding(
+        "warning",
+        "no_entity_annotation",
+        "text",
+        f"never annotated with entities, unlike {sum(p.n_annotated for p in parts):,} others",
+        "They are not learned from. If they have no entities, say so: `doc.set_ents([])`.",
+    )
     yield from _check_labels(facts)
     yield from _check_seen(facts)
 
@@ -123,29 +112,17 @@ def check_forgotten(train: Facts) -> Iterator[Finding]:
         if marked >= _NEARLY_ALWAYS * (marked + len(places)):
             for place in places:
                 cases.add(f"{place} ({' '.join(key)} is marked in {marked} places)")
-    if cases.count:
-        yield Finding(
-            "warning",
-            "forgotten_mention",
-            f"{plural(cases.count, 'mention')} not marked, although nearly all others with the "
-            "same wording are.",
-            "Have a look: a mention that was forgotten teaches the model to miss it.",
-            cases.count,
-            cases.shown,
-        )
+    yield from cases.finding(
+        "warning",
+        "forgotten_mention",
+        "mention",
+        "not marked, although nearly all others with the same wording are",
+        "Have a look: a mention that was forgotten teaches the model to miss it.",
+    )
 
 
 def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
-    names = {label for part in facts.values() for label in part.ents}
-    variants = label_variants(names)
-    if variants:
-        yield Finding(
-            "warning",
-            "label_variants",
-            f"These labels may be one: {', '.join(' / '.join(group) for group in variants)}.",
-            "`convert --merge-labels` makes them one.",
-            len(variants),
-        )
+    yield from check_variants({label for part in facts.values() for label in part.ents})
     train = facts["train"].ents if "train" in facts else Counter()
     rare = Counter({label: n for label, n in train.items() if n < RARE})
     if rare:
@@ -156,28 +133,8 @@ def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
             "Annotate more, or join labels.",
             len(rare),
         )
-    for split, part in facts.items():
-        if split == "train" or not part.n_annotated:
-            continue
-        unseen = Counter({label: n for label, n in part.ents.items() if not train[label]})
-        if unseen:
-            yield Finding(
-                "error",
-                "unseen_label",
-                f"Entity labels of {split} are missing from train, so they can't be learned: "
-                f"{show_counts(unseen)}.",
-                "Split again, or leave them out.",
-                len(unseen),
-            )
-        absent = sorted(label for label in train if not part.ents[label])
-        if absent:
-            yield Finding(
-                "warning",
-                "absent_label",
-                f"{split} has no entities with these labels: {', '.join(absent)}.",
-                "Their scores will be unknown.",
-                len(absent),
-            )
+    counts = {split: part.ents for split, part in facts.items() if part.n_annotated}
+    yield from check_splits(counts, "Entity labels", "entities")
 
 
 def _check_seen(facts: Dict[str, Facts]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, Iterator, List
 
 # From the worst to what is only worth knowing. Errors make training fail or its scores meaningless.
 LEVELS = ("error", "warning", "note")
@@ -50,8 +50,22 @@ class Cases:
         if len(self.shown) < SHOWN:
             self.shown.append(case)
 
+    def finding(
+        self, level: str, code: str, noun: str, what: str, advice: str = ""
+    ) -> Iterator[Finding]:
+        """Report the cases, if there are any.
 
-def join_cases(cases: "List[Cases]") -> Cases:
+        level, code, advice (str): See `Finding`.
+        noun (str): What a case is, in the singular: "text".
+        what (str): What is wrong with them, after their number: "without a word".
+        YIELDS (Finding): At most one.
+        """
+        if self.count:
+            message = f"{plural(self.count, noun)} {what}."
+            yield Finding(level, code, message, advice, self.count, self.shown)
+
+
+def join_cases(cases: Iterable[Cases]) -> Cases:
     """RETURNS (Cases): Cases of several splits together."""
     joined = Cases()
     for part in cases:

@@ -1,11 +1,11 @@
 """Labels of texts: balance, names, splits that lack a label, texts with none or too many."""
 
 from collections import Counter
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Set
 
 from ..convert import label_variants
 from .facts import Facts
-from .finding import Finding, join_cases, plural, show_counts
+from .finding import Finding, join_cases, show_counts
 
 # spaCy's `debug data` warns below 50 examples of an entity label; a text says more than a mention.
 RARE = 10
@@ -59,27 +59,20 @@ def check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
     parts = list(facts.values())
     names = sorted({label for part in parts for label in part.known})
     yield from _check_names(names)
-    bad = join_cases([part.bad_scores for part in parts])
-    if bad.count:
-        yield Finding(
-            "error",
-            "bad_score",
-            f"{plural(bad.count, 'score')} of a label outside of 0 to 1.",
-            "Use 1.0 for labels that hold and 0.0 for others.",
-            bad.count,
-            bad.shown,
-        )
-    unannotated = join_cases([part.without_cats for part in parts if part.n_docs])
-    if unannotated.count:
-        yield Finding(
-            "warning",
-            "no_labels",
-            f"{plural(unannotated.count, 'text')} without any label, unlike "
-            f"{sum(part.n_cats for part in parts):,} others.",
-            "They are not learned from. Annotate them, or leave them out.",
-            unannotated.count,
-            unannotated.shown,
-        )
+    yield from join_cases(part.bad_scores for part in parts).finding(
+        "error",
+        "bad_score",
+        "score",
+        "of a label outside of 0 to 1",
+        "Use 1.0 for labels that hold and 0.0 for others.",
+    )
+    yield from join_cases(part.without_cats for part in parts).finding(
+        "warning",
+        "no_labels",
+        "text",
+        f"without any label, unlike {sum(part.n_cats for part in parts):,} others",
+        "They are not learned from. Annotate them, or leave them out.",
+    )
     partial = {
         label: missing
         for label in names
@@ -109,39 +102,73 @@ def _check_names(names: List[str]) -> Iterator[Finding]:
             "Nobody can see the difference in a table of scores: rename them.",
             len(edged),
         )
-    variants = label_variants({name.strip() for name in names})
+    yield from check_variants({name.strip() for name in names})
+
+
+def check_variants(names: Set[str]) -> Iterator[Finding]:
+    """YIELDS (Finding): Labels that differ only in case and spaces, if there are any."""
+    variants = label_variants(names)
     if variants:
-        shown = [" / ".join(group) for group in variants]
         yield Finding(
             "warning",
             "label_variants",
-            f"These labels may be one: {', '.join(shown)}.",
+            f"These labels may be one: {', '.join(' / '.join(group) for group in variants)}.",
             "`convert --merge-labels` makes them one.",
             len(variants),
         )
 
 
+def check_splits(
+    counts: "Dict[str, Counter[str]]", kind: str, unit: str, remedy: str = ""
+) -> Iterator[Finding]:
+    """Find labels that train lacks, and labels of train that another split lacks.
+
+    counts (Dict[str, Counter[str]]): Split to the number of texts or entities per label.
+    kind (str): "Labels" or "Entity labels".
+    unit (str): "texts" or "entities".
+    remedy (str): What to do where a split lacks labels.
+    YIELDS (Finding): What is wrong.
+    """
+    train = counts.get("train", Counter())
+    for split, own in counts.items():
+        if split == "train":
+            continue
+        unseen = Counter({x: n for x, n in sorted(own.items()) if n and not train[x]})
+        if unseen:
+            yield Finding(
+                "error",
+                "unseen_label",
+                f"{kind} of {split} are missing from train, so they can't be learned: "
+                f"{show_counts(unseen)}.",
+                "Split again, or leave them out.",
+                len(unseen),
+            )
+        absent = [label for label, n in sorted(train.items()) if n and not own[label]]
+        if absent:
+            yield Finding(
+                "warning",
+                "absent_label",
+                f"{split} has no {unit} with these labels: {', '.join(absent)}.",
+                f"Their scores will be unknown.{remedy}",
+                len(absent),
+            )
+
+
 def _check_exclusive(parts: List[Facts]) -> Iterator[Finding]:
-    several = join_cases([part.several for part in parts])
-    if several.count:
-        yield Finding(
-            "warning",
-            "several_labels",
-            f"{plural(several.count, 'text')} with several labels, where others have one.",
-            "Choose one, or train reprtune_textcat_multilabel.",
-            several.count,
-            several.shown,
-        )
-    none = join_cases([part.none_held for part in parts])
-    if none.count:
-        yield Finding(
-            "warning",
-            "no_label_holds",
-            f"{plural(none.count, 'text')} with all labels at 0, where others have one.",
-            "Add a label for such texts, or train reprtune_textcat_multilabel.",
-            none.count,
-            none.shown,
-        )
+    yield from join_cases(part.several for part in parts).finding(
+        "warning",
+        "several_labels",
+        "text",
+        "with several labels, where others have one",
+        "Choose one, or train reprtune_textcat_multilabel.",
+    )
+    yield from join_cases(part.none_held for part in parts).finding(
+        "warning",
+        "no_label_holds",
+        "text",
+        "with all labels at 0, where others have one",
+        "Add a label for such texts, or train reprtune_textcat_multilabel.",
+    )
 
 
 def _check_balance(facts: Dict[str, Facts], names: List[str]) -> Iterator[Finding]:
@@ -149,29 +176,9 @@ def _check_balance(facts: Dict[str, Facts], names: List[str]) -> Iterator[Findin
     held = [label for label in names if train[label]]
     if len(names) == 1 and is_exclusive(facts):
         yield Finding("error", "one_label", f"There is only one label: {names[0]}.")
-    for split, part in facts.items():
-        if split == "train" or not part.n_cats:
-            continue
-        unseen = Counter({x: part.labels[x] for x in names if part.labels[x] and not train[x]})
-        if unseen:
-            yield Finding(
-                "error",
-                "unseen_label",
-                f"Labels of {split} are missing from train, so they can't be learned: "
-                f"{show_counts(unseen)}.",
-                "Split again, or leave them out.",
-                len(unseen),
-            )
-        absent = [label for label in held if not part.labels[label]]
-        if absent:
-            yield Finding(
-                "warning",
-                "absent_label",
-                f"{split} has no texts with these labels: {', '.join(absent)}.",
-                "Their scores will be unknown. Split again: `convert` puts a label with five texts "
-                "or more into every split.",
-                len(absent),
-            )
+    counts = {split: part.labels for split, part in facts.items() if part.n_cats}
+    remedy = " Split again: `convert` puts a label with five texts or more into every split."
+    yield from check_splits(counts, "Labels", "texts", remedy)
     rare = Counter({label: train[label] for label in held if train[label] < RARE})
     if rare:
         yield Finding(

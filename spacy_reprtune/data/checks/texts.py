@@ -49,35 +49,31 @@ def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
                 part.n_docs,
             )
     parts = list(facts.values())
-    for level, code, what, cases, advice in (
-        ("warning", "blank_text", "without a word", [p.blank for p in parts], "Leave them out."),
-        (
-            "warning",
-            "odd_characters",
-            "with invisible or wrongly decoded characters",
-            [p.odd for p in parts],
-            "Decode the files with their own encoding (`convert --encoding`), and clean the texts "
-            "in the same way as those that the model will be used on.",
-        ),
-        (
-            "warning",
-            "markup",
-            "with HTML",
-            [p.markup for p in parts],
-            "Take it out, unless the model will be used on HTML.",
-        ),
-        (
-            "error",
-            "too_long",
-            f"with more than {MAX_LENGTH:,} characters, which spaCy refuses to tokenize",
-            [p.too_long for p in parts],
-            "Cut them into sections before `convert`.",
-        ),
-    ):
-        joined = join_cases(cases)
-        if joined.count:
-            message = f"{plural(joined.count, 'text')} {what}."
-            yield Finding(level, code, message, advice, joined.count, joined.shown)
+    yield from join_cases(p.blank for p in parts).finding(
+        "warning", "blank_text", "text", "without a word", "Leave them out."
+    )
+    yield from join_cases(p.odd for p in parts).finding(
+        "warning",
+        "odd_characters",
+        "text",
+        "with invisible or wrongly decoded characters",
+        "Decode the files with their own encoding (`convert --encoding`), and clean the texts in "
+        "the same way as those that the model will be used on.",
+    )
+    yield from join_cases(p.markup for p in parts).finding(
+        "warning",
+        "markup",
+        "text",
+        "with HTML",
+        "Take it out, unless the model will be used on HTML.",
+    )
+    yield from join_cases(p.too_long for p in parts).finding(
+        "error",
+        "too_long",
+        "text",
+        f"with more than {MAX_LENGTH:,} characters, which spaCy refuses to tokenize",
+        "Cut them into sections before `convert`.",
+    )
 
 
 def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
@@ -118,44 +114,36 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
         if len(held) > 1:
             told = " | ".join(", ".join(names[x]) or "none" for x in held)
             conflicts.add(f"{shown} → {told}")
-    if trivial.count:
-        yield Finding(
-            "note",
-            "trivial_copies",
-            f"{plural(trivial.count, 'text')} of fewer than {TRIVIAL_WORDS} words in several "
-            "splits.",
-            "Texts as short as this do not count as leaks.",
-            trivial.count,
-            trivial.shown,
-        )
-    if within.count:
-        yield Finding(
-            "warning",
-            "duplicates",
-            f"{plural(within.count, 'text')} a second time in the same split.",
-            "Leave the copies out: they count double in training and in scores.",
-            within.count,
-            within.shown,
-        )
+    yield from trivial.finding(
+        "note",
+        "trivial_copies",
+        "text",
+        f"of fewer than {TRIVIAL_WORDS} words in several splits",
+        "Texts as short as this do not count as leaks.",
+    )
+    yield from within.finding(
+        "warning",
+        "duplicates",
+        "text",
+        "a second time in the same split",
+        "Leave the copies out: they count double in training and in scores.",
+    )
     for (first, second), cases in across.items():
-        yield Finding(
+        yield from cases.finding(
             "error",
             "leak",
-            f"{plural(cases.count, 'text')} both in {first} and in {second}.",
+            "text",
+            f"both in {first} and in {second}",
             "Scores on them are too high. Split the whole data again: `convert --split` keeps "
             "copies together.",
-            cases.count,
-            cases.shown,
         )
-    if conflicts.count:
-        yield Finding(
-            "warning",
-            "conflicting_labels",
-            f"{plural(conflicts.count, 'text')} with different labels in different places.",
-            "Decide which is right; label_smoothing = 0.1 helps where nobody can.",
-            conflicts.count,
-            conflicts.shown,
-        )
+    yield from conflicts.finding(
+        "warning",
+        "conflicting_labels",
+        "text",
+        "with different labels in different places",
+        "Decide which is right; label_smoothing = 0.1 helps where nobody can.",
+    )
     yield from _near(Signatures(exact, minima), splits, blank, parts, snippets)
 
 
@@ -179,25 +167,21 @@ def _near(
         names = parts[splits[first]].split, parts[splits[second]].split
         shown = f"{names[0]}: {snippets[first]} | {names[1]}: {snippets[second]}"
         (within if names[0] == names[1] else across).add(shown)
-    if within.count:
-        yield Finding(
-            "warning",
-            "near_duplicates",
-            f"{plural(within.count, 'pair')} of nearly equal texts in one split.",
-            "Keep one of each pair, if they are copies.",
-            within.count,
-            within.shown,
-        )
-    if across.count:
-        yield Finding(
-            "warning",
-            "near_leak",
-            f"{plural(across.count, 'pair')} of nearly equal texts in two splits.",
-            "Scores may be too high. `convert --split` keeps such texts together; --group also "
-            "keeps together what no comparison of words finds.",
-            across.count,
-            across.shown,
-        )
+    yield from within.finding(
+        "warning",
+        "near_duplicates",
+        "pair",
+        "of nearly equal texts in one split",
+        "Keep one of each pair, if they are copies.",
+    )
+    yield from across.finding(
+        "warning",
+        "near_leak",
+        "pair",
+        "of nearly equal texts in two splits",
+        "Scores may be too high. `convert --split` keeps such texts together; --group also keeps "
+        "together what no comparison of words finds.",
+    )
 
 
 def _equal(exact: "numpy.ndarray", blank: "numpy.ndarray") -> Iterator["numpy.ndarray"]:
