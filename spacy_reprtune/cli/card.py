@@ -91,7 +91,7 @@ def card_cli(
         msg.fail("Can't write a card", str(error), exits=1)
     if facts.scores is None:
         msg.warn("The card has no test scores", "Name a file: --metrics metrics/RECIPE.json")
-    elif facts.intervals is None:
+    elif facts.no_intervals:
         msg.warn("The card's scores have no intervals", facts.no_intervals)
     msg.good(f"Wrote {path}")
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..files import replaced_file
 from .blocks import interval_text, join_words
@@ -57,7 +57,10 @@ def write_card(pipeline_dir: Path, facts: CardFacts) -> Path:
 
 def render_card(facts: CardFacts) -> str:
     """RETURNS (str): The card in Markdown, with Hugging Face's metadata at the top."""
-    labels = facts.meta.get("labels", {})
+    dropped = {
+        what: sum(part(part(facts.manifest, what), "dropped").values())
+        for what in ("texts", "entities")
+    }
     return render_template(
         "card.md",
         facts=facts,
@@ -65,19 +68,21 @@ def render_card(facts: CardFacts) -> str:
         metadata=_metadata(facts),
         description=facts.meta.get("description") or describe(facts),
         only_entities=tasks(facts) == [_TASKS["ents"]],
-        labels={component: list(map(code, own)) for component, own in labels.items() if own},
-        scores=_score_rows(facts),
-        per_label=_label_rows(facts),
+        known_scores=_known_scores(facts),
+        per_label=[
+            pair
+            for key in ("cats_f_per_type", "ents_per_type")
+            for pair in ((facts.scores or {}).get(key) or {}).items()
+        ],
         resamples=RESAMPLES,
         counts=_counts(facts),
-        dropped=_dropped(facts),
-        training=_training(facts),
-        ece={
-            what: facts.scores[key]
-            for key, what in (("cats_ece", "labels"), ("ents_ece", "entities"))
-            if facts.scores and facts.scores.get(key) is not None
-        },
+        dropped=join_words([f"{count:,} {what}" for what, count in dropped.items() if count]),
+        training=_training(facts.config.get("training", {})),
         freezing=freezing,
+        code=code,
+        code_cell=code_cell,
+        interval_text=interval_text,
+        table=markdown_table,
     )
 
 
@@ -163,29 +168,6 @@ def _known_scores(facts: CardFacts) -> List[Tuple[str, str, str, float]]:
     return found
 
 
-def _score_rows(facts: CardFacts) -> List[Tuple[str, str, str]]:
-    """Title, value and interval of each score."""
-    intervals = facts.intervals.scores if facts.intervals else {}
-    return [
-        (
-            title,
-            f"{value:,.0f}" if key == "speed" else f"{value:.3f}",
-            interval_text(intervals.get(key)),
-        )
-        for title, key, _, value in _known_scores(facts)
-    ]
-
-
-def _label_rows(facts: CardFacts) -> List[List[str]]:
-    """Label, precision, recall, F, and interval of F."""
-    own = facts.intervals.per_label if facts.intervals else {}
-    return [
-        [code_cell(label), *(f"{values[k]:.3f}" for k in "prf"), interval_text(own.get(label))]
-        for key in ("cats_f_per_type", "ents_per_type")
-        for label, values in ((facts.scores or {}).get(key) or {}).items()
-    ]
-
-
 def _counts(facts: CardFacts) -> str:
     """A table with one row per label and one column per split, from either kind of manifest."""
     manifest = facts.manifest or {}
@@ -194,55 +176,45 @@ def _counts(facts: CardFacts) -> str:
             split: {"texts": own["texts"], **own["labels"], **own["entities"]}
             for split, own in manifest["splits"].items()
         }
-        names = list(dict.fromkeys(name for own in counts.values() for name in own))
+        names = dict.fromkeys(name for own in counts.values() for name in own)
     else:
         # A harvest has one set for texts and one for entities, of which the pipeline knows one.
-        keys = ("topics", "entities")
+        sets = [part(manifest, key) for key in ("topics", "entities")]
         counts = {
-            split: {n: c for key in keys for n, c in part(part(manifest, key), split).items()}
+            split: {name: count for one in sets for name, count in part(one, split).items()}
             for split in ("train", "dev", "test")
         }
         known = {label for labels in facts.meta.get("labels", {}).values() for label in labels}
-        names = [n for n in dict.fromkeys(n for own in counts.values() for n in own) if n in known]
+        names = dict.fromkeys(name for own in counts.values() for name in own if name in known)
     rows = [[name, *(f"{own.get(name, 0):,}" for own in counts.values())] for name in names]
-    return markdown_table(["", *counts], rows).rstrip() if rows else ""
+    return markdown_table(["", *counts], rows) if rows else ""
 
 
-def _dropped(facts: CardFacts) -> str:
-    counts = {
-        what: sum(part(part(facts.manifest, what), "dropped").values())
-        for what in ("texts", "entities")
-    }
-    return join_words([f"{count:,} {what}" for what, count in counts.items() if count])
-
-
-def _training(facts: CardFacts) -> str:
-    training = facts.config.get("training", {})
+def _training(training: Dict[str, Any]) -> List[List[str]]:
+    """The settings to show, with their values."""
     optimizer = training.get("optimizer", {})
     rate = optimizer.get("learn_rate")
     if isinstance(rate, dict):
         rate = rate.get("initial_rate", rate.get("@schedules"))
-    rows = [
-        ("learning rate", rate),
-        ("maximum steps", training.get("max_steps")),
-        ("maximum epochs", training.get("max_epochs")),
-        ("dropout", training.get("dropout")),
-        ("weight decay", optimizer.get("L2")),
-        ("seed", training.get("seed")),
-    ]
-    shown = [[name, str(value)] for name, value in rows if value not in (None, {})]
-    return markdown_table(["setting", "value"], shown).rstrip()
+    settings = {
+        "learning rate": rate,
+        "maximum steps": training.get("max_steps"),
+        "maximum epochs": training.get("max_epochs"),
+        "dropout": training.get("dropout"),
+        "weight decay": optimizer.get("L2"),
+        "seed": training.get("seed"),
+    }
+    return [[name, str(value)] for name, value in settings.items() if value is not None]
 
 
 def _sources(facts: CardFacts) -> Optional[List[Dict[str, str]]]:
     """What `spacy package` lists as sources: encoders and data."""
-    sources = {}
-    for encoder in facts.encoders:
-        name = encoder.hub_id or encoder.name
-        url = f"https://huggingface.co/{encoder.hub_id}" if encoder.hub_id else ""
-        sources[name] = {"name": name, "url": url, "author": "", "license": ""}
-    if facts.data_name:
-        data = {"name": facts.data_name, "url": "", "author": ""}
-        sources[facts.data_name] = {**data, "license": facts.data_license or ""}
-    sources.pop("", None)
+    hub = "https://huggingface.co/"
+    known = [(e.hub_id or e.name, hub + e.hub_id if e.hub_id else "", "") for e in facts.encoders]
+    known.append((facts.data_name or "", "", facts.data_license or ""))
+    sources = {
+        name: {"name": name, "url": url, "author": "", "license": license}
+        for name, url, license in known
+        if name
+    }
     return list(sources.values()) or facts.meta.get("sources")

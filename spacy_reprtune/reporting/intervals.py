@@ -1,12 +1,11 @@
 """Intervals of all scores of a test set, from its predictions."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
-from .bootstrap import Interval, Statistic, bootstrap, label_f, macro_auc, macro_f, micro_f
-from .counts import Counts, count_cats, count_ents
-from .predictions import other_score, predictions_path, read_predictions
+from .bootstrap import Interval, bootstrap, label_f, macro_auc, macro_f, micro_f
+from .counts import count_cats, count_ents
+from .predictions import Predictions
 
 
 @dataclass
@@ -25,43 +24,28 @@ class Intervals:
     per_label: Dict[str, Optional[Interval]] = field(default_factory=dict)
 
 
-def score_intervals(scores_path: Path, scores: Mapping[str, Any]) -> Intervals:
+def score_intervals(predictions: Predictions, scores: Mapping[str, Any]) -> Intervals:
     """Compute the intervals of a pipeline's scores.
 
-    scores_path (Path): The file of scores. The predictions are expected beside it.
-    scores (Mapping[str, Any]): Content of that file.
+    predictions (Predictions): The predictions.
+    scores (Mapping[str, Any]): The scores of the same evaluation.
     RETURNS (Intervals): The intervals.
-    RAISES (FileNotFoundError): There are no predictions.
-    RAISES (ValueError): The predictions can't be read, or belong to other scores.
     """
-    path = predictions_path(scores_path)
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    predictions = read_predictions(path)
-    key = other_score(predictions, scores)
-    if key is not None:
-        raise ValueError(
-            f"{path.name} belongs to another evaluation than {scores_path.name} ({key} is "
-            f"{predictions.scores[key]:.4f} there, {scores.get(key, 'missing')} here). Evaluate "
-            "again."
-        )
     result = Intervals()
-    cats = count_cats(predictions) if scores.get("cats_score") is not None else None
-    if cats is not None:
-        statistics = {"cats_micro_f": micro_f(cats), "cats_macro_f": macro_f(cats)}
-        if not predictions.exclusive:
-            statistics["cats_macro_auc"] = macro_auc(predictions)
-        _add(result, cats, statistics)
-    ents = count_ents(predictions) if scores.get("ents_f") is not None else None
-    if ents is not None:
-        _add(result, ents, {"ents_f": micro_f(ents)})
+    for key, count in (("cats_score", count_cats), ("ents_f", count_ents)):
+        counts = count(predictions) if scores.get(key) is not None else None
+        if counts is None:
+            continue
+        if key == "ents_f":
+            statistics = {key: micro_f(counts)}
+        else:
+            statistics = {"cats_micro_f": micro_f(counts), "cats_macro_f": macro_f(counts)}
+            if not predictions.exclusive:
+                statistics["cats_macro_auc"] = macro_auc(predictions)
+        n_docs = len(counts.true)
+        result.docs = max(result.docs, n_docs)
+        for name, statistic in statistics.items():
+            result.scores[name] = bootstrap(n_docs, statistic).interval
+        for label in counts.labels:
+            result.per_label[label] = bootstrap(n_docs, label_f(counts, label)).interval
     return result
-
-
-def _add(result: Intervals, counts: Counts, statistics: Mapping[str, Statistic]) -> None:
-    n_docs = len(counts.true)
-    result.docs = max(result.docs, n_docs)
-    for key, statistic in statistics.items():
-        result.scores[key] = bootstrap(n_docs, statistic).interval
-    for label in counts.labels:
-        result.per_label[label] = bootstrap(n_docs, label_f(counts, label)).interval

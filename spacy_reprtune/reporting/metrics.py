@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional
 
 from ..training.sweep import Point
 from .headline import with_defined_areas
-from .predictions import Predictions, other_score, predictions_path, read_predictions
+from .predictions import Predictions, predictions_path, read_own_predictions
 from .values import LARGEST, number, objects, part
 
 LOG_SUFFIX = ".training.jsonl"
@@ -204,19 +204,13 @@ def _sort_in(path: Path, content: Dict[str, Any], metrics: Metrics) -> None:
 def _recipe(path: Path, scores: Dict[str, Any], metrics: Metrics) -> Recipe:
     recipe = Recipe(path.stem, with_defined_areas(scores), part(scores, "run"))
     rows = predictions_path(path)
-    if rows.is_file():
-        try:
-            recipe.predictions = read_predictions(rows)
-            if other_score(recipe.predictions, scores) is not None:
-                recipe.predictions = None
-                raise ValueError(
-                    f"{rows} belongs to another evaluation than {path.name} and is left out. "
-                    "Evaluate again."
-                )
-            metrics.read.append(rows)
-        except ValueError as error:
-            metrics.problems.append(str(error))
-    else:
+    try:
+        recipe.predictions = read_own_predictions(path, scores)
+    except ValueError as error:
+        metrics.problems.append(str(error))
+    if recipe.predictions is not None:
+        metrics.read.append(rows)
+    elif not rows.is_file():
         recipe.missing.append(rows.name)
     # A pipeline that was evaluated on several test sets was trained once.
     trained = Path(str(recipe.run.get("model", ""))).parent.name[:100]

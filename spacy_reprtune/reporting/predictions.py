@@ -99,18 +99,27 @@ def predictions_path(scores_path: Path) -> Path:
     return scores_path.with_name(scores_path.stem + SUFFIX)
 
 
-def other_score(predictions: Predictions, scores: Mapping[str, Any]) -> Optional[str]:
-    """Tell whether predictions and scores belong to the same evaluation.
+def read_own_predictions(scores_path: Path, scores: Mapping[str, Any]) -> Optional[Predictions]:
+    """Read the predictions beside a file of scores.
 
-    predictions (Predictions): The predictions, which know the scores of their evaluation.
-    scores (Mapping[str, Any]): Content of the file of scores.
-    RETURNS (Optional[str]): The key of a score that differs, None if all are the same.
+    scores_path (Path): The file of scores.
+    scores (Mapping[str, Any]): Its content.
+    RETURNS (Optional[Predictions]): The predictions, or None if there are none.
+    RAISES (ValueError): The file is damaged, or belongs to another evaluation than the scores.
     """
+    path = predictions_path(scores_path)
+    if not path.is_file():
+        return None
+    predictions = read_predictions(path)
     for key, value in predictions.scores.items():
         own = scores.get(key)
         if isinstance(own, bool) or not isinstance(own, (int, float)) or abs(own - value) >= _SAME:
-            return key
-    return None
+            raise ValueError(
+                f"{path} belongs to another evaluation than {scores_path.name} ({key} is "
+                f"{value:.4f} there, {scores.get(key, 'missing')} here) and is left out. Evaluate "
+                "again."
+            )
+    return predictions
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:

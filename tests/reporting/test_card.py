@@ -21,6 +21,7 @@ from spacy_reprtune.reporting.card import freezing
 from spacy_reprtune.reporting.card_facts import EncoderFacts, read_pipeline
 from spacy_reprtune.reporting.intervals import score_intervals
 from spacy_reprtune.reporting.metrics import find_metrics
+from spacy_reprtune.reporting.predictions import read_own_predictions
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 # What `reprtune evaluate` writes for eight texts, six of them right.
@@ -162,11 +163,15 @@ def test_predictions_of_another_evaluation_give_no_intervals(trained, tmp_path):
 
 def test_intervals_are_those_of_documents_drawn_again(tmp_path):
     metrics = write_scores(tmp_path / "metrics")
-    intervals = score_intervals(metrics, srsly.read_json(metrics))
+    intervals = intervals_of(metrics, srsly.read_json(metrics))
     low, high = intervals.scores["cats_micro_f"]
     # Six of eight right: the binomial has 2.7 % below 4 of 8, and 10 % at 8 of 8.
     assert low == pytest.approx(0.375, abs=0.126) and high == 1.0
     assert set(intervals.per_label) == {"BAD", "GOOD"} and intervals.docs == 8
+
+
+def intervals_of(path, scores):
+    return score_intervals(read_own_predictions(path, scores), scores)
 
 
 def write_independent(folder):
@@ -181,15 +186,15 @@ def write_independent(folder):
 
 
 def test_independent_labels_have_an_interval_of_their_area(tmp_path):
-    intervals = score_intervals(tmp_path / "joint.json", write_independent(tmp_path))
+    intervals = intervals_of(tmp_path / "joint.json", write_independent(tmp_path))
     low, high = intervals.scores["cats_macro_auc"]
     assert 0 <= low < 0.75 < high == 1.0
     metrics = write_scores(tmp_path / "exclusive")
-    assert "cats_macro_auc" not in score_intervals(metrics, srsly.read_json(metrics)).scores
+    assert "cats_macro_auc" not in intervals_of(metrics, srsly.read_json(metrics)).scores
 
 
 def test_documents_of_an_interval_are_those_that_were_drawn(tmp_path):
-    assert score_intervals(tmp_path / "joint.json", write_independent(tmp_path)).docs == 3
+    assert intervals_of(tmp_path / "joint.json", write_independent(tmp_path)).docs == 3
 
 
 @pytest.mark.parametrize("change, same", [(1e-8, True), (1e-4, False), (None, False)])
@@ -200,10 +205,10 @@ def test_a_card_and_a_report_agree_on_whose_predictions_they_are(tmp_path, chang
     metrics = find_metrics(tmp_path, corpus=tmp_path / "c", training=tmp_path / "t")
     assert (metrics.recipes[0].predictions is not None) is same
     if same:
-        assert score_intervals(tmp_path / "joint.json", scores).scores
+        assert intervals_of(tmp_path / "joint.json", scores).scores
     else:
         with pytest.raises(ValueError, match="another evaluation.*cats_score is 0.7500 there"):
-            score_intervals(tmp_path / "joint.json", scores)
+            intervals_of(tmp_path / "joint.json", scores)
 
 
 def test_intervals_of_entities_draw_documents_not_entities(tmp_path):
@@ -216,7 +221,7 @@ def test_intervals_of_entities_draw_documents_not_entities(tmp_path):
     with gzip.open(tmp_path / "ner.predictions.jsonl.gz", "wt") as file:
         for line in ({**head, "scores": {}}, *rows):
             file.write(json.dumps(line) + "\n")
-    intervals = score_intervals(tmp_path / "ner.json", {"ents_f": 0.8, "speed": 1.0})
+    intervals = intervals_of(tmp_path / "ner.json", {"ents_f": 0.8, "speed": 1.0})
     assert intervals.scores["ents_f"] == pytest.approx((2 / 3, 1.0))
     # Always right in two documents, never in one.
     assert intervals.per_label["A"] == pytest.approx((0.342, 1.0), abs=1e-3)
