@@ -8,7 +8,7 @@ with 48 of 48 documents right, the bootstrap claims certainty; then the interval
 """
 
 from dataclasses import dataclass
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -93,44 +93,33 @@ def bootstrap(n_docs: int, statistic: Statistic) -> Sampled:
 
 def micro_f(counts: Counts) -> Statistic:
     """RETURNS (Statistic): F over all labels together; the accuracy if labels are exclusive."""
-    totals = [part.sum(1).astype("f") for part in (counts.true, counts.false, counts.missed)]
-
-    def score(weights: NDArray) -> NDArray:
-        true, false, missed = (weights @ total for total in totals)
-        return 2 * true / numpy.maximum(2 * true + false + missed, 1)
-
-    return Statistic(score, _n_units(sum(totals)))
+    totals = [part.sum(1) for part in counts.parts]
+    return Statistic(lambda weights: _f(totals, weights)[0], _n_units(totals))
 
 
 def macro_f(counts: Counts) -> Statistic:
     """RETURNS (Statistic): The mean F of the labels. A label that occurs in the test set but not
     in a sample is left out there; one that is never annotated or predicted counts as 0, as in
     spaCy's scorer."""
-    parts = [part.astype("f") for part in (counts.true, counts.false, counts.missed)]
-    nowhere = int((sum(part.sum(0) for part in parts) == 0).sum())
+    nowhere = int((sum(part.sum(0) for part in counts.parts) == 0).sum())
 
     def score(weights: NDArray) -> NDArray:
-        true, false, missed = (weights @ part for part in parts)
-        total = 2 * true + false + missed
-        f_scores = 2 * true / numpy.maximum(total, 1)
-        return f_scores.sum(1) / numpy.maximum((total > 0).sum(1) + nowhere, 1)
+        f_scores, occurs = _f(counts.parts, weights)
+        return f_scores.sum(1) / numpy.maximum(occurs.sum(1) + nowhere, 1)
 
-    return Statistic(score, _n_units(sum(part.sum(1) for part in parts)))
+    return Statistic(score, _n_units([part.sum(1) for part in counts.parts]))
 
 
 def label_f(counts: Counts, label: str) -> Statistic:
     """RETURNS (Statistic): F of one label, nan in a sample where it does not occur. A label that
     is never annotated or predicted has 0, as in spaCy's scorer."""
     column = counts.labels.index(label)
-    parts = (counts.true, counts.false, counts.missed)
-    totals = [part[:, column].astype("f") for part in parts]
-    n_units = _n_units(sum(totals))
+    totals = [part[:, column] for part in counts.parts]
+    n_units = _n_units(totals)
 
     def score(weights: NDArray) -> NDArray:
-        true, false, missed = (weights @ total for total in totals)
-        total = 2 * true + false + missed
-        f_scores = 2 * true / numpy.maximum(total, 1)
-        return numpy.where(total > 0, f_scores, numpy.nan) if n_units else f_scores
+        f_scores, occurs = _f(totals, weights)
+        return numpy.where(occurs, f_scores, numpy.nan) if n_units else f_scores
 
     return Statistic(score, n_units)
 
@@ -154,8 +143,15 @@ def macro_auc(predictions: Predictions) -> Statistic:
     return Statistic(score, min(rarer, default=0))
 
 
-def _n_units(total: NDArray) -> int:
-    return int((total > 0).sum())
+def _f(parts: Sequence[NDArray], weights: NDArray) -> Tuple[NDArray, NDArray]:
+    """F of weighted documents, and whether there is anything to find or found."""
+    true, false, missed = (weights @ part.astype("f") for part in parts)
+    total = 2 * true + false + missed
+    return 2 * true / numpy.maximum(total, 1), total > 0
+
+
+def _n_units(totals: Sequence[NDArray]) -> int:
+    return int((sum(totals) > 0).sum())
 
 
 def _auc(scores: NDArray, gold: NDArray, weights: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy
 from numpy.typing import NDArray
 
-from .predictions import CatsRow, EntsRow, Predictions, Row
+from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
 NONE = "(none)"
 OTHER = "(other)"
@@ -27,6 +27,11 @@ class Counts:
     true: NDArray
     false: NDArray
     missed: NDArray
+
+    @property
+    def parts(self) -> Tuple[NDArray, NDArray, NDArray]:
+        """RETURNS (Tuple[ndarray, ndarray, ndarray]): The three kinds of counts."""
+        return self.true, self.false, self.missed
 
     @property
     def support(self) -> NDArray:
@@ -69,19 +74,14 @@ def count_cats(predictions: Predictions) -> Optional[Counts]:
     for i, row in enumerate(rows):
         if predictions.exclusive:
             right, found = answer(row), guess(row)
-            if right == found:
-                true[i, right] = 1
-            else:
-                false[i, found] = 1
-                if right >= 0:
-                    missed[i, right] = 1
-            continue
-        for j, (gold, score) in enumerate(zip(row.gold, row.scores, strict=True)):
-            if gold is not None:
-                found_it = score >= predictions.threshold
-                true[i, j] = found_it and gold > 0
-                false[i, j] = found_it and gold == 0
-                missed[i, j] = not found_it and gold > 0
+            true[i, found] = right == found
+            false[i, found] = right != found
+            missed[i, right] = right not in (found, -1)
+        else:
+            gold = numpy.array([numpy.nan if value is None else value for value in row.gold])
+            predicted = numpy.array(row.scores) >= predictions.threshold
+            true[i], false[i] = predicted & (gold > 0), predicted & (gold == 0)
+            missed[i] = ~predicted & (gold > 0)
     return Counts(predictions.labels, true, false, missed)
 
 
@@ -153,7 +153,7 @@ def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
     return kinds
 
 
-def kind_of(entity: Tuple[int, int, str], gold: Sequence[Tuple[int, int, str]]) -> str:
+def kind_of(entity: Entity, gold: Sequence[Entity]) -> str:
     """RETURNS (str): The kind of a predicted entity, one of KINDS."""
     near = _overlapping(entity, gold)
     if entity in near:
@@ -168,19 +168,18 @@ def kind_of(entity: Tuple[int, int, str], gold: Sequence[Tuple[int, int, str]]) 
 def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     """RETURNS (Tuple[List[float], List[bool]]): The probability of each answer, and whether it was
     right. An answer is the predicted label if labels are exclusive, else a yes or no per label."""
-    confidence: List[float] = []
-    correct: List[bool] = []
+    pairs: List[Tuple[float, bool]] = []
     for _, row in cats_rows(predictions):
         if predictions.exclusive:
             found = guess(row)
-            confidence.append(row.scores[found])
-            correct.append(answer(row) == found)
-            continue
-        for gold, score in zip(row.gold, row.scores, strict=True):
-            if gold is not None:
-                confidence.append(max(score, 1 - score))
-                correct.append((score >= 0.5) == (gold > 0))
-    return confidence, correct
+            pairs.append((row.scores[found], answer(row) == found))
+        else:
+            pairs += [
+                (max(score, 1 - score), (score >= 0.5) == (gold > 0))
+                for gold, score in zip(row.gold, row.scores, strict=True)
+                if gold is not None
+            ]
+    return [score for score, _ in pairs], [right for _, right in pairs]
 
 
 def confidence_ents(predictions: Predictions) -> Tuple[List[float], List[bool]]:
@@ -195,7 +194,5 @@ def confidence_ents(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     return [score for score, _ in pairs], [right for _, right in pairs]
 
 
-def _overlapping(
-    entity: Tuple[int, int, str], others: Sequence[Tuple[int, int, str]]
-) -> List[Tuple[int, int, str]]:
+def _overlapping(entity: Entity, others: Sequence[Entity]) -> List[Entity]:
     return [other for other in others if other[0] < entity[1] and entity[0] < other[1]]

@@ -1,6 +1,7 @@
 """Recipes that can be compared: the same kind of prediction, the same score, the same test set."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Dict, List, Optional, Sequence, Set, Tuple
@@ -16,7 +17,7 @@ from .bootstrap import (
     micro_f,
     percentile_interval,
 )
-from .counts import Counts, cats_rows, count_cats, count_ents, ents_rows
+from .counts import Counts, count_cats, count_ents
 from .headline import headline, is_exclusive
 from .metrics import Metrics, Recipe
 from .predictions import Predictions
@@ -49,8 +50,7 @@ class Entry:
 
     @property
     def interval(self) -> Optional[Interval]:
-        """RETURNS (Optional[Tuple[float, float]]): The interval of 95 %, if predictions were
-        kept."""
+        """RETURNS (Optional[Interval]): The interval of 95 %, if predictions were kept."""
         return self.sampled.interval if self.sampled else None
 
 
@@ -104,10 +104,8 @@ def make_groups(metrics: Metrics) -> List[Group]:
     """
     found: List[Tuple[Group, Entry, str]] = []
     for recipe, test_set in zip(metrics.recipes, _test_sets(metrics.recipes), strict=True):
-        for kind in ("cats", "ents"):
-            one = _cats_entry(recipe) if kind == "cats" else _ents_entry(recipe)
-            if one is not None:
-                found.append((*one, test_set))
+        for one in (_entry(recipe, "cats"), _entry(recipe, "ents")):
+            found += [] if one is None else [(*one, test_set)]
     known: Dict[str, Set[str]] = {}
     for group, _, test_set in found:
         known.setdefault(group.kind, set()).update({test_set} - {""})
@@ -130,7 +128,7 @@ def behind(entry: Entry, best: Entry) -> Optional[Tuple[float, float, float]]:
     RETURNS (Optional[Tuple[float, float, float]]): By how much the best one is better, and the
         interval of that; None if they were not tested on the same documents.
     """
-    if entry is best or not entry.sampled or not best.sampled or not _same_texts(entry, best):
+    if entry is best or not entry.sampled or not best.sampled or _texts(entry) != _texts(best):
         return None
     gaps = best.sampled.samples - entry.sampled.samples
     return best.value - entry.value, *percentile_interval(gaps)
@@ -150,13 +148,9 @@ def _corpus(recipe: Recipe) -> str:
 
 
 def _digest(predictions: Optional[Predictions]) -> str:
-    if predictions is None:
-        return ""
-    digest = hashlib.sha256()
-    for row in predictions.rows:
-        text = row.text.encode("utf8", errors="surrogatepass")
-        digest.update(b"%d:" % len(text) + text)
-    return digest.hexdigest()
+    texts = None if predictions is None else [row.text for row in predictions.rows]
+    # JSON, because a text may hold half of a character, which UTF-8 can't encode.
+    return "" if texts is None else hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def _name_test_sets(groups: Dict[Tuple[str, str, str], Group]) -> None:
@@ -176,50 +170,37 @@ def _name_test_sets(groups: Dict[Tuple[str, str, str], Group]) -> None:
         ids.add(group.id)
 
 
-def _cats_entry(recipe: Recipe) -> Optional[Tuple[Group, Entry]]:
-    name, value = headline(recipe.scores)
-    predictions = recipe.predictions
-    annotated = predictions is None or bool(cats_rows(predictions))
-    # Where nothing is annotated, spaCy's score is 0, and there is no calibration error.
-    if value is None or not annotated or recipe.scores.get("cats_ece", 0.0) is None:
-        return None
-    entry = Entry(recipe, value)
-    if predictions is not None:
-        entry.counts = count_cats(predictions)
-        if entry.counts is not None:
-            statistic = _cats_statistic(name, entry.counts, predictions)
-            entry.sampled = bootstrap(entry.n_docs, statistic)
-    return Group("cats", name, is_exclusive(recipe.scores)), entry
-
-
-def _ents_entry(recipe: Recipe) -> Optional[Tuple[Group, Entry]]:
-    value = recipe.score("ents_f")
+def _entry(recipe: Recipe, kind: str) -> Optional[Tuple[Group, Entry]]:
+    """The recipe as an entry of a group of its own, None if it has no such score."""
+    predictions, counts = recipe.predictions, None
+    if kind == "ents":
+        name, value, exclusive = "entity F", recipe.score("ents_f"), True
+        counts = predictions and count_ents(predictions)
+    else:
+        name, value = headline(recipe.scores)
+        exclusive = is_exclusive(recipe.scores)
+        counts = predictions and count_cats(predictions)
+        # Where nothing is annotated, spaCy's score is 0, and there is no calibration error.
+        if recipe.scores.get("cats_ece", 0.0) is None or (predictions and counts is None):
+            return None
     if value is None:
         return None
-    entry = Entry(recipe, value)
-    if recipe.predictions is not None:
-        entry.counts = count_ents(recipe.predictions)
-        if entry.counts is not None:
-            entry.sampled = bootstrap(entry.n_docs, micro_f(entry.counts))
-    return Group("ents", "entity F"), entry
+    entry = Entry(recipe, value, counts)
+    if predictions is not None and counts is not None:
+        entry.sampled = bootstrap(entry.n_docs, _statistic(name, counts, predictions))
+    return Group(kind, name, exclusive), entry
 
 
-def _cats_statistic(name: str, counts: Counts, predictions: Predictions) -> Statistic:
+def _statistic(name: str, counts: Counts, predictions: Predictions) -> Statistic:
     if name == "macro AUC":
         return macro_auc(predictions)
-    if name in ("accuracy", "micro F"):
+    if name in ("accuracy", "micro F", "entity F"):
         return micro_f(counts)
-    label = name[len("F (") : -1]
-    if name.startswith("F (") and label in counts.labels:
-        return label_f(counts, label)
-    return macro_f(counts)
+    labels = {f"F ({label})": label for label in counts.labels}
+    return label_f(counts, labels[name]) if name in labels else macro_f(counts)
 
 
-def _same_texts(entry: Entry, other: Entry) -> bool:
-    first, second = entry.recipe.predictions, other.recipe.predictions
-    if first is None or second is None:
-        return False
-    return all(
-        [row.text for row, _ in rows(first)] == [row.text for row, _ in rows(second)]
-        for rows in (cats_rows, ents_rows)
-    )
+def _texts(entry: Entry) -> List[Tuple[str, bool, bool]]:
+    """The texts of a test set, with what is annotated in each."""
+    rows = entry.recipe.predictions.rows if entry.recipe.predictions else []
+    return [(row.text, row.cats is None, row.ents is None) for row in rows]
