@@ -70,9 +70,10 @@ def sweep_cli(
     msg.good(f"Fewest blocks within one standard error of the best: unfreeze = {smallest.unfreeze}")
 
     def draw(path: Path) -> None:
-        from ..reporting.experiment_plots import plot_sweep
+        from ..reporting.experiment_plots import draw_sweep, save_figure
 
-        plot_sweep(summary, smallest, path, title=f"{config_path.name}, {seeds} seed(s) per point")
+        figure = draw_sweep(summary, smallest)
+        save_figure(figure, path, title=f"{config_path.name}, {seeds} seed(s) per point")
 
     _save_picture(draw, plot, output)
 
@@ -139,9 +140,9 @@ def learning_curve_cli(
     msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
 
     def draw(path: Path) -> None:
-        from ..reporting.experiment_plots import plot_learning_curve
+        from ..reporting.experiment_plots import draw_learning_curve, save_figure
 
-        plot_learning_curve(points, path, title=f"{seeds} seed(s) per size")
+        save_figure(draw_learning_curve(points), path, title=f"{seeds} seed(s) per size")
 
     _save_picture(draw, plot, output)
 

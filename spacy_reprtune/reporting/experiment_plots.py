@@ -8,28 +8,23 @@ from .plots import score_axis
 from .svg import FAINT, MUTED, SERIES
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLORS = {"probe": MUTED, "setfit": SERIES[1], "joint": SERIES[0]}
 NAMES = {"probe": "linear probe", "setfit": "SetFit", "joint": "joint training"}
 
 
-def plot_sweep(points: Sequence[Point], chosen: Point, path: Path, *, title: str) -> None:
-    """Write the figure of a sweep; see `draw_sweep`.
+def save_figure(figure: "Figure", path: Path, *, title: str) -> None:
+    """Write a figure.
 
+    figure (Figure): The figure.
     path (Path): PNG, SVG or PDF, by its suffix.
     title (str): Title above the figure.
     """
-    _save(draw_sweep(points, chosen), path, title)
-
-
-def plot_learning_curve(points: Sequence[Dict[str, Any]], path: Path, *, title: str) -> None:
-    """Write the figure of a learning curve; see `draw_learning_curve`.
-
-    path (Path): PNG, SVG or PDF, by its suffix.
-    title (str): Title above the figure.
-    """
-    _save(draw_learning_curve(points), path, title)
+    figure.axes[0].set_title(title, fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
 
 
 def draw_sweep(
@@ -43,12 +38,9 @@ def draw_sweep(
     RETURNS (Figure): The figure, without a title.
     RAISES (ImportError): matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     labels = [point.unfreeze for point in points]
     columns = range(len(points))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _new_figure(size)
     times = axes.twinx()
     axes.set_zorder(times.get_zorder() + 1)
     axes.patch.set_visible(False)
@@ -63,9 +55,7 @@ def draw_sweep(
     axes.plot([column], [chosen.mean], "o", ms=15, mfc="none", mec=SERIES[1], mew=2)
     axes.set_xticks(list(columns), labels)
     axes.set_xlabel("trainable blocks")
-    spread = f"\n± standard deviation over {points[0].n_runs}" if points[0].n_runs > 1 else ""
-    axes.set_ylabel(f"score on dev{spread}")
-    score_axis(axes, "y", [p.mean + sign * p.std for p in points for sign in (-1, 1)])
+    _scores_on_dev(axes, means, stds, points[0].n_runs)
     axes.grid(axis="y", alpha=0.3)
     return figure
 
@@ -80,35 +70,33 @@ def draw_learning_curve(
     RETURNS (Figure): The figure, without a title.
     RAISES (ImportError): matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _new_figure(size)
     for recipe, color in COLORS.items():
-        own = [point for point in points if point["recipe"] == recipe]
+        own = [p for p in points if p["recipe"] == recipe]
         if own:
-            axes.errorbar(
-                [point["per_class"] for point in own],
-                [point["mean"] for point in own],
-                yerr=[point["std"] for point in own],
-                fmt="o-",
-                color=color,
-                capsize=3,
-                label=NAMES[recipe],
-            )
+            xs, ys, stds = ([p[key] for p in own] for key in ("per_class", "mean", "std"))
+            style = {"fmt": "o-", "color": color, "capsize": 3, "label": NAMES[recipe]}
+            axes.errorbar(xs, ys, yerr=stds, **style)
     sizes = sorted({point["per_class"] for point in points})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xlabel("annotated texts per label")
-    n = max(point["n"] for point in points)
-    axes.set_ylabel("score on dev" + (f"\n± standard deviation over {n}" if n > 1 else ""))
-    score_axis(axes, "y", [p["mean"] + sign * p["std"] for p in points for sign in (-1, 1)])
+    means, stds = ([point[key] for point in points] for key in ("mean", "std"))
+    _scores_on_dev(axes, means, stds, max(point["n"] for point in points))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
 
 
-def _save(figure: "Figure", path: Path, title: str) -> None:
-    figure.axes[0].set_title(title, fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+def _new_figure(size: Tuple[float, float]) -> "Tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _scores_on_dev(axes: "Axes", means: Sequence[float], stds: Sequence[float], n: int) -> None:
+    """Scale and name the axis of scores, whose bars are over n runs."""
+    axes.set_ylabel("score on dev" + (f"\n± standard deviation over {n}" if n > 1 else ""))
+    pairs = zip(means, stds, strict=True)
+    score_axis(axes, "y", [mean + sign * std for mean, std in pairs for sign in (-1, 1)])

@@ -1,7 +1,8 @@
 """Recipes side by side: their scores, and what they cost."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..blocks import (
     Block,
@@ -18,13 +19,22 @@ from ..blocks import (
 )
 from ..bootstrap import RESAMPLES
 from ..groups import Entry, Group, behind
-from ..metrics import LOG_SUFFIX, Metrics
+from ..metrics import LOG_SUFFIX, Metrics, TrainingLog
 from ..plots import draw_intervals
 from ..predictions import SUFFIX
 from ..values import number
 
 # A larger difference is not due to rounding.
 DIFFERENT = 5e-4
+# Title, key and whether the lowest value is the best.
+_COSTS = (
+    ("training memory, MB", "peak_memory_mb", True),
+    ("training GPU memory, MB", "peak_gpu_memory_mb", True),
+    ("documents/s", "docs_per_second", False),
+    ("memory, MB", "peak_memory_mb", True),
+    ("GPU memory, MB", "gpu_memory_mb", True),
+    ("model, MB", "model_mb", True),
+)
 EVALUATE = "python -m spacy reprtune evaluate MODEL TEST.spacy --output {}/RECIPE.json"
 LOGGER = '[training.logger] @loggers = "spacy_reprtune.JsonlLogger.v1", path = "{}/RECIPE' + (
     f'{LOG_SUFFIX}"'
@@ -84,18 +94,30 @@ def score_table(group: Group, *, costs: bool = True) -> Table:
     costs (bool): Whether to show time, memory and size, too.
     RETURNS (Table): The table.
     """
-    header, rows, marks = ["recipe"], [[entry.name] for entry in group.entries], {}
-    for title, cell, lowest in _score_columns(group) + (_cost_columns() if costs else []):
-        cells = [cell(entry) for entry in group.entries]
-        if all(text in ("", "–") for text, _ in cells):
-            continue
-        values = [value for _, value in cells if value is not None]
-        if lowest is not None and len(set(values)) > 1:
-            chosen = min(values) if lowest else max(values)
-            marks[len(header)] = [value for _, value in cells].index(chosen)
-        header.append(title)
-        for row, (text, _) in zip(rows, cells, strict=True):
-            row.append(text)
+    best, recipes = group.entries[0], [entry.recipe for entry in group.entries]
+    columns = [
+        _scores(group.score, [entry.value for entry in group.entries]),
+        _Column("95 % interval", [interval_text(entry.interval) for entry in group.entries]),
+        _Column("behind (95 %)", [_gap(entry, best) for entry in group.entries]),
+    ]
+    for title, key in _keys(group).items():
+        values = [recipe.score(key) for recipe in recipes]
+        columns.append(_scores(title, values, lowest=title == "calibration error"))
+    if costs:
+        times = [_training_time(recipe.log) for recipe in recipes]
+        columns.append(_Column("training", *map(list, zip(*times, strict=True)), lowest=True))
+        for title, key, lowest in _COSTS:
+            of_training = title.startswith("training")
+            found = [
+                getattr(recipe.log, key, None) if of_training else number(recipe.run.get(key))
+                for recipe in recipes
+            ]
+            columns.append(_Column(title, [number_text(x) for x in found], found, lowest))
+    columns = [c for c in columns if not all(text in ("", "–") for text in c.cells)]
+    names = [entry.name for entry in group.entries]
+    marks = {j: row for j, c in enumerate(columns, start=1) if (row := c.best) is not None}
+    header = ["recipe", *(column.title for column in columns)]
+    rows = [list(row) for row in zip(names, *(column.cells for column in columns), strict=True)]
     return Table(header, rows, title=group.title, best=marks)
 
 
@@ -118,73 +140,49 @@ def _group(group: Group, table: Table) -> List[Block]:
     return blocks
 
 
-# The text of a cell, and its value if the best of the column is to be marked.
-_Cell = Callable[[Entry], Tuple[str, Optional[float]]]
+@dataclass
+class _Column:
+    """A column with its values, if the best one is to be marked."""
+
+    title: str
+    cells: List[str]
+    values: Sequence[Optional[float]] = ()
+    lowest: bool = False
+
+    @property
+    def best(self) -> Optional[int]:
+        """The row to mark, None if all are the same."""
+        known = [value for value in self.values if value is not None]
+        if len(set(known)) < 2:
+            return None
+        return self.values.index(min(known) if self.lowest else max(known))
 
 
-_Column = Tuple[str, _Cell, Optional[bool]]
+def _scores(title: str, values: Sequence[Optional[float]], *, lowest: bool = False) -> _Column:
+    return _Column(title, [score_text(value) for value in values], values, lowest)
 
 
-def _score_columns(group: Group) -> List[_Column]:
-    """Title, a function that makes the cell, and whether the lowest value is the best (None: no
-    value is marked)."""
-    best = group.entries[0]
-
-    def gap(entry: Entry) -> Tuple[str, Optional[float]]:
-        if entry is best:
-            return "", None
-        found = behind(entry, best)
-        return (f"{found[0]:.3f} ({found[1]:.3f} to {found[2]:.3f})" if found else "–"), None
-
-    def score(key: str) -> _Cell:
-        return lambda entry: (score_text(entry.recipe.score(key)), entry.recipe.score(key))
-
-    columns: List[_Column] = [
-        (group.score, lambda entry: (score_text(entry.value), entry.value), False),
-        ("95 % interval", lambda entry: (interval_text(entry.interval), None), None),
-        ("behind (95 %)", gap, None),
-    ]
-    if group.kind == "cats":
-        others = [("macro F", "cats_macro_f")]
-        others.append(("accuracy" if group.exclusive else "micro F", "cats_micro_f"))
-        columns += [(t, score(key), False) for t, key in others if t != group.score]
-        columns.append(("calibration error", score("cats_ece"), True))
-    else:
-        columns += [("precision", score("ents_p"), False), ("recall", score("ents_r"), False)]
-        columns.append(("calibration error", score("ents_ece"), True))
-    return columns
+def _keys(group: Group) -> Dict[str, str]:
+    """spaCy's keys of the other scores, by title."""
+    if group.kind == "ents":
+        return {"precision": "ents_p", "recall": "ents_r", "calibration error": "ents_ece"}
+    micro = "accuracy" if group.exclusive else "micro F"
+    keys = {"macro F": "cats_macro_f", micro: "cats_micro_f", "calibration error": "cats_ece"}
+    return {title: key for title, key in keys.items() if title != group.score}
 
 
-def _cost_columns() -> List[_Column]:
-    def cost(key: str) -> _Cell:
-        return lambda entry: _with_text(number(entry.recipe.run.get(key)))
-
-    def training(key: str) -> _Cell:
-        return lambda entry: _with_text(getattr(entry.recipe.log, key, None))
-
-    return [
-        ("training", _training_time, True),
-        ("training memory, MB", training("peak_memory_mb"), True),
-        ("training GPU memory, MB", training("peak_gpu_memory_mb"), True),
-        ("documents/s", cost("docs_per_second"), False),
-        ("memory, MB", cost("peak_memory_mb"), True),
-        ("GPU memory, MB", cost("gpu_memory_mb"), True),
-        ("model, MB", cost("model_mb"), True),
-    ]
+def _gap(entry: Entry, best: Entry) -> str:
+    gap = behind(entry, best)
+    if gap is None:
+        return "" if entry is best else "–"
+    return f"{gap[0]:.3f} ({gap[1]:.3f} to {gap[2]:.3f})"
 
 
-def _with_text(value: Optional[float]) -> Tuple[str, Optional[float]]:
-    return number_text(value), value
-
-
-def _training_time(entry: Entry) -> Tuple[str, Optional[float]]:
-    log = entry.recipe.log
+def _training_time(log: Optional[TrainingLog]) -> Tuple[str, Optional[float]]:
     seconds = log.total_seconds if log is not None else None
-    if log is None or seconds is None:
-        return "–", None
-    if not log.finished:
-        return f"over {seconds_text(seconds)}", None
-    return seconds_text(seconds), seconds
+    if log is None or log.finished or seconds is None:
+        return seconds_text(seconds), seconds
+    return f"over {seconds_text(seconds)}", None
 
 
 def _sentence(group: Group, best: Entry) -> str:
