@@ -10,8 +10,6 @@ import torch
 
 from ..bridge.device import configured_device
 
-# Gradients are summed in buckets of this many numbers: 100 MB of fp32.
-BUCKET = 25_000_000
 # How long processes wait for each other. They all wait for the first one to tokenize the text, and
 # for gigabytes of text NCCL's default of ten minutes is too short.
 PATIENCE = datetime.timedelta(hours=12)
@@ -47,15 +45,12 @@ class World:
 
         tensors (Sequence[Tensor]): Tensors of one type, with the same shapes in all processes.
         """
-        if self.size == 1:
-            return
-        for bucket in _buckets(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        if self.size > 1:
             with _others():
-                torch.distributed.all_reduce(flat)
-            parts = flat.split([tensor.numel() for tensor in bucket])
-            for tensor, part in zip(bucket, parts, strict=True):
-                tensor.copy_(part.view_as(tensor))
+                # All at once: each of them alone would wait for the network.
+                sums = [torch.distributed.all_reduce(t, async_op=True) for t in tensors]
+                for one in sums:
+                    one.wait()
 
     def total(self, numbers: Sequence[float], device: torch.device) -> List[float]:
         """RETURNS (List[float]): Sums of numbers over all processes."""
@@ -101,15 +96,3 @@ def _others() -> Iterator[None]:
             f"the other processes can't be reached ({reason}). If one of them has ended with a "
             "message of its own, that is why."
         ) from error
-
-
-def _buckets(tensors: Sequence[torch.Tensor]) -> List[List[torch.Tensor]]:
-    buckets: List[List[torch.Tensor]] = []
-    room = 0
-    for tensor in tensors:
-        if not buckets or tensor.numel() > room:
-            buckets.append([])
-            room = BUCKET
-        buckets[-1].append(tensor)
-        room -= tensor.numel()
-    return buckets

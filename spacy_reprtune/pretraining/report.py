@@ -2,8 +2,9 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 import torch
 
@@ -21,35 +22,28 @@ class Log:
     """A JSONL file with a row per step or evaluation."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Open the log, and drop what an earlier attempt wrote after the step that it goes on from.
+        """Drop what an earlier attempt wrote after the step that it goes on from.
 
         path (Path): The file.
         step (int): Steps taken so far.
         """
+        self.path = path
         rows = [row for row in read_log(path) if row["step"] <= step]
         with replaced_file(path) as fresh:
-            fresh.write_text("".join(map(_line, rows)), encoding="utf8")
-        self._file = path.open("a", encoding="utf8")
+            fresh.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf8")
 
     def write(self, **row: Any) -> None:
         """Append a row."""
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        with self.path.open("a", encoding="utf8") as file:
+            file.write(f"{json.dumps(row)}\n")
 
 
 def read_log(path: Path) -> List[Dict[str, Any]]:
     """RETURNS (List[Dict[str, Any]]): The rows of a log, without a last one that is cut off."""
-    rows = []
-    if path.is_file():
+    rows: List[Dict[str, Any]] = []
+    with suppress(FileNotFoundError, json.JSONDecodeError):
         for line in path.read_text(encoding="utf8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+            rows.append(json.loads(line))
     return rows
 
 
@@ -92,46 +86,57 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
     report (Dict[str, Any]): What `run.pretrain` returned.
     path (Path): The file, replaced.
     """
-    corpus, after = report["corpus"], report["after"]
-    lines = [
-        "# Pretraining",
-        "",
-        f"{corpus['pieces']['train']:,} pieces of {corpus['documents']['train']:,} documents; "
-        f"{corpus['documents']['heldout']:,} documents held out; of {corpus['read']:,} read, "
-        f"{corpus['duplicates']:,} were duplicates and {corpus['excluded']:,} overlapped with "
-        "excluded texts.",
-        "",
-        f"{report['steps']:,} steps at up to {report['learn_rate']:g}"
-        f"{_steps_before(report)}. "
-        f"Result: the weights of step {report['result_step']:,}. "
-        f"Batches were {report['packing_efficiency']:.1%} full"
-        f"{'' if report['packed'] else ' before padding, which this encoder needs'}.",
-        "",
-        "| held-out text | loss before | after | perplexity before | after |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, label in (("heldout", "domain"), ("general", "general")):
-        before = report["before"].get(name)
-        if before is not None:
-            lines.append(
-                f"| {label} | {before:.4f} | {after[name]:.4f} | {perplexity(before):.2f} | "
-                f"{perplexity(after[name]):.2f} |"
-            )
-    lines += ["", _about_losses_before(report)]
-    if report["fill_mask"]:
-        lines += ["", "| sentence | before | after |", "| --- | --- | --- |"]
-        for row in report["fill_mask"]:
-            before, found = (", ".join(row[key]) for key in ("before", "after"))
-            lines.append(f"| {row['sentence']} | {before} | {found} |")
-    if report.get("vocabulary"):
-        words = report["vocabulary"]
-        lines += [
-            "",
-            f"{words['added']} pieces were added to the vocabulary: "
-            f"{words['pieces_per_word_before']:.3f} pieces per word before, "
-            f"{words['pieces_per_word_after']:.3f} after.",
-        ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf8")
+    from jinja2 import Environment
+
+    environment = Environment(trim_blocks=True, keep_trailing_newline=True)
+    environment.filters.update(n="{:,}".format, perplexity=perplexity)
+    path.write_text(environment.from_string(PAGE).render(report), encoding="utf8")
+
+
+PAGE = """\
+# Pretraining
+
+{{ corpus.pieces.train | n }} pieces of {{ corpus.documents.train | n }} documents;
+{{ corpus.documents.heldout | n }} documents held out; of {{ corpus.read | n }} read,
+{{ corpus.duplicates | n }} were duplicates and {{ corpus.excluded | n }} overlapped with excluded
+texts.
+
+{{ steps | n }} steps at up to {{ "%g" | format(learn_rate) }}
+{%- if head_steps %}, {{ head_steps | n }} more for a new head before them{% endif %}.
+Result: the weights of step {{ result_step | n }}.
+Batches were {{ "{:.1%}".format(packing_efficiency) }} full
+{{- "" if packed else " before padding, which this encoder needs" }}.
+
+| held-out text | loss before | after | perplexity before | after |
+| --- | ---: | ---: | ---: | ---: |
+{% for name, label in (("heldout", "domain"), ("general", "general")) if name in before %}
+| {{ label }} | {{ "%.4f | %.4f" | format(before[name], after[name]) }} | {{ "%.2f | %.2f" | format(
+    before[name] | perplexity, after[name] | perplexity) }} |
+{% endfor %}
+
+Before: the encoder as it came{{ ", except for the added pieces" if vocabulary }},
+{% if head == "own" %}
+under the head that it came with.
+{% else %}
+with all its weights unchanged. It had no head for masked pieces, so one was made, tied to its
+embeddings, and trained by itself for {{ head_steps | n }} steps on the domain's text. The general
+sample is scored with the same head, which knows the domain: compare its two losses with each other.
+{% endif %}
+{% for row in fill_mask %}
+{% if loop.first %}
+
+| sentence | before | after |
+| --- | --- | --- |
+{% endif %}
+| {{ row.sentence }} | {{ row.before | join(", ") }} | {{ row.after | join(", ") }} |
+{% endfor %}
+{% if vocabulary %}
+
+{{ vocabulary.added }} pieces were added to the vocabulary:
+{{ "%.3f" | format(vocabulary.pieces_per_word_before) }} pieces per word before,
+{{ "%.3f" | format(vocabulary.pieces_per_word_after) }} after.
+{% endif %}
+"""
 
 
 def write_json(content: Dict[str, Any], path: Path) -> None:
@@ -144,23 +149,14 @@ def write_json(content: Dict[str, Any], path: Path) -> None:
         fresh.write_text(json.dumps(content, indent=1), encoding="utf8")
 
 
-def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> Optional[Path]:
-    """Draw losses and learning rate against steps.
-
-    rows (Sequence[Dict[str, Any]]): The rows of the log.
-    path (Path): The picture: PNG, SVG or PDF, by its suffix.
-    RETURNS (Optional[Path]): The file, or None where matplotlib is not installed.
-    """
-    try:
-        figure = draw_log(rows)
-    except ImportError:
-        return None
-    figure.savefig(path, dpi=150)
-    return path
+def plot_log(rows: Sequence[Dict[str, Any]], path: Path) -> None:
+    """Draw the rows of a log into a PNG, SVG or PDF, unless matplotlib is not installed."""
+    with suppress(ImportError):
+        draw_log(rows).savefig(path, dpi=150)
 
 
 def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5, 4.2)) -> "Figure":
-    """Draw a log; see `plot_log`.
+    """Draw losses and learning rate against steps.
 
     rows (Sequence[Dict[str, Any]]): The rows of the log.
     size (Tuple[float, float]): Width and height in inches.
@@ -191,27 +187,3 @@ def draw_log(rows: Sequence[Dict[str, Any]], *, size: Tuple[float, float] = (7.5
         # Below the axes: inside, the automatic place would cover the learning rate.
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
-
-
-def _steps_before(report: Dict[str, Any]) -> str:
-    steps = report["head_steps"]
-    return f", {steps:,} more for a new head before them" if steps else ""
-
-
-def _about_losses_before(report: Dict[str, Any]) -> str:
-    """Explain what the losses before training were measured on."""
-    came = "the encoder as it came"
-    if report.get("vocabulary"):
-        came += ", except for the added pieces"
-    if report["head"] == "own":
-        return f"Before: {came}, under the head that it came with."
-    return (
-        f"Before: {came}, with all its weights unchanged. It had no head for masked pieces, so "
-        f"one was made, tied to its embeddings, and trained by itself for {report['head_steps']:,} "
-        "steps on the domain's text. The general sample is scored with the same head, which knows "
-        "the domain: compare its two losses with each other."
-    )
-
-
-def _line(row: Dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"

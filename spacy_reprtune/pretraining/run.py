@@ -154,8 +154,6 @@ class _Run:
             elif after_head < 0 and state.step % every == 0:
                 self._save()
         shown.close()
-        if log:
-            log.close()
 
     def _step(self) -> Step:
         """Take the next step of the head or of all that trains, and move the state on."""
