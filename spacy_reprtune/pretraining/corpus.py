@@ -81,11 +81,6 @@ def build_corpus(
     if not (path / "meta.json").is_file():
         with replaced_directory(path) as fresh:
             _write(fresh, settings, tokenizer, files, excluded, general, progress)
-    return open_corpus(path)
-
-
-def open_corpus(path: Path) -> Corpus:
-    """RETURNS (Corpus): The corpus that was written to a directory."""
     meta = json.loads((path / "meta.json").read_text(encoding="utf8"))
     parts = {name: _open(path / name, meta["dtype"]) for name in PARTS if name in meta["pieces"]}
     return Corpus(path, parts["train"], parts["heldout"], parts.get("general"), meta)
@@ -157,27 +152,12 @@ class _Writer:
         self._texts, self._chars = [], 0
 
 
-class _Excluded:
-    """Finds texts that equal, contain or are part of one that must not be trained on."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._whole: Set[str] = set()
-        self._runs: Set[Tuple[str, ...]] = set()
-        for text in texts:
-            words = words_of(text)
-            self._whole.add(" ".join(words))
-            self._runs.update(runs_of(words, SHINGLE))
-
-    def __len__(self) -> int:
-        return len(self._whole)
-
-    def why(self, words: List[str]) -> Optional[str]:
-        """RETURNS (Optional[str]): What these words share with an excluded text, if any."""
-        if " ".join(words) in self._whole:
-            return "the same text"
-        if any(run in self._runs for run in runs_of(words, SHINGLE)):
-            return f"{SHINGLE} words in a row"
-        return None
+def _overlap(words: List[str], excluded: Set[str], runs: Set[Tuple[str, ...]]) -> Optional[str]:
+    """What these words share with a text that must not be trained on, if anything."""
+    if " ".join(words) in excluded:
+        return "the same text"
+    shared = any(run in runs for run in runs_of(words, SHINGLE))
+    return f"{SHINGLE} words in a row" if shared else None
 
 
 def _write(
@@ -190,7 +170,11 @@ def _write(
     progress: bool,
 ) -> None:
     dtype = "uint16" if len(tokenizer.tokenizer) <= 1 << 16 else "uint32"
-    excluded = _Excluded(read_texts(settings, excluded_files))
+    excluded: Set[str] = set()
+    runs: Set[Tuple[str, ...]] = set()
+    for text in read_texts(settings, excluded_files):
+        excluded.add(" ".join(words := words_of(text)))
+        runs.update(runs_of(words, SHINGLE))
     meta: Dict[str, Any] = {"dtype": dtype, "read": 0, "duplicates": 0, "excluded": 0}
     writers = {name: _Writer(path / name, tokenizer, dtype) for name in ("train", "heldout")}
     seen: Set[bytes] = set()
@@ -204,8 +188,7 @@ def _write(
             meta["duplicates"] += 1
             continue
         seen.add(digest)
-        why = excluded.why(words_of(text)) if excluded else None
-        if why is not None:
+        if excluded and (why := _overlap(words_of(text), excluded, runs)):
             meta["excluded"] += 1
             if len(overlaps) < SHOWN_OVERLAPS:
                 overlaps.append({"why": why, "text": text})

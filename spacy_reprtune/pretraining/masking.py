@@ -92,10 +92,7 @@ def hashed(values: torch.Tensor, *key: int) -> torch.Tensor:
     *key (int): Numbers that select the hash function.
     RETURNS (Tensor): int64 of the same shape; all bits can be used.
     """
-    state = 0
-    for part in key:
-        state = _mix(state + _GOLDEN + part)
-    x = values * _signed(_GOLDEN) + _signed(state)
+    x = values * _signed(_GOLDEN) + _signed(_state_of(key))
     x = (x ^ _shift(x, 30)) * _signed(_MIX[0])
     x = (x ^ _shift(x, 27)) * _signed(_MIX[1])
     return x ^ _shift(x, 31)
@@ -103,17 +100,17 @@ def hashed(values: torch.Tensor, *key: int) -> torch.Tensor:
 
 def seed_of(*key: int) -> int:
     """RETURNS (int): A seed for torch's own generators, of 63 bits."""
+    return _state_of(key) >> 1
+
+
+def _state_of(key: Sequence[int]) -> int:
     state = 0
     for part in key:
-        state = _mix(state + _GOLDEN + part)
-    return state >> 1
-
-
-def _mix(x: int) -> int:
-    x &= _LOW64
-    x = ((x ^ (x >> 30)) * _MIX[0]) & _LOW64
-    x = ((x ^ (x >> 27)) * _MIX[1]) & _LOW64
-    return x ^ (x >> 31)
+        x = (state + _GOLDEN + part) & _LOW64
+        x = ((x ^ (x >> 30)) * _MIX[0]) & _LOW64
+        x = ((x ^ (x >> 27)) * _MIX[1]) & _LOW64
+        state = x ^ (x >> 31)
+    return state
 
 
 def _shift(x: torch.Tensor, n: int) -> torch.Tensor:

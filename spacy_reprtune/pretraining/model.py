@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
@@ -147,9 +146,7 @@ class MaskedLM(torch.nn.Module):
                     (fresh / name).write_bytes(content)
 
     def _precision(self):
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
 
 Change = Callable[[torch.nn.Module, PieceTokenizer], PieceTokenizer]

@@ -34,7 +34,10 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """RETURNS (Batch): The batch on a device."""
-        moved = [_move(tensor, device) for tensor in (self.ids, self.index, self.words)]
+        tensors = (self.ids, self.index, self.words)
+        if device.type == "cuda":
+            tensors = tuple(tensor.pin_memory() for tensor in tensors)
+        moved = [tensor.to(device, non_blocking=True) for tensor in tensors]
         return Batch(*moved, self.lengths, self.n_real)
 
 
@@ -60,11 +63,6 @@ def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
         cut.append((int(start), int(end - start)))
     windows = numpy.concatenate([whole, numpy.array(cut, dtype=numpy.int64).reshape(-1, 2)])
     return windows[numpy.argsort(windows[:, 0], kind="stable")]
-
-
-def epoch_order(n: int, seed: int, epoch: int) -> NDArray[numpy.int64]:
-    """RETURNS (NDArray[int64]): The numbers below n, in the order of an epoch."""
-    return numpy.random.Generator(numpy.random.Philox(key=[seed, epoch])).permutation(n)
 
 
 def pack(lengths: NDArray[numpy.int64], order: Sequence[int], budget: int) -> List[List[int]]:
@@ -146,7 +144,8 @@ class Packer:
     def epoch(self, epoch: int) -> List[List[int]]:
         """RETURNS (List[List[int]]): The windows of each batch of an epoch."""
         if epoch != self._epoch:
-            order = epoch_order(len(self.windows), self.seed, epoch)
+            random = numpy.random.Generator(numpy.random.Philox(key=[self.seed, epoch]))
+            order = random.permutation(len(self.windows))
             self._epoch, self._batches = epoch, pack(self.lengths, order, self.batch_pieces)
         return self._batches
 
@@ -177,8 +176,9 @@ class Packer:
         chosen = sorted(chosen, key=lambda w: (self.lengths[w], w))
         special = len(self.prefix) + len(self.suffix)
         n_real = int(self.lengths[chosen].sum())
-        filling = _filling(self.batch_pieces - n_real, self.limit) if self.fill >= 0 else []
-        n = n_real + sum(filling)
+        n = self.batch_pieces if self.fill >= 0 else n_real
+        # Filling is cut like a long document.
+        filling = [min(self.limit, n - place) for place in range(n_real, n, self.limit)]
         ids, index, words = (numpy.full(n, -1, dtype=numpy.int64) for _ in range(3))
         ids[n_real:] = self.fill
         first, size = self.windows[chosen].T
@@ -198,13 +198,3 @@ class Packer:
         words[target] = source[begun]
         lengths = [int(length) for length in self.lengths[chosen]] + filling
         return Batch(*map(torch.from_numpy, (ids, index, words)), lengths, n_real)
-
-
-def _filling(n: int, limit: int) -> List[int]:
-    return [limit] * (n // limit) + ([n % limit] if n % limit else [])
-
-
-def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)

@@ -26,14 +26,12 @@ class Step:
     """What a step did, over all processes.
 
     loss (float): Mean loss over the masked pieces.
-    masked (int): Number of masked pieces.
     pieces (int): Number of pieces, special ones included.
     rate (float): The learning rate.
     norm (float): Norm of the gradient before clipping.
     """
 
     loss: float
-    masked: int
     pieces: int
     rate: float
     norm: float
@@ -103,9 +101,11 @@ class Trainer:
             losses.append(loss.detach())
             n_masked += len(masked.labels)
             n_pieces += batch.n_real
-        total, count, pieces = self.world.total([_sum(losses), n_masked, n_pieces], device)
+        total, count, pieces = self.world.total(
+            [sum(map(float, losses)), n_masked, n_pieces], device
+        )
         norm = self._update(step, max(count, 1.0))
-        return Step(total / max(count, 1.0), int(count), int(pieces), self.rate(step), norm)
+        return Step(total / max(count, 1.0), int(pieces), self.rate(step), norm)
 
     def _update(self, step: int, n_masked: float) -> float:
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
@@ -210,14 +210,10 @@ def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = 
             masked = masker(batch.ids, batch.index, batch.words, EVAL_SEED)
             losses.append(lm.loss(batch, masked))
             n_masked += len(masked.labels)
-    total, count = world.total([_sum(losses), n_masked], lm.device)
+    total, count = world.total([sum(map(float, losses)), n_masked], lm.device)
     if not count:
         raise ValueError(
             "No piece of the held-out text is masked: there is too little of it. Raise [corpus] "
             "heldout."
         )
     return total / count
-
-
-def _sum(losses: List[torch.Tensor]) -> float:
-    return float(torch.stack(losses).cpu().double().sum()) if losses else 0.0

@@ -75,7 +75,7 @@ def _lines(path: Path) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 if b"\0" in line:
                     raise ValueError(
-                        f"{path} is no text file: there is a zero byte in line {number}. Give "
+                        f"{path} is not a text file: there is a zero byte in line {number}. Give "
                         "text in UTF-8, or take the file out of the corpus."
                     )
                 try:
@@ -112,11 +112,8 @@ def _rows(path: Path, key: str) -> Iterator[str]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error.msg}).") from error
         if not isinstance(row, dict) or not isinstance(row.get(key), str):
-            has = (
-                f"it has {', '.join(map(repr, row))}"
-                if isinstance(row, dict)
-                else "it is not an object"
-            )
+            keys = ", ".join(map(repr, row)) if isinstance(row, dict) else ""
+            has = f"it has {keys or 'none'}" if isinstance(row, dict) else "it is not an object"
             raise ValueError(
                 f"{path}, line {number}: a row has to be an object with a string under {key!r}; "
                 f"{has}. Name the field with [corpus] text_key."
@@ -134,11 +131,9 @@ def _rows(path: Path, key: str) -> Iterator[str]:
 
 
 def _docbin(path: Path) -> Iterator[str]:
-    try:
-        import spacy
-        from spacy.tokens import DocBin
-    except ImportError as error:
-        raise ValueError(f"Reading {path} needs spaCy: pip install spacy") from error
+    import spacy
+    from spacy.tokens import DocBin
+
     try:
         with _open(path) as file:
             content = file.read()

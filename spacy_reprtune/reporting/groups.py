@@ -87,9 +87,10 @@ class Group:
         return f"{kind} ({self.corpus})" if self.corpus else kind
 
     @property
-    def with_predictions(self) -> List[Entry]:
-        """RETURNS (List[Entry]): The recipes whose predictions were kept."""
-        return [entry for entry in self.entries if entry.counts is not None]
+    def predictions(self) -> Dict[str, Predictions]:
+        """RETURNS (Dict[str, Predictions]): Predictions that were kept, by name of the recipe."""
+        kept = {entry.name: entry.recipe.predictions for entry in self.entries if entry.counts}
+        return {name: predictions for name, predictions in kept.items() if predictions}
 
 
 def make_groups(metrics: Metrics) -> List[Group]:

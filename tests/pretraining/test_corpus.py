@@ -126,7 +126,7 @@ def test_texts_longer_than_the_tokenizer_likes_keep_all_their_pieces(tmp_path, t
 
 BAD = {
     "empty.txt": (b"\n \n", "There is no text in"),
-    "binary.txt": (b"fine\nab\0c\n", r"binary.txt is no text file: .* in line 2"),
+    "binary.txt": (b"fine\nab\0c\n", r"binary.txt is not a text file: .* in line 2"),
     "latin.txt": ("fine\ncaf\xe9\n".encode("latin-1"), r"latin.txt, line 2, byte 4: not UTF-8"),
     "rows.jsonl": (b'{"text": "a"}\n{"text": \n', r"rows.jsonl, line 2: not JSON"),
     "key.jsonl": (b'{"body": "a"}\n', r"key.jsonl, line 1: .*'text'; it has 'body'"),

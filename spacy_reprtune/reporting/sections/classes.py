@@ -31,11 +31,8 @@ def classes_section(metrics: Metrics, groups: List[Group]) -> Section:
         labels.sort(key=lambda label: (first.get(label, {}).get("f") or 0.0, label))
         support = _support(group)
         rows = [
-            [
-                label,
-                f"{support[label]:,}" if label in support else "–",
-                *(score_text(found[e.name].get(label, {}).get("f")) for e in group.entries),
-            ]
+            [label, f"{support[label]:,}" if label in support else "–"]
+            + [score_text(found[entry.name].get(label, {}).get("f")) for entry in group.entries]
             for label in labels
         ]
         count = "texts" if group.kind == "cats" else "entities"
@@ -58,7 +55,7 @@ def confusion_section(metrics: Metrics, groups: List[Group]) -> Section:
     """RETURNS (Section): Gold labels against predicted ones."""
     section = Section("confusion", "Confusion matrix")
     for group in groups:
-        entries = group.with_predictions
+        entries = group.predictions
         if not entries:
             continue
         if group.kind == "cats" and not group.exclusive:
@@ -66,11 +63,13 @@ def confusion_section(metrics: Metrics, groups: List[Group]) -> Section:
             section.blocks.append(Text(text))
             continue
         if group.kind == "ents":
-            section.blocks.append(_kinds(entries, group))
-        for i, entry in enumerate(entries):
-            if entry.recipe.predictions is not None:
-                matrix = _matrix(entry.name, entry.recipe.predictions, group)
-                section.blocks.append(matrix if i == 0 else Fold(entry.name, [matrix]))
+            kinds = {name: kinds_of_ents(predictions) for name, predictions in entries.items()}
+            rows = [[name, *(f"{own[kind]:,}" for kind in KINDS)] for name, own in kinds.items()]
+            title = f"{group.title}: kinds of errors"
+            section.blocks.append(Table(["recipe", *KINDS], rows, title=title))
+        for i, (name, predictions) in enumerate(entries.items()):
+            matrix = _matrix(name, predictions, group)
+            section.blocks.append(matrix if i == 0 else Fold(name, [matrix]))
     return section
 
 
@@ -87,19 +86,8 @@ def _per_label(entry: Entry, group: Group) -> Dict[str, Dict[str, Optional[float
 
 
 def _support(group: Group) -> Dict[str, int]:
-    for entry in group.with_predictions:
-        if entry.counts is not None:
-            return dict(zip(entry.counts.labels, entry.counts.support.tolist(), strict=True))
-    return {}
-
-
-def _kinds(entries: List[Entry], group: Group) -> Table:
-    rows = []
-    for entry in entries:
-        if entry.recipe.predictions is not None:
-            kinds = kinds_of_ents(entry.recipe.predictions)
-            rows.append([entry.name, *(f"{kinds[kind]:,}" for kind in KINDS)])
-    return Table(["recipe", *KINDS], rows, title=f"{group.title}: kinds of errors")
+    counts = next((entry.counts for entry in group.entries if entry.counts is not None), None)
+    return dict(zip(counts.labels, counts.support.tolist(), strict=True)) if counts else {}
 
 
 def _matrix(name: str, predictions: Predictions, group: Group) -> Matrix:

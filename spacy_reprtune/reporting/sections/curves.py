@@ -17,37 +17,32 @@ def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
     """RETURNS (Section): Precision against recall, and calibration."""
     section = Section("curves", "Precision, recall and calibration")
     for group in groups:
-        named = {
-            entry.name: entry.recipe.predictions
-            for entry in group.with_predictions
-            if entry.recipe.predictions is not None
-        }
+        named = group.predictions
         curves = {name: _precision_recall(p, group.kind) for name, p in named.items()}
-        lines = {name: curve for name, curve in curves.items() if curve is not None}
         confidence = confidence_cats if group.kind == "cats" else confidence_ents
         results = {name: confidence(p) for name, p in named.items()}
-        results = {name: result for name, result in results.items() if result[0]}
-        plots: List[Plot] = []
-        if lines:
-            caption = "All labels together, most confident predictions first; average precision "
-            plots.append(
-                Plot(
-                    f"pr-{group.id}",
-                    f"{group.title}: precision and recall",
-                    partial(draw_precision_recall, lines),
-                    f"{caption} in parentheses.",
-                )
-            )
-        if results:
-            plots.append(
-                Plot(
-                    f"cal-{group.id}",
-                    f"{group.title}: calibration",
-                    partial(draw_calibration, results),
+        plots = [
+            Plot(f"{name}-{group.id}", f"{group.title}: {title}", partial(draw, kept), caption)
+            for name, title, draw, kept, caption in (
+                (
+                    "pr",
+                    "precision and recall",
+                    draw_precision_recall,
+                    {name: curve for name, curve in curves.items() if curve is not None},
+                    "All labels together, most confident predictions first; average precision in "
+                    "parentheses.",
+                ),
+                (
+                    "cal",
+                    "calibration",
+                    draw_calibration,
+                    {name: result for name, result in results.items() if result[0]},
                     "Below the dashed line, predictions are overconfident. Calibration error in "
                     "parentheses; bins with fewer than five predictions are left out.",
-                )
+                ),
             )
+            if kept
+        ]
         if plots:
             section.blocks.append(Grid(plots))
         elif named:
@@ -75,14 +70,14 @@ def training_section(metrics: Metrics, groups: List[Group]) -> Section:
 
 
 def _precision_recall(predictions: Predictions, kind: str) -> Optional[Tuple[Line, float]]:
-    scores: List[float] = []
-    right: List[bool] = []
     if kind == "cats":
-        for _, row in cats_rows(predictions):
-            for gold, score in zip(row.gold, row.scores, strict=True):
-                if gold is not None:
-                    scores.append(score)
-                    right.append(gold > 0)
+        pairs = [
+            (score, gold > 0)
+            for _, row in cats_rows(predictions)
+            for gold, score in zip(row.gold, row.scores, strict=True)
+            if gold is not None
+        ]
+        scores, right = [score for score, _ in pairs], [found for _, found in pairs]
         n_right = sum(right)
     else:
         scores, right = confidence_ents(predictions)

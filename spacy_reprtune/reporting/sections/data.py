@@ -1,6 +1,6 @@
 """The data: where it comes from, its size and its problems; and the files behind the report."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from ..blocks import Block, Fold, Missing, Section, Table, Text
 from ..groups import Group
@@ -57,8 +57,8 @@ def _manifest(path: str, manifest: Dict[str, Any]) -> List[Block]:
     sources = part(manifest, "sources")
     if sources:
         rows = [
-            [str(name), *(_cell(source, key) for key in ("name", "format", "md5"))]
-            for name, source in sources.items()
+            [str(name), *(str(part(sources, name).get(k, "–")) for k in ("name", "format", "md5"))]
+            for name in sources
         ]
         header = ["split", "file", "format", "MD5"]
         blocks.append(Table(header, rows, title=f"{path}: sources", words=(0, 1, 2, 3)))
@@ -132,11 +132,5 @@ def _package(name: str, smoke: Dict[str, Any]) -> Text:
 
 
 def _count(value: Any) -> str:
-    found: Optional[float] = number(value)
-    if found is None:
-        return "–"
-    return f"{found:,.0f}" if found == int(found) else f"{found:g}"
-
-
-def _cell(value: Any, key: str) -> str:
-    return str(value.get(key, "–")) if isinstance(value, dict) else "–"
+    found = number(value)
+    return "–" if found is None else f"{found:,.0f}" if found.is_integer() else f"{found:g}"

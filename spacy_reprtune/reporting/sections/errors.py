@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ..blocks import Fold, Mistake, Mistakes, Section
 from ..counts import OTHER, answer, cats_rows, ents_rows, guess, kind_of
-from ..groups import Entry, Group
+from ..groups import Group
 from ..metrics import Metrics
 from ..predictions import Entity, Predictions
 from ..svg import SERIES
@@ -24,21 +24,13 @@ def errors_section(metrics: Metrics, groups: List[Group]) -> Section:
     """RETURNS (Section): Wrong predictions, most confident first."""
     section = Section("errors", "Most confident errors")
     for group in groups:
-        for i, entry in enumerate(group.with_predictions):
-            found = _mistakes(entry, group, MOST if i == 0 else FEWER)
-            section.blocks.append(found if i == 0 else Fold(entry.name, [found]))
+        for i, (name, predictions) in enumerate(group.predictions.items()):
+            pick = _exclusive if predictions.exclusive else _independent
+            pick = _entities if group.kind == "ents" else pick
+            found = pick(predictions, MOST if i == 0 else FEWER)
+            mistakes = Mistakes(f"{group.title}: {name}", found)
+            section.blocks.append(mistakes if i == 0 else Fold(name, [mistakes]))
     return section
-
-
-def _mistakes(entry: Entry, group: Group, most: int) -> Mistakes:
-    predictions = entry.recipe.predictions
-    found: List[Mistake] = []
-    if predictions is not None and group.kind == "ents":
-        found = _entities(predictions, most)
-    elif predictions is not None:
-        pick = _exclusive if predictions.exclusive else _independent
-        found = pick(predictions, most)
-    return Mistakes(f"{group.title}: {entry.name}", found)
 
 
 def _exclusive(predictions: Predictions, most: int) -> List[Mistake]:
