@@ -10,7 +10,6 @@ from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Span
     from spacy.training import Example
 
 # The scores by which predictions know their evaluation.
@@ -57,6 +56,8 @@ def evaluate(
     predictions = _predictions(nlp, scores, scorer.kept)
     words = sum(len(example.predicted) for example in scorer.kept)
     seconds = words / scores["speed"] if scores.get("speed") else None
+    files = [path for path in Path(nlp.path).rglob("*") if path.is_file()] if nlp.path else []
+    size = sum(path.stat().st_size for path in files)
     run = {
         "model": str(model),
         "corpus": str(corpus),
@@ -65,7 +66,7 @@ def evaluate(
         "words": words,
         "docs_per_second": round(len(examples) / seconds, 2) if seconds else None,
         "peak_memory_mb": peak_memory_mb(),
-        "model_mb": _size_mb(Path(nlp.path)) if nlp.path else None,
+        "model_mb": round(size / 1e6, 2) if nlp.path else None,
         **_device(),
     }
     return {**scores, "run": run}, predictions
@@ -129,16 +130,7 @@ def _ents_row(example: "Example") -> EntsRow:
         if all(token.ent_iob != 0 for token in span):
             found.append((span.start_char, span.end_char, entity.label_))
             scores.append(read_score(entity))
-    return EntsRow([_characters(entity) for entity in gold.ents], found, scores)
-
-
-def _characters(span: "Span") -> Entity:
-    return span.start_char, span.end_char, span.label_
-
-
-def _size_mb(folder: Path) -> float:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return round(size / 1e6, 2)
+    return EntsRow([(e.start_char, e.end_char, e.label_) for e in gold.ents], found, scores)
 
 
 def _device() -> Dict[str, Any]:

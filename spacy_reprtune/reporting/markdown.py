@@ -3,7 +3,7 @@
 import re
 from typing import List, Optional, Sequence
 
-from .blocks import Block, Missing, Section, Table
+from .blocks import Block, Section, Table
 
 
 class Markdown(str):
@@ -21,9 +21,10 @@ def to_markdown(sections: Sequence[Section]) -> str:
         body = [text for block in section.blocks for text in _block(block)]
         if body:
             parts += [f"## {plain(section.title)}", *body]
-    missing = [_missing(item) for section in sections for item in section.missing]
-    if missing:
-        parts.append(f"Missing: {'; '.join(missing)}.")
+    missing = [item for section in sections for item in section.missing]
+    named = [f"{plain(item.what)}, from {code(item.command)}" for item in missing]
+    if named:
+        parts.append(f"Missing: {'; '.join(named)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,9 +70,8 @@ def _block(block: Block) -> List[str]:
     if block.kind == "table":
         return _table(block)
     if block.kind == "matrix":
-        rows = [
-            [name, *map(str, cells)] for name, cells in zip(block.rows, block.cells, strict=True)
-        ]
+        lines = zip(block.rows, block.cells, strict=True)
+        rows = [[name, *map(str, cells)] for name, cells in lines]
         return _table(Table(["gold \\ predicted", *block.columns], rows, title=block.title))
     return []
 
@@ -85,10 +85,6 @@ def _table(table: Table) -> List[str]:
     aligns = ["l" if j in table.words else "r" for j in range(len(table.header))]
     text = markdown_table(table.header, rows, aligns).rstrip("\n")
     return [f"**{plain(table.title)}**", text] if table.title else [text]
-
-
-def _missing(item: Missing) -> str:
-    return f"{plain(item.what)}, from {code(item.command)}"
 
 
 def _cell(text: str) -> str:

@@ -183,12 +183,12 @@ def _sort_in(path: Path, content: Dict[str, Any], metrics: Metrics) -> None:
     keys = content.keys()
     if "speed" in content:
         metrics.recipes.append(_recipe(path, content, metrics))
-    elif {"points", "runs"} <= keys or {"points", "results"} <= keys:
-        is_sweep = "runs" in content
-        kind, read = ("sweep", _sweep) if is_sweep else ("learning curve", _curve)
+    elif "points" in keys and keys & {"runs", "results"}:
+        sweep = ("sweep", _sweep, metrics.sweeps)
+        curve = ("learning curve", _curve, metrics.learning_curves)
+        kind, read, curves = sweep if "runs" in keys else curve
         points = read(content)
         if points:
-            curves: Dict[str, Any] = metrics.sweeps if is_sweep else metrics.learning_curves
             curves[path.stem] = points
         else:
             _unreadable(path, f"it has no points of a {kind}", metrics)
@@ -238,13 +238,11 @@ def _sweep(content: Dict[str, Any]) -> List[Point]:
 
 def _curve(content: Dict[str, Any]) -> List[Dict[str, Any]]:
     lowest = {"per_class": 1, "mean": -LARGEST, "std": 0, "n": 1}
-
-    def is_whole(point: Dict[str, Any]) -> bool:
-        values = [(number(point.get(key)), low) for key, low in lowest.items()]
-        return all(value is not None and value >= low for value, low in values)
-
-    points = objects(content["points"])
-    return [p for p in points if isinstance(p.get("recipe"), str) and is_whole(p)]
+    points = [point for point in objects(content["points"]) if isinstance(point.get("recipe"), str)]
+    for key, low in lowest.items():
+        known = [(point, number(point.get(key))) for point in points]
+        points = [point for point, value in known if value is not None and value >= low]
+    return points
 
 
 def _read_json(path: Path, metrics: Metrics) -> Optional[Dict[str, Any]]:

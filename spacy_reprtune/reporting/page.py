@@ -6,6 +6,7 @@ from typing import Sequence
 from markupsafe import Markup
 
 from .blocks import Plot, Section
+from .svg import page_style, to_svg
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -20,19 +21,14 @@ def to_html(sections: Sequence[Section], *, title: str, problems: Sequence[str] 
         forbids both.
     RAISES (ImportError): There is a figure to draw and matplotlib is not installed.
     """
-    from .svg import page_style
-
-    shown = [section for section in sections if section.blocks]
-    missing = [item for section in sections for item in section.missing]
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf8"))
     with page_style():
         return render_template(
             "report.html",
-            sections=shown,
-            missing=missing,
+            sections=[section for section in sections if section.blocks],
+            missing=[item for section in sections for item in section.missing],
             title=title,
             problems=problems,
-            style=style,
+            style=Markup((TEMPLATES / "report.css").read_text(encoding="utf8")),
             svg=_svg,
         )
 
@@ -58,6 +54,4 @@ def render_template(name: str, **values: object) -> str:
 
 
 def _svg(plot: Plot) -> Markup:
-    from .svg import to_svg
-
     return to_svg(plot.draw(), plot.name, label=plot.title)

@@ -22,12 +22,11 @@ Interval = Tuple[str, float, Optional[Tuple[float, float]]]
 def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
     """Draw scores with their intervals, the first one on top.
 
-    scores (Sequence[Tuple[str, float, Optional[Tuple[float, float]]]]): Names, scores and
-        intervals, None where there is none.
+    scores (Sequence[Interval]): Names, scores and intervals, None where there is none.
     title (str): Name of the score.
     RETURNS (Figure): The figure.
     """
-    figure, axes = _figure(0.75 + 0.34 * len(scores), grid="x")
+    figure, axes = _figure(title, height=0.75 + 0.34 * len(scores))
     for row, (_, score, interval) in enumerate(scores):
         if interval:
             axes.plot(interval, [row, row], color=SERIES[0], lw=2, alpha=0.55)
@@ -38,18 +37,17 @@ def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
     axes.set_ylim(len(scores) - 0.5, -0.7)
     score_axis(axes, "x", [x for _, score, interval in scores for x in (score, *(interval or ()))])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(title)
     return figure
 
 
 def draw_precision_recall(lines: Dict[str, Tuple[Line, float]]) -> "Figure":
     """Draw precision against recall.
 
-    lines (Dict[str, Tuple[Tuple[Sequence[float], Sequence[float]], float]]): Recall, precision and
-        average precision by name of the recipe.
+    lines (Dict[str, Tuple[Line, float]]): Recall and precision, and the average precision, by
+        name of the recipe.
     RETURNS (Figure): The figure.
     """
-    figure, axes = _figure()
+    figure, axes = _figure("recall", "precision")
     lowest = 1.0
     for number, (name, ((recall, precision), average)) in enumerate(lines.items()):
         label = f"{_short(name)} ({average:.3f})"
@@ -57,8 +55,6 @@ def draw_precision_recall(lines: Dict[str, Tuple[Line, float]]) -> "Figure":
         lowest = min(lowest, min(precision[i] for i in kept))
     axes.set_xlim(0, 1.01)
     score_axis(axes, "y", [lowest, 1.0])
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
     _legend(axes)
     return figure
 
@@ -72,7 +68,7 @@ def draw_calibration(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]])
     """
     from ..heads.calibration import calibration_error
 
-    figure, axes = _figure()
+    figure, axes = _figure("probability of the prediction", "share that is right")
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls="--")
     lowest = 1.0
     for number, (name, (confidence, correct)) in enumerate(results.items()):
@@ -89,8 +85,6 @@ def draw_calibration(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]])
         _plot(axes, number, line, label=label, marker=series_marker(number))
     for axis in ("x", "y"):
         score_axis(axes, axis, [lowest, 1.0])
-    axes.set_xlabel("probability of the prediction")
-    axes.set_ylabel("share that is right")
     _legend(axes)
     return figure
 
@@ -98,14 +92,14 @@ def draw_calibration(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]])
 def draw_lines(lines: Dict[str, Line], *, across: str, up: str, log: bool = False) -> "Figure":
     """Draw lines with a marker per evaluation.
 
-    lines (Dict[str, Tuple[Sequence[float], Sequence[float]]]): Lines by name of the recipe.
+    lines (Dict[str, Line]): Lines by name of the recipe.
     across (str): Title of the horizontal axis, which starts at 0.
     up (str): Title of the vertical axis.
     log (bool): Whether the vertical axis is logarithmic, if all values are positive. Otherwise it
         is an axis of scores if all values are between 0 and 1.
     RETURNS (Figure): The figure.
     """
-    figure, axes = _figure()
+    figure, axes = _figure(across, up)
     for number, (name, line) in enumerate(lines.items()):
         marker = series_marker(number) if len(line[0]) <= 40 else None
         _plot(axes, number, line, label=_short(name), marker=marker, clip_on=False)
@@ -123,8 +117,6 @@ def draw_lines(lines: Dict[str, Line], *, across: str, up: str, log: bool = Fals
             axes.set_ylim(min(values) / 2, max(values) * 2)
     furthest = max(x for xs, _ in lines.values() for x in xs)
     axes.set_xlim(0, 1.05 * furthest if furthest > 0 else 1)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
     _legend(axes)
     return figure
 
@@ -137,8 +129,7 @@ def precision_recall(
     scores (Sequence[float]): Probabilities.
     right (Sequence[bool]): Whether each prediction is right.
     n_right (int): Number of items to find, including those that are never predicted.
-    RETURNS (Tuple[Tuple[List[float], List[float]], float]): Recall and precision, and the average
-        precision.
+    RETURNS (Tuple[Line, float]): Recall and precision, and the average precision.
     RAISES (ValueError): There is nothing to find.
     """
     if n_right < 1:
@@ -176,13 +167,16 @@ def _plot(axes: "Axes", number: int, line: Line, **style: Any) -> Sequence[int]:
     return kept
 
 
-def _figure(height: float = SIZE[1], grid: str = "both") -> "Tuple[Figure, Axes]":
+def _figure(across: str, up: str = "", *, height: float = SIZE[1]) -> "Tuple[Figure, Axes]":
+    """A figure whose axes have these titles."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(SIZE[0], height), layout="constrained")
     axes = figure.add_subplot()
-    axes.grid(axis=grid, color=FAINT, lw=0.6)
+    axes.grid(axis="both" if up else "x", color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     return figure, axes
 
 

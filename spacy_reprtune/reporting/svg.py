@@ -12,16 +12,7 @@ if TYPE_CHECKING:
 
 # Figures are drawn in these colors. In a file they stay; in a page each of them becomes one of the
 # variables below, whose value depends on the reader's color scheme.
-SERIES = (
-    "#1f4e9c",
-    "#c2410c",
-    "#2f855a",
-    "#8b3fa8",
-    "#b7791f",
-    "#0e7490",
-    "#b83280",
-    "#4d5d72",
-)
+SERIES = ("#1f4e9c", "#c2410c", "#2f855a", "#8b3fa8", "#b7791f", "#0e7490", "#b83280", "#4d5d72")
 INK, MUTED, FAINT, SOFT = "#000000", "#6b7280", "#d9dee7", "#9aa5b8"
 _VARIABLES = {
     **{color: f"--series-{i + 1}" for i, color in enumerate(SERIES)},
@@ -91,11 +82,8 @@ def to_svg(figure: "Figure", name: str, *, label: str) -> Markup:
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'( id="|href="#|url\(#)([^")]+)', rf"\g<1>{name}-\g<2>", svg)
-    svg = re.sub(
-        r"#[0-9a-f]{6}\b",
-        lambda m: f"var({_VARIABLES[m[0]]})" if m[0] in _VARIABLES else m[0],
-        svg,
-    )
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
     svg = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1sans-serif", svg)
     # The page sets the width; the view box keeps the proportions.
     svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
