@@ -1,7 +1,7 @@
 """`python -m spacy reprtune evaluate`: `spacy evaluate`, with all that a report needs."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Optional
 
 import typer
 from wasabi import msg
@@ -38,6 +38,7 @@ def evaluate_cli(
     from spacy.cli._util import import_code
 
     from ..reporting.evaluate import evaluate
+    from ..reporting.headline import headline, is_exclusive
     from ..reporting.predictions import predictions_path, write_predictions
     from .report import save_report
 
@@ -53,27 +54,19 @@ def evaluate_cli(
     # As spaCy writes it, to the digit.
     srsly.write_json(output, scores)
     write_predictions(predictions, path)
-    rows = _rows(scores)
+    name, value = headline(scores)
+    named = {
+        name: value,
+        "accuracy" if is_exclusive(scores) else "micro F": scores.get("cats_micro_f"),
+        "entity precision": scores.get("ents_p"),
+        "entity recall": scores.get("ents_r"),
+        "entity F": scores.get("ents_f"),
+    }
+    rows = [(title, f"{value:.3f}") for title, value in named.items() if value is not None]
+    if scores["run"]["docs_per_second"]:
+        rows.append(("documents/s", f"{scores['run']['docs_per_second']:,.1f}"))
     if rows:
         msg.table(rows, header=("score", ""), divider=True, aligns=("l", "r"))
     msg.good(f"Saved {output} and {path.name}")
     if report is not None:
         save_report(output.parent, report)
-
-
-def _rows(scores: Dict[str, Any]) -> List[Tuple[str, str]]:
-    from ..reporting.headline import headline, is_exclusive
-
-    name, value = headline(scores)
-    named = [
-        (name, value),
-        ("accuracy" if is_exclusive(scores) else "micro F", scores.get("cats_micro_f")),
-        ("entity precision", scores.get("ents_p")),
-        ("entity recall", scores.get("ents_r")),
-        ("entity F", scores.get("ents_f")),
-    ]
-    rows = {title: f"{value:.3f}" for title, value in named if value is not None}
-    speed = scores["run"]["docs_per_second"]
-    if speed:
-        rows["documents/s"] = f"{speed:,.1f}"
-    return list(rows.items())

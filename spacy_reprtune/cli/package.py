@@ -1,6 +1,6 @@
 """`python -m spacy reprtune package`: a trained pipeline as a wheel."""
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Optional
 
@@ -43,26 +43,24 @@ def package_cli(
     from ..packaging.half import describe_agreement, note_in_card, with_half_weights
     from ..packaging.wheels import package_pipeline
 
-    with ExitStack() as stack:
-        try:
-            pipeline_dir = model_dir
+    try:
+        texts = read_texts(corpus, limit) if half is not None and corpus is not None else []
+        copied = (
+            with_half_weights(model_dir, half, texts) if half else nullcontext((model_dir, None))
+        )
+        with copied as (pipeline_dir, measured):
             if half is not None:
-                texts = [] if corpus is None else read_texts(corpus, limit)
-                copy = with_half_weights(model_dir, half, texts)
-                pipeline_dir, measured = stack.enter_context(copy)
+                note_in_card(pipeline_dir, half, measured)
                 if measured is None:
-                    msg.warn(
-                        f"The effect of {half} was not measured",
-                        "Name a corpus: --corpus TEST.spacy",
-                    )
+                    hint = "Name a corpus: --corpus TEST.spacy"
+                    msg.warn(f"The effect of {half} was not measured", hint)
                 else:
                     msg.info(describe_agreement(half, measured))
-                note_in_card(pipeline_dir, half, measured)
             wheels = package_pipeline(
                 pipeline_dir, output_dir, name=name, version=version, source_dir=source
             )
-        except (ValueError, RuntimeError) as error:
-            msg.fail("Can't package the pipeline", str(error), exits=1)
+    except (ValueError, RuntimeError) as error:
+        msg.fail("Can't package the pipeline", str(error), exits=1)
     for wheel in wheels:
         msg.good(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
     package = wheels[0].name.split("-")[0]

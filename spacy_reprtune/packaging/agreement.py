@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-# spaCy's factories with exclusive labels; the pipes of this package have an attribute for it.
-_EXCLUSIVE = ("textcat",)
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -70,7 +67,8 @@ def compare(one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]) -> A
             known = scores.get((start, end, label))
             if known is not None and score is not None:
                 largest = max(largest, abs(score - known))
-        if _decision(a) == _decision(b):
+        same = a["labels"] == b["labels"] and a["rest"] == b["rest"]
+        if same and [ent[:3] for ent in a["ents"]] == [ent[:3] for ent in b["ents"]]:
             equal += 1
         elif first is None:
             first = k
@@ -93,10 +91,6 @@ def _annotation(nlp: "Language", doc: "Doc") -> Dict[str, Any]:
     }
 
 
-def _decision(found: Dict[str, Any]) -> Any:
-    return found["labels"], [list(ent[:3]) for ent in found["ents"]], found["rest"]
-
-
 def _predicted_labels(nlp: "Language", cats: Dict[str, float]) -> List[str]:
     """The predicted labels by each pipe's own rule: the best one, or all above a threshold."""
     found = set()
@@ -104,8 +98,8 @@ def _predicted_labels(nlp: "Language", cats: Dict[str, float]) -> List[str]:
         own = [label for label in getattr(pipe, "labels", ()) if label in cats]
         if not own or "doc.cats" not in nlp.get_pipe_meta(name).assigns:
             continue
-        factory = nlp.get_pipe_meta(name).factory
-        if getattr(pipe, "exclusive", factory in _EXCLUSIVE):
+        # The pipes of this package have an attribute for it.
+        if getattr(pipe, "exclusive", nlp.get_pipe_meta(name).factory == "textcat"):
             found.add(max(own, key=lambda label: cats[label]))
         else:
             threshold = (getattr(pipe, "cfg", None) or {}).get("threshold", 0.5)

@@ -6,16 +6,15 @@ setting of the pipeline has to agree with them: loading gives fp32 whatever the 
 pipeline that is loaded and saved again is saved in fp32.
 """
 
-import json
 import shutil
 import tempfile
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from ..manifest import MANIFEST, write_manifest
-from .agreement import Agreement
+from .agreement import Agreement, agreement
 
 # Names that --half takes, with those of torch.
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
@@ -37,16 +36,12 @@ def with_half_weights(
     """
     import spacy
 
-    from .agreement import agreement
-
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / model_dir.resolve().name
         shutil.copytree(model_dir, copy)
         halve_weights(copy, half)
-        measured = None
-        if texts:
-            measured = agreement(spacy.load(model_dir), spacy.load(copy), texts)
-        yield copy, measured
+        pair = [spacy.load(path) for path in (model_dir, copy)] if texts else []
+        yield copy, agreement(*pair, texts) if texts else None
 
 
 def halve_weights(pipeline_dir: Path, half: str) -> List[Path]:
@@ -74,8 +69,10 @@ def halve_weights(pipeline_dir: Path, half: str) -> List[Path]:
     return encoders
 
 
-def describe_agreement(half: str, measured: Agreement) -> str:
+def describe_agreement(half: str, measured: Optional[Agreement]) -> str:
     """RETURNS (str): The agreement of a pipeline with its copy in half precision, in a sentence."""
+    if measured is None:
+        return "The effect on predictions was not measured."
     return (
         f"With {half} weights, {measured.equal:,} of {measured.texts:,} texts "
         f"({100 * measured.share:.4g} %) are annotated as with fp32; the largest difference "
@@ -93,10 +90,7 @@ def note_in_card(pipeline_dir: Path, half: str, measured: Optional[Agreement]) -
     path = pipeline_dir / "README.md"
     if not path.is_file():
         return
-    if measured is None:
-        effect = "The effect on predictions was not measured."
-    else:
-        effect = describe_agreement(half, measured)
+    effect = describe_agreement(half, measured)
     card = path.read_text(encoding="utf8").rstrip("\n")
     note = (
         f"The encoder's weights are stored in {half} and loaded as fp32. The scores above are "
@@ -117,22 +111,23 @@ def weights_type(encoder_dir: Path) -> str:
     encoder_dir (Path): A directory with safetensors.
     RETURNS (str): "fp32", "fp16", "bf16" or "fp64"; several are joined by "+".
     """
-    types = {tensor["dtype"] for tensor in _tensors(encoder_dir)}
+    types = {dtype for dtype, _ in _tensors(encoder_dir)}
     return "+".join(sorted(_NAMES[dtype] for dtype in types if dtype in _NAMES))
 
 
 def count_weights(encoder_dir: Path) -> int:
     """RETURNS (int): Number of weights in the safetensors files of a directory."""
-    return sum(prod(tensor["shape"]) for tensor in _tensors(encoder_dir))
+    return sum(prod(shape) for _, shape in _tensors(encoder_dir))
 
 
-def _tensors(encoder_dir: Path) -> Iterator[Dict[str, Any]]:
-    """Type and shape of all tensors, read from the headers of the files."""
+def _tensors(encoder_dir: Path) -> Iterator[Tuple[str, List[int]]]:
+    """Type and shape of all tensors."""
+    from safetensors import safe_open
+
     for path in encoder_dir.glob("*.safetensors"):
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-        yield from (tensor for name, tensor in header.items() if name != "__metadata__")
+        with safe_open(path, "numpy") as file:
+            slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
+            yield from [(one.get_dtype(), one.get_shape()) for one in slices]
 
 
 def _halve(encoder_dir: Path, half: str) -> None:

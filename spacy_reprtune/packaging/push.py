@@ -72,7 +72,16 @@ def push_wheel(
                 delete_patterns="*",
             )
         except HfHubHTTPError as error:
-            raise OSError(_explain(error, repo, api.endpoint)) from error
+            status = getattr(error.response, "status_code", None)
+            said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            if status not in (401, 403):
+                said = f"The hub at {api.endpoint} refused '{repo}' ({status}: {said})."
+                raise OSError(said) from error
+            raise OSError(
+                f"The hub at {api.endpoint} does not let you write to '{repo}' ({said}). Log in "
+                "with a token that may write (huggingface-cli login, or HF_TOKEN), and check that "
+                "the organization is yours."
+            ) from error
         except _transport_errors() as error:
             raise OSError(
                 f"Can't reach the hub at {api.endpoint} ({type(error).__name__}: {error}). "
@@ -133,16 +142,3 @@ def _refuse_other_files(files: Sequence[str], repo: str) -> None:
             f"{', '.join(others[:5])}{' and more' if len(others) > 5 else ''}. A push deletes all "
             "that is there. Name another repository, or say --overwrite."
         )
-
-
-def _explain(error: Exception, repo: str, endpoint: str) -> str:
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    if status in (401, 403):
-        return (
-            f"The hub at {endpoint} does not let you write to '{repo}' ({said}). Log in with a "
-            "token that may write (huggingface-cli login, or HF_TOKEN), and check that the "
-            "organization is yours."
-        )
-    return f"The hub at {endpoint} refused '{repo}' ({status}: {said})."

@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from .agreement import Agreement, compare, predictions
+from .agreement import compare, predictions
 
 # Largest difference between two scores, and the share of texts that must be annotated alike, by
 # the type of the encoder's weights in the package. fp32 packages hold the trained weights.
@@ -69,6 +69,10 @@ def smoke_test(
     """
     import spacy
 
+    names = {wheel.name.split("-")[0] for wheel in wheels} - {"spacy_reprtune"}
+    if len(names) != 1:
+        raise RuntimeError(f"Expected the wheel of one pipeline, got {', '.join(names) or 'none'}.")
+    (module,) = names
     try:
         trained = predictions(spacy.load(model_dir), texts)
     # Components can raise anything.
@@ -80,7 +84,6 @@ def smoke_test(
         install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index"]
         install += ["--no-deps", "--force-reinstall", "--quiet"]
         _run([*install, *[str(w.resolve()) for w in wheels]], folder)
-        module = _pipeline_module(wheels)
         found = _run([python, "-c", _PREDICT], folder, stdin=json.dumps([module, list(texts)]))
         packaged = json.loads(found.splitlines()[-1])
         if not Path(packaged["file"]).resolve().is_relative_to(Path(folder).resolve()):
@@ -113,15 +116,27 @@ def judge(
     default = LIMITS.get(weights, LIMITS["bf16"])
     tolerance = default[0] if tolerance is None else tolerance
     min_equal = default[1] if min_equal is None else min_equal
-    measured = _compare(trained, packaged["docs"], texts, min_equal)
+    try:
+        measured = compare(trained, packaged["docs"])
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
+    if measured.share < min_equal and measured.first is not None:
+        k = measured.first
+        found, expected = (
+            {key: docs[k][key] for key in ("cats", "ents")} for docs in (packaged["docs"], trained)
+        )
+        raise RuntimeError(
+            f"The packaged pipeline annotates {texts[k][:60]!r} differently: {found}, not "
+            f"{expected}. {measured.equal} of {measured.texts} texts are annotated alike; at least "
+            f"{min_equal:.0%} have to be."
+        )
     if measured.largest_difference > tolerance:
         raise RuntimeError(
             f"The packaged pipeline's scores differ from the trained one's by "
             f"{measured.largest_difference:.2g}, more than {tolerance:.2g}."
         )
     return {
-        "pipeline": packaged["pipeline"],
-        "version": packaged["version"],
+        **{key: packaged[key] for key in ("pipeline", "version")},
         "weights": weights,
         "texts": len(texts),
         "equal_predictions": measured.share,
@@ -147,14 +162,6 @@ def _environment(path: Path) -> str:
     return python
 
 
-def _pipeline_module(wheels: Sequence[Path]) -> str:
-    names = [wheel.name.split("-")[0] for wheel in wheels]
-    pipelines = [name for name in names if name != "spacy_reprtune"]
-    if len(pipelines) != 1:
-        raise RuntimeError(f"Expected the wheel of one pipeline, got {', '.join(names)}.")
-    return pipelines[0]
-
-
 def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
     offline = {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env = {**os.environ, **offline}
@@ -169,23 +176,3 @@ def _run(command: List[str], cwd: Any, stdin: str = "") -> str:
             f"{done.stderr.strip()[-3000:]}"
         )
     return done.stdout
-
-
-def _compare(
-    trained: Sequence[Dict], packaged: Sequence[Dict], texts: Sequence[str], min_equal: float
-) -> Agreement:
-    try:
-        measured = compare(trained, packaged)
-    except ValueError as error:
-        raise RuntimeError(str(error)) from error
-    if measured.share < min_equal and measured.first is not None:
-        k = measured.first
-        found, expected = (
-            {key: docs[k][key] for key in ("cats", "ents")} for docs in (packaged, trained)
-        )
-        raise RuntimeError(
-            f"The packaged pipeline annotates {texts[k][:60]!r} differently: {found}, not "
-            f"{expected}. {measured.equal} of {measured.texts} texts are annotated alike; at least "
-            f"{min_equal:.0%} have to be."
-        )
-    return measured
