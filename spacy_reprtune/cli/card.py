@@ -66,14 +66,9 @@ def card_cli(
         facts = read_pipeline(model_dir)
         if name is not None or version is not None:
             check_name(name or "x", facts.meta["lang"], version or "0.0.0")
-        given = {
-            "name": name,
-            "version": version,
-            "description": description,
-            "author": author,
-            "license": license,
-        }
-        facts.meta.update({key: value for key, value in given.items() if value is not None})
+        keys = ("name", "version", "description", "author", "license")
+        given = zip(keys, (name, version, description, author, license), strict=True)
+        facts.meta.update({key: value for key, value in given if value is not None})
         facts.data_name, facts.data_license, facts.repo = data_name, data_license, repo
         if metrics is not None:
             add_scores(facts, metrics)
@@ -101,16 +96,13 @@ def _check_output(output: Path, model_dir: Path) -> None:
     source, target = model_dir.resolve(), output.resolve()
     if target == source:
         raise ValueError("--output names MODEL_DIR itself. Leave it out.")
+    wrong, remedy = "", "Name a new directory."
     if target in source.parents:
-        raise ValueError(
-            f"--output {output} holds MODEL_DIR, which would be deleted. Name a new directory."
-        )
-    if source in target.parents:
-        raise ValueError(
-            f"--output {output} is inside of MODEL_DIR. Name a directory outside of it."
-        )
-    if target.is_dir() and any(target.iterdir()) and not (target / "meta.json").is_file():
-        raise ValueError(
-            f"--output {output} exists and is not a pipeline: it has files, but no meta.json. Name "
-            "a new or empty directory, or move its files away."
-        )
+        wrong = "holds MODEL_DIR, which would be deleted."
+    elif source in target.parents:
+        wrong, remedy = "is inside of MODEL_DIR.", "Name a directory outside of it."
+    elif target.is_dir() and any(target.iterdir()) and not (target / "meta.json").is_file():
+        wrong = "exists and is not a pipeline: it has files, but no meta.json."
+        remedy = "Name a new or empty directory, or move its files away."
+    if wrong:
+        raise ValueError(f"--output {output} {wrong} {remedy}")

@@ -60,25 +60,24 @@ def save_report(
     from ..reporting.report import make_report
     from ..reporting.sections.scores import score_table
 
-    root = metrics_dir.resolve().parent
-    pages = {}
+    root, pages = metrics_dir.resolve().parent, {}
     try:
         metrics, groups, sections = make_report(
             metrics_dir, corpus=corpus or root / "corpus", training=training or root / "training"
         )
         if output is not None:
             pages[output] = to_html(sections, title=title, problems=metrics.problems)
+        if markdown is not None:
+            pages[markdown] = to_markdown(sections)
     except ImportError as error:
         msg.fail("No report: it needs matplotlib", f"pip install matplotlib ({error})", exits=1)
     except (ValueError, OSError) as error:
         msg.fail("No report", str(error), exits=1)
-    if markdown is not None:
-        pages[markdown] = to_markdown(sections)
     for problem in metrics.problems:
         msg.warn(problem)
     for group in groups:
         table = score_table(group, costs=False)
-        aligns = ["l"] + ["r"] * (len(table.header) - 1)
+        aligns = ["l", *["r"] * (len(table.header) - 1)]
         msg.table(table.rows, header=table.header, divider=True, aligns=aligns)
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)

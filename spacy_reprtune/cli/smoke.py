@@ -57,16 +57,15 @@ def smoke_cli(
         msg.fail(
             f"Expected wheels of {' and '.join(stems)} in {wheel_dir}", f"Found: {found}", exits=1
         )
+    failed = "Can't read the texts"
     try:
         texts = read_texts(corpus, limit)
-    except ValueError as error:
-        msg.fail("Can't read the texts", str(error), exits=1)
-    try:
+        failed = "Can't run the trained pipeline"
         result = smoke_test(wheels, model_dir, texts, tolerance=tolerance, min_equal=min_equal)
     except RuntimeError as error:
         msg.fail("The packaged pipeline does not work elsewhere", str(error), exits=1)
     except ValueError as error:
-        msg.fail("Can't run the trained pipeline", str(error), exits=1)
+        msg.fail(failed, str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=2), encoding="utf8")
     msg.good(

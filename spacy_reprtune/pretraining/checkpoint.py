@@ -99,10 +99,8 @@ class Checkpoints:
             raise ValueError(f"The checkpoint {folder} is damaged: {error}.") from error
 
     def load_latest(self) -> Optional[Tuple[RunState, Tensors, Tensors]]:
-        """Read the latest checkpoint that is whole.
-
-        RETURNS (Optional[Tuple[RunState, Dict, Dict]]): State, weights and moments, or None where
-            there is no checkpoint.
+        """RETURNS (Optional[Tuple[RunState, Dict, Dict]]): The latest checkpoint that is whole, or
+            None if there are none.
         RAISES (ValueError): There are checkpoints, and all of them are damaged.
         """
         steps = self.steps()

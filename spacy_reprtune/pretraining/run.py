@@ -124,7 +124,10 @@ class _Run:
         started, logged, pieces = time.perf_counter() - state.seconds, time.perf_counter(), 0
         while not state.done:
             if state.step == self.head_steps and not state.before:
-                self._evaluate_before(log)
+                # No weight of the encoder has changed yet, only those of a new head.
+                state.before = self._losses(log)
+                state.fill_before = fill_masks(self.lm, self.settings.report.fill_mask)
+                state.best_step, state.best = state.step, state.before
                 self._save()
             epoch = state.epoch
             result = self._step()
@@ -184,13 +187,6 @@ class _Run:
             log.write(step=self.state.step, **_rounded(losses))
         return losses
 
-    def _evaluate_before(self, log: Optional[Log]) -> None:
-        # No weight of the encoder has changed yet, only those of a head that had to be made.
-        state = self.state
-        state.before = self._losses(log)
-        state.fill_before = fill_masks(self.lm, self.settings.report.fill_mask)
-        state.best_step, state.best = state.step, state.before
-
     def _evaluate(self, log: Optional[Log]) -> None:
         state, patience = self.state, self.settings.training.patience
         state.last = self._losses(log)
@@ -200,8 +196,9 @@ class _Run:
         else:
             state.worse += 1
             state.done = state.done or (0 < patience <= state.worse)
-        text = "step %d: held-out loss %.4f, perplexity %.2f"
-        logger.info(text, state.step, heldout, perplexity(heldout))
+        logger.info(
+            "step %d: held-out loss %.4f, perplexity %.2f", state.step, heldout, perplexity(heldout)
+        )
 
     def _finish(self) -> Dict[str, Any]:
         state, settings = self.state, self.settings
@@ -283,11 +280,9 @@ class _Run:
     def _extend_vocabulary(
         self, model: torch.nn.Module, tokenizer: PieceTokenizer
     ) -> PieceTokenizer:
-        corpus = self.settings.corpus
+        corpus, vocabulary = self.settings.corpus, self.settings.vocabulary
         texts = read_texts(corpus, find_files(paths_of(corpus.train)))
-        tokenizer, self.vocabulary = extend_vocabulary(
-            model, tokenizer, texts, self.settings.vocabulary
-        )
+        tokenizer, self.vocabulary = extend_vocabulary(model, tokenizer, texts, vocabulary)
         return tokenizer
 
     def _shown(self, loss: float, speed: float) -> Dict[str, str]:
@@ -296,8 +291,7 @@ class _Run:
         if heldout is not None:
             shown.update(heldout=f"{heldout:.3f}", perplexity=f"{perplexity(heldout):.1f}")
         shown["pieces/s"] = f"{speed:,.0f}"
-        shown.update((key, f"{share:.0%}") for key, share in self._mfu(speed).items())
-        return shown
+        return {**shown, **{key: f"{share:.0%}" for key, share in self._mfu(speed).items()}}
 
     def _mfu(self, speed: float) -> Dict[str, float]:
         share = utilization(self.lm, self.settings.masking.rate, speed / self.world.size)

@@ -180,14 +180,12 @@ def _read_json(path: Path, what: str) -> Dict[str, Any]:
 def _encoder(component: str, settings: Mapping[str, Any], folder: Path) -> EncoderFacts:
     architecture = _read_json(folder / "config.json", "configuration")
     name, _, digest = str(settings.get("name", "")).partition("@sha256:")
-    hub_id = _ON_THE_HUB.get(name)
     # A name with one slash is a hub id, unless there is such a directory here.
-    if hub_id is None and name.count("/") == 1 and ":" not in name and not Path(name).exists():
-        hub_id = name
+    is_id = name.count("/") == 1 and ":" not in name and not Path(name).exists()
     return EncoderFacts(
         component=component,
         name=name,
-        hub_id=hub_id,
+        hub_id=_ON_THE_HUB.get(name, name if is_id else None),
         sha256_before=digest or settings.get("sha256"),
         sha256=digest_of(*sorted(folder.glob("*.safetensors"))),
         parameters=count_weights(folder),
