@@ -34,13 +34,35 @@ def single(finished_run):
     return finished_run[1]
 
 
-def test_two_processes_end_with_the_weights_of_one(tmp_path, run_config, single):
-    codes, errors = spread(run_config(training={"keep": "last"}), tmp_path / "two")
-    assert codes == [0, 0], errors
-    assert_same(weights(tmp_path / "two"), weights(single), rtol=0, atol=1e-6)
-    reports = [json.loads((p / "report.json").read_text()) for p in (single, tmp_path / "two")]
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory, make_run_config):
+    """What `torchrun` printed, and the directory of its run, as the docs start it."""
+    from confection import Config
+
+    folder = tmp_path_factory.mktemp("launched")
+    Config(make_run_config(training={"keep": "last"})).to_disk(folder / "mlm.cfg")
+    arguments = [str(folder / "mlm.cfg"), "--output", str(folder / "run"), "--quiet"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, "-m", *launcher, "-m", "spacy", "reprtune", "mlm"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout, folder / "run"
+
+
+def test_two_processes_end_with_the_weights_of_one(launched, single):
+    _, two = launched
+    assert_same(weights(two), weights(single), rtol=0, atol=1e-6)
+    reports = [json.loads((path / "report.json").read_text()) for path in (single, two)]
     assert reports[0]["pieces"] == reports[1]["pieces"]
     assert reports[1]["after"]["heldout"] == pytest.approx(reports[0]["after"]["heldout"], abs=1e-4)
+
+
+def test_torchrun_starts_the_command_as_the_docs_say_and_one_process_prints(launched):
+    printed, _ = launched
+    assert printed.count("Wrote the encoder to") == 1
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config, single):
@@ -55,23 +77,6 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, run_config, si
     codes, errors = spread(config, tmp_path / "moved")
     assert codes == [0, 0], errors
     assert_same(weights(tmp_path / "moved"), weights(single), rtol=0, atol=1e-6)
-
-
-def test_torchrun_starts_the_command_as_the_docs_say(tmp_path, run_config, single):
-    from confection import Config
-
-    Config(run_config(training={"keep": "last"})).to_disk(tmp_path / "mlm.cfg")
-    arguments = [str(tmp_path / "mlm.cfg"), "--output", str(tmp_path / "run"), "--quiet"]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, "-m", *launcher, "-m", "spacy", "reprtune", "mlm"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert result.returncode == 0, result.stderr
-    # One process prints, however many there are.
-    assert result.stdout.count("Wrote the encoder to") == 1
-    assert_same(weights(tmp_path / "run"), weights(single), rtol=0, atol=1e-6)
 
 
 def test_processes_wait_long_enough_for_the_text_to_be_tokenized(monkeypatch):

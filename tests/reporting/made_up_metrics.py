@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Dict, List
 
 import srsly
+from markupsafe import Markup
 
+from spacy_reprtune.reporting.blocks import Plot
 from spacy_reprtune.reporting.counts import count_cats, count_ents
 from spacy_reprtune.reporting.predictions import (
     CatsRow,
@@ -15,6 +17,7 @@ from spacy_reprtune.reporting.predictions import (
     predictions_path,
     write_predictions,
 )
+from spacy_reprtune.reporting.svg import to_svg
 
 LABELS = ["BAD", "FAIR", "GOOD"]
 HOSTILE = "<script>alert('x')</script> & <img src=\"http://example.org/x.png\"> {braces} $x$"
@@ -108,6 +111,20 @@ def write_recipe(
         rows.append(row)
     rows.append({"kind": "end", "seconds": seconds, "peak_memory_mb": 2345.6})
     srsly.write_jsonl(folder / f"{name}.training.jsonl", rows)
+
+
+_DRAWN: Dict[str, Markup] = {}
+
+
+def drawn_once(plot: Plot) -> Markup:
+    """Takes the place of `page._svg`: a figure is drawn once for the same name and arguments.
+
+    Drawing takes nearly all the time of a page, and most pages of these tests share most figures.
+    """
+    key = repr((plot.name, plot.title, plot.draw))
+    if key not in _DRAWN:
+        _DRAWN[key] = to_svg(plot.draw(), plot.name, label=plot.title)
+    return _DRAWN[key]
 
 
 def write_project(folder: Path) -> Path:

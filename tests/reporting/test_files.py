@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_metrics import (
     cats_predictions,
+    drawn_once,
     ents_predictions,
     plain_scores,
     write_project,
     write_recipe,
 )
 
+from spacy_reprtune.reporting import page as page_module
 from spacy_reprtune.reporting.groups import behind, make_groups
 from spacy_reprtune.reporting.metrics import find_metrics, read_training_log
 from spacy_reprtune.reporting.predictions import predictions_path, write_predictions
@@ -203,7 +205,9 @@ def test_no_wrong_value_anywhere_stops_a_report(tmp_path_factory, changes):
     _, _, sections = make_report(
         folder / "metrics", corpus=folder / "corpus", training=folder / "training"
     )
-    assert "</html>" in to_html(sections, title="x") and to_markdown(sections)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_module, "_svg", drawn_once)
+        assert "</html>" in to_html(sections, title="x") and to_markdown(sections)
 
 
 def _places(content):

@@ -4,7 +4,14 @@ from html.parser import HTMLParser
 import catalogue
 import pytest
 import srsly
-from made_up_metrics import HOSTILE, cats_predictions, ents_predictions, write_project, write_recipe
+from made_up_metrics import (
+    HOSTILE,
+    cats_predictions,
+    drawn_once,
+    ents_predictions,
+    write_project,
+    write_recipe,
+)
 from markupsafe import Markup
 from typer.testing import CliRunner
 
@@ -23,11 +30,15 @@ SECTIONS = [
 def whole(tmp_path_factory):
     """The project, its page and its Markdown. Not to be changed."""
     project = write_project(tmp_path_factory.mktemp("whole") / "project")
-    return project, *report(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_module, "_svg", drawn_once)
+        return project, *report(project)
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
+    """A project, in whose pages figures are those of `whole` if they have the same values."""
+    monkeypatch.setattr(page_module, "_svg", drawn_once)
     return write_project(tmp_path / "project")
 
 
