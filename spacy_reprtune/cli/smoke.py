@@ -34,7 +34,7 @@ def smoke_cli(
     ),
     min_equal: Optional[float] = typer.Option(
         None,
-        help="Share of texts that must be annotated alike  [default: 1; 0.98 for a package in "
+        help="Share of texts that must get the same annotation  [default: 1; 0.98 for a package in "
         "fp16, 0.9 in bf16]",
         min=0.0,
         max=1.0,
@@ -43,8 +43,9 @@ def smoke_cli(
     """
     Install the wheels into a fresh environment, offline, and compare predictions.
 
-    Fails if the installed pipeline does not load without a network, or predicts anything else than
-    the trained one. A package in half precision may differ as far as rounding can explain.
+    Fails if the installed pipeline does not load without a network, or if its predictions differ
+    from those of the trained one. A package in half precision may differ as far as rounding
+    can explain.
     """
     from .. import __version__
     from ..data.corpus import read_texts
@@ -70,6 +71,6 @@ def smoke_cli(
     output.write_text(json.dumps(result, indent=2), encoding="utf8")
     msg.good(
         f"{result['pipeline']} {result['version']} ({result['weights']}) installed and loaded "
-        f"offline, {result['texts']} texts, {result['equal_predictions']:.1%} alike, largest "
-        f"difference {result['largest_difference']:.2g}"
+        f"offline, {result['texts']} texts, {result['equal_predictions']:.1%} with the "
+        f"same annotation, largest difference {result['largest_difference']:.2g}"
     )

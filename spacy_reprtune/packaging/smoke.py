@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .agreement import compare, predictions
 
-# Largest difference between two scores, and the share of texts that must be annotated alike, by
-# the type of the encoder's weights in the package. fp32 packages hold the trained weights.
+# Largest difference between two scores, and the share of texts that must get the same annotation,
+# by the type of the encoder's weights in the package. fp32 packages hold the trained weights.
 LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
 
 # All other libraries are where these are.
@@ -127,8 +127,8 @@ def judge(
         )
         raise RuntimeError(
             f"The packaged pipeline annotates {texts[k][:60]!r} differently: {found}, not "
-            f"{expected}. {measured.equal} of {measured.texts} texts are annotated alike; at least "
-            f"{min_equal:.0%} have to be."
+            f"{expected}. {measured.equal} of {measured.texts} texts have the same "
+            f"annotation; at least {min_equal:.0%} must have it."
         )
     if measured.largest_difference > tolerance:
         raise RuntimeError(

@@ -30,7 +30,7 @@ def prepare(output: Path, settings: Settings, *, fresh: bool) -> None:
         begun = {path.name for path in output.iterdir()} <= {"corpus", ".run.json.part"}
         if not (output / "run.json").is_file() and not begun:
             raise ValueError(
-                f"The output directory {output} holds something else than a pretraining run. "
+                f"The output directory {output} holds something else, not a pretraining run. "
                 "Name one that is empty or does not exist."
             )
         if fresh:

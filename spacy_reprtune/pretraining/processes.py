@@ -47,7 +47,7 @@ class World:
         """
         if self.size > 1:
             with _others():
-                # All at once: each of them alone would wait for the network.
+                # All at once, so that no tensor waits for the one before it.
                 sums = [torch.distributed.all_reduce(t, async_op=True) for t in tensors]
                 for one in sums:
                     one.wait()

@@ -134,18 +134,12 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         fresh.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
     ):
-        head = {
-            "kind": "start",
-            "version": VERSION,
-            "labels": predictions.labels,
-            "exclusive": predictions.exclusive,
-            "threshold": predictions.threshold,
-            "scores": predictions.scores,
-        }
+        known = ("labels", "exclusive", "threshold", "scores")
+        head = {"kind": "start", "version": VERSION}
+        head.update((key, getattr(predictions, key)) for key in known)
         for line in (head, *map(_to_json, predictions.rows)):
-            file.write(
-                (json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
-            )
+            text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+            file.write(f"{text}\n".encode())
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -170,14 +164,9 @@ def _read(lines: Iterator[str]) -> Predictions:
     if head["kind"] != "start" or head["version"] != VERSION:
         raise ValueError(f"version {head['version']!r}")
     labels = [str(label) for label in head["labels"]]
-    scores = {
-        str(key): float(value)
-        for key, value in head["scores"].items()
-        if isinstance(value, (int, float))
-    }
+    known = {str(k): float(v) for k, v in head["scores"].items() if isinstance(v, (int, float))}
     rows = [_from_json(json.loads(line), len(labels)) for line in lines]
-    threshold = float(head["threshold"])
-    return Predictions(labels, bool(head["exclusive"]), threshold, scores, rows)
+    return Predictions(labels, bool(head["exclusive"]), float(head["threshold"]), known, rows)
 
 
 def _to_json(row: Row) -> Dict[str, Any]:

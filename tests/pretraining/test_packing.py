@@ -110,7 +110,7 @@ def test_batches_are_nearly_full():
     assert lengths.sum() / (len(batches) * 1000) > 0.99
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_only_on_seed_and_epoch():
     part = make_part([7] * 50)
     one, other = make_packer(part, seed=1), make_packer(part, seed=1)
     other.epoch(3)
@@ -125,7 +125,7 @@ def test_no_more_is_evaluated_than_asked_for(n, evaluated):
     assert int(packer.windows[:, 1].sum()) == 10 * evaluated <= 1000
 
 
-def test_words_that_go_across_a_cut_begin_anew():
+def test_words_that_go_across_a_cut_begin_again():
     part = make_part([20])
     part.starts[1:] = 0
     batch = make_packer(part).collate([0, 1])
