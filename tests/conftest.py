@@ -332,8 +332,12 @@ def finished_run(tmp_path_factory, make_run_config) -> Tuple:
 
 
 @pytest.fixture
-def settings(run_config) -> Callable:
-    """Makes the settings of a run; keyword arguments are sections to change."""
+def settings(run_config, monkeypatch) -> Callable:
+    """Makes the settings of a run; keyword arguments are sections to change.
+
+    These runs draw no figure, which would take a third of their time.
+    """
     from spacy_reprtune.pretraining.settings import settings_from
 
+    monkeypatch.setattr("spacy_reprtune.pretraining.run.plot_log", lambda rows, path: None)
     return lambda **sections: settings_from(run_config(**sections))

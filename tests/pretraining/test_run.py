@@ -11,6 +11,9 @@ from runs import Run, pretrain_without_spacy, weights
 from spacy_reprtune.pretraining.run import pretrain
 from spacy_reprtune.pretraining.settings import settings_from
 
+# For tests of what a run writes, not of what it learns.
+SHORT = {"max_steps": 1, "head_steps": 1}
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_encoder, text_file):
@@ -62,7 +65,8 @@ def test_the_report_shows_masks_filled_before_and_after(finished):
 
 def test_a_mask_at_the_end_of_a_long_sentence_is_filled(tmp_path, settings):
     sentence = "a great film " * 40 + "[MASK] is fine " + "a dull film " * 40
-    report = pretrain(settings(report={"fill_mask": [sentence, "[MASK]"]}), tmp_path / "run")
+    run = settings(report={"fill_mask": [sentence, "[MASK]"]}, training=SHORT)
+    report = pretrain(run, tmp_path / "run")
     assert [len(row["after"]) for row in report["fill_mask"]] == [5, 5]
 
 
@@ -115,7 +119,7 @@ def test_weights_of_the_layers_after_the_encoder_are_kept(tmp_path, tiny_encoder
     source = tmp_path / "sentence"
     parts = [models.Transformer(str(tiny_encoder)), models.Pooling(16), models.Dense(16, 8)]
     SentenceTransformer(modules=parts, device="cpu").save(str(source))
-    run = settings(encoder={"name": str(source)})
+    run = settings(encoder={"name": str(source)}, training=SHORT)
     pretrain(run, tmp_path / "run")
     adapted = SentenceTransformer(
         str(tmp_path / "run" / "encoder"), device="cpu", local_files_only=True
@@ -207,7 +211,7 @@ def test_frozen_blocks_are_bit_identical(tmp_path, tiny_encoder, settings, unfre
     from spacy_reprtune.pretraining.model import load_with_head
 
     before = load_with_head(tiny_encoder)[0].state_dict()
-    run = settings(encoder={"unfreeze": unfreeze}, training={"keep": "last"})
+    run = settings(encoder={"unfreeze": unfreeze}, training={"keep": "last", "max_steps": 4})
     pretrain(run, tmp_path / "run")
     after = weights(tmp_path / "run")
     frozen = [n for n in after if n.startswith(("bert.embeddings", "bert.encoder.layer.0"))]
@@ -236,7 +240,7 @@ def test_an_output_directory_among_the_texts_is_refused(tmp_path, settings, text
         with pytest.raises(ValueError, match="run is in .*texts, which text is read from"):
             pretrain(settings(corpus=corpus), tmp_path / "texts" / "run")
     assert [path.name for path in (tmp_path / "texts").iterdir()] == ["a.txt"]
-    pretrain(settings(corpus={"train": folder}), tmp_path / "run")
+    pretrain(settings(corpus={"train": folder}, training=SHORT), tmp_path / "run")
 
 
 def test_a_tokenizer_without_a_mask_is_refused(tmp_path, settings):

@@ -67,7 +67,9 @@ def test_an_adapted_encoder_has_the_new_pieces(tmp_path, settings):
         "\n".join(f"{text} {i}" for i, text in enumerate(TEXTS * 5)), encoding="utf8"
     )
     run = settings(
-        corpus={"train": str(tmp_path / "x.txt")}, vocabulary={"extend": 2, "min_count": 5}
+        corpus={"train": str(tmp_path / "x.txt")},
+        vocabulary={"extend": 2, "min_count": 5},
+        training={"max_steps": 1, "head_steps": 1},
     )
     report = pretrain(run, tmp_path / "run")
     assert report["vocabulary"]["added"] == 2
