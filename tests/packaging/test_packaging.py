@@ -20,6 +20,13 @@ def run(*arguments):
     return CliRunner().invoke(app, ["reprtune", *map(str, arguments)])
 
 
+@pytest.fixture
+def nlp():
+    """An English pipeline: the language is in the names of packages."""
+    spacy.util.fix_random_seed(0)
+    return spacy.blank("en")
+
+
 def test_a_packaged_recognizer_requires_only_what_it_uses(ner, tmp_path):
     ner.to_disk(tmp_path / "model")
     [wheel] = package_pipeline(tmp_path / "model", tmp_path, name="tiny", version="1.0.0")

@@ -95,7 +95,7 @@ def push(worker, hub):
 
 @pytest.fixture(scope="module")
 def textcat(model_config):
-    nlp = spacy.blank("xx")
+    nlp = spacy.blank("en")
     nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config()})
     nlp.initialize(lambda: make_examples(nlp))
     return nlp

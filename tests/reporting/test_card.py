@@ -61,6 +61,13 @@ def write_scores(folder, *, predictions=True, **changes):
 
 
 @pytest.fixture
+def nlp():
+    """An English pipeline: the language is in the names of packages."""
+    spacy.util.fix_random_seed(0)
+    return spacy.blank("en")
+
+
+@pytest.fixture
 def trained(textcat, tmp_path):
     textcat.to_disk(tmp_path / "model")
     return tmp_path / "model"
