@@ -16,7 +16,6 @@ from .recipes import (
     PRETRAINING,
     TEXTCAT,
     available,
-    drop_value,
     read_value,
     recipe_folder,
     replace_header,
@@ -266,8 +265,9 @@ def _fill(
         text = set_value(text, "paths", split, path)
         if task == "both":
             # The texts have both, so the corpus is not mixed of two.
-            text = set_value(text, "paths", f"{split}_cats", path)
-            text = drop_value(text, f"corpora.{split}.paths", "ents")
+            source = f"${{paths.{split}}}"
+            reader = {"@readers": "spacy.Corpus.v1", "path": source, "gold_preproc": False}
+            text = set_value(text, "corpora", split, reader)
     text = set_value(text, "nlp", "lang", lang)
     block = _encoder_block(text)
     if encoder is not None:

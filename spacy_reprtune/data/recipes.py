@@ -77,15 +77,6 @@ def set_value(text: str, section: str, key: str, value: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def drop_value(text: str, section: str, key: str) -> str:
-    """RETURNS (str): A config without one setting, and otherwise as it is."""
-    lines = text.splitlines()
-    at, _ = _find(lines, section, key)
-    if at is not None:
-        del lines[at]
-    return "\n".join(lines) + "\n"
-
-
 def _find(lines: List[str], section: str, key: str) -> Tuple[Optional[int], Optional[int]]:
     """The line of a setting, and the one after the section's last; None for what is missing."""
     here, end = "", None

@@ -19,7 +19,6 @@ import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data import timing
 from spacy_reprtune.data.advise import advise
 from spacy_reprtune.data.recipes import (
-    drop_value,
     read_value,
     recipe_folder,
     replace_header,
@@ -294,4 +293,3 @@ def test_one_value_changes_and_nothing_else():
     )
     assert set_value(text, "b", "z", 1).endswith("\n[b]\nz = 1\n")
     assert sections(text) == ["a", "a.b"]
-    assert drop_value(text, "a.b", "x").endswith("x = 1\n\n[a.b]\n")
