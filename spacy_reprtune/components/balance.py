@@ -9,7 +9,7 @@ from thinc.types import Floats2d
 # Decay of the mean of squared norms: about the last hundred steps count.
 DECAY = 0.99
 # A head whose gradient is smaller than the largest by more than this factor has learned what it
-# can. What is left is noise, and may fade.
+# can. The rest of its gradient is noise, and need not be amplified further.
 LIMIT = 100.0
 
 
@@ -34,9 +34,9 @@ class GradientBalance:
         """Take the gradients of a batch into account.
 
         norms (Mapping[str, float]): Norms of the gradients, for the heads that sent one.
-        heads (Mapping[str, Any]): All present heads. What is known of others is forgotten.
-        RETURNS (Dict[str, float]): Weights of the heads in `norms`. The head with the usually
-            largest gradient has 1.0; none has more than `LIMIT`.
+        heads (Mapping[str, Any]): All current heads. The norms of other heads are forgotten.
+        RETURNS (Dict[str, float]): Weights of the heads in `norms`. The head with the largest
+            mean has 1.0; none has more than `LIMIT`.
         """
         self._known = {
             name: known for name, known in self._known.items() if heads.get(name) is known[0]

@@ -39,7 +39,7 @@ ENOUGH_TEXTS = 8
 
 
 class FewShotTrainer:
-    """What a `TextClassifier` has that learns from few texts: a support set, a contrastive loss,
+    """The part of a `TextClassifier` that learns from few texts: a support set, a contrastive loss,
     and a head that is fitted.
 
     `update` encodes each text of a batch once and takes the contrastive loss over all pairs among
@@ -158,8 +158,8 @@ class FewShotTrainer:
         pipe (TextClassifier): The component, with its model.
         """
         examples = self.support.examples
-        # As long as the encoder is untouched, held-out texts are unseen. Training lets it learn
-        # the labels of all texts by heart.
+        # As long as the encoder is untouched, held-out texts are unseen. Training lets it
+        # memorize the labels of all texts.
         probe = self.fit_head(pipe, examples, scored=True)
         if numpy.isnan(probe.score):
             logger.info("'%s' has too few texts to hold any out for a linear probe.", pipe.name)

@@ -19,7 +19,7 @@ Cats = Dict[str, float]
 
 
 class LabelKind(ABC):
-    """What labels mean for the gold values, probabilities, loss and head of a text classifier.
+    """The meaning of labels for gold values, probabilities, loss and head of a text classifier.
 
     exclusive (bool): Whether each text has exactly one label.
     """
@@ -38,7 +38,7 @@ class LabelKind(ABC):
 
     @abstractmethod
     def is_answered(self, cats: Cats) -> bool:
-        """RETURNS (bool): Whether the gold values of a text say anything that can be scored."""
+        """RETURNS (bool): Whether the gold values of a text can be scored."""
 
     @abstractmethod
     def contradict(self, cats: Cats, others: Cats) -> bool:
@@ -120,7 +120,7 @@ class Exclusive(LabelKind):
             return
         if positive_label not in labels:
             raise ValueError(
-                f"positive_label = {positive_label!r} is none of the labels of '{name}' "
+                f"positive_label = {positive_label!r} is not a label of '{name}' "
                 f"({', '.join(labels)})."
             )
         if len(labels) != 2:

@@ -56,14 +56,14 @@ def make_encoder(
 
 @dataclass
 class Pass:
-    """One batch on its way: its vectors went out to the heads, and their gradients come back.
+    """One batch on its way: the heads have its vectors, and their gradients come back.
 
     A head that has nothing to learn from a batch may never answer. So gradients are collected
-    here, whichever heads they come from, and the component decides when to go on with them.
+    here, whichever heads they come from, and the component decides when to use them.
 
-    vectors (List[Floats2d]): What the heads get, one matrix per doc.
+    vectors (List[Floats2d]): The vectors that the heads get, one matrix per doc.
     backprop (Callable[[List[Floats2d]], Any]): Takes the sum of their gradients.
-    losses (Dict[str, float]): Where the loss is logged.
+    losses (Dict[str, float]): The losses of the update, which get that of the encoder.
     """
 
     vectors: List[Floats2d]
@@ -80,8 +80,8 @@ class Pass:
         gradients (List[Floats2d]): One matrix per doc.
         """
         self.n_answers += 1
-        # spaCy's tagger answers even if a batch has no tags. Zeros teach nothing, but momentum and
-        # weight decay would move the weights.
+        # spaCy's tagger answers even if a batch has no tags. Zeros hold nothing to learn, but with
+        # them momentum and weight decay would move the weights.
         if not any(rows.any() for rows in gradients):
             return
         found = [scale * rows for rows in gradients]
@@ -94,7 +94,8 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
     """spaCy's `Tok2Vec` component around a transformer encoder, with these differences.
 
     - Gradients reach the encoder whichever of the heads learn from a batch. The stock component
-      waits for the last head, and drops what the others sent if that one has nothing to learn.
+      waits for the last head, and drops the gradients of the others if that one has nothing to
+      learn.
     - All heads have the same influence, times their weight: see `GradientBalance`.
     - `nlp.update(…, sgd=optimizer)` updates the encoder with the batch at hand.
     - Look-ahead, error handling and saving are those of this package's other components. The
@@ -128,9 +129,9 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         self._heads: Dict[str, Any] = {}
         self._balance: Optional[GradientBalance] = None
         self._pass: Optional[Pass] = None
-        # The optimizer of an update that waits for its gradient.
+        # The optimizer of an update that waits for a gradient.
         self._due: Optional[Optimizer] = None
-        # Whether there is a gradient that waits for its update.
+        # Whether there is a gradient that waits for an update.
         self._waiting = False
 
     def look_ahead(self, batch_size: int) -> Tuple[int, int]:
@@ -317,14 +318,14 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         return total
 
     def _catch_up(self) -> None:
-        """Make an update that still waits for further heads, before anyone sees the weights."""
+        """Make an update that still waits for further heads, before the weights are used."""
         if self._due is not None and self._pass is not None and self._pass.n_answers:
             self._finish_pass()
 
     def _forget(self) -> None:
         self._pass = self._due = None
         for listener in self.listeners:
-            # From now on listeners read what a doc has, not what is left of an earlier batch.
+            # From now on listeners read the vectors of a doc, not those left over from a batch.
             listener.receive(None, None, None)
 
     def _step(self, sgd: Optimizer) -> None:
@@ -375,5 +376,5 @@ def _scale(head: Any, n_docs: int, n_tokens: int) -> float:
 
 
 def _no_backprop(gradients: List[Floats2d]) -> List[Doc]:
-    """What stands in for backprop where there are no tokens."""
+    """Takes the place of backprop if there are no tokens."""
     return []

@@ -1,4 +1,4 @@
-"""What spaCy knows and does not tell a component: who is calling, and from which pipeline."""
+"""What spaCy does not tell a component: who is calling, and from which pipeline."""
 
 import sys
 from functools import partial
@@ -14,8 +14,8 @@ def is_training_evaluation() -> bool:
     """Find out whether `spacy train` is evaluating on dev, to decide about model-best.
 
     `score` gets the same arguments from `nlp.evaluate(test)` and from spaCy's training loop, and
-    only the loop's evaluation may change the component. The loop makes it in a function `evaluate`
-    inside `spacy.training.loop.create_evaluation_callback`, so that is looked for among the
+    only the loop's evaluation may change the component. The loop evaluates in a function `evaluate`
+    inside of `spacy.training.loop.create_evaluation_callback`, so this looks for it among the
     callers. Ask once per evaluation.
 
     RETURNS (bool): Whether the caller is the evaluation of spaCy's training loop.
@@ -29,8 +29,8 @@ def is_training_evaluation() -> bool:
 def calling_pipeline() -> Optional[Language]:
     """Find the pipeline whose method (`update`, `evaluate`, …) is running.
 
-    A component does not know which pipeline it is in, and may be in another one than it was made
-    for. What the other components can do is only asked when something looks wrong.
+    A component does not know which pipeline it is in, and it can be moved to another one. Use this
+    only for warnings and errors that depend on the other components.
 
     RETURNS (Optional[Language]): The pipeline, or None if the component was called directly.
     """

@@ -1,4 +1,4 @@
-"""The outputs of frozen blocks: computed once for a text, kept in half precision."""
+"""The outputs of frozen blocks: computed once per text, kept in half precision."""
 
 import hashlib
 import logging
@@ -43,10 +43,10 @@ class CacheStats:
 class PrefixCache:
     """Rows of half-precision values under a space and a key.
 
-    A space names all that the rows depend on besides the text: the weights below the cut, the
-    cut, the precision, the pooling. So rows of other weights are never found, and the cache can
-    be shared by all encoders of a process. Within the byte budget rows are in memory; what was
-    used least recently leaves it first, for the spill directory if there is one.
+    A space names everything that the rows depend on besides the text: the weights below the cut,
+    the cut, the precision, the pooling. So rows of other weights are never found, and the cache can
+    be shared by all encoders of a process. Rows within the byte budget are in memory. Those that
+    were used least recently are removed first, to the spill directory if there is one.
     """
 
     def __init__(self, budget: int, directory: Optional[Path] = None) -> None:

@@ -1,4 +1,4 @@
-"""Which blocks of an encoder train, and how the others are held still."""
+"""Which blocks of an encoder train, and how the others are frozen."""
 
 from typing import TYPE_CHECKING, Dict, List, Optional, Union
 
@@ -10,7 +10,7 @@ Unfreeze = Union[str, int]
 
 
 def check_unfreeze(unfreeze: Unfreeze) -> None:
-    """Check the `unfreeze` setting as far as that goes without the encoder.
+    """Check the `unfreeze` setting as far as possible without the encoder.
 
     unfreeze (Union[str, int]): "all", "none" or a number of blocks.
     RAISES (ValueError): It has another value.
@@ -46,8 +46,8 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
     """Let only the last blocks of an encoder train.
 
     With a number, the embeddings and whatever else lies outside of the blocks stay frozen, too,
-    so that all below the cut is a pure function of the text. To freeze means here: no gradient
-    is asked for, so none is computed. `Encoder.train` keeps their dropout off as well.
+    so that everything below the cut is a pure function of the text. Frozen means that no
+    gradient is requested, so none is computed. `Encoder.train` keeps their dropout off as well.
 
     model (PreTrainedModel): The bare encoder, changed in place.
     unfreeze (Union[str, int]): "all", "none", or how many of the last blocks train.
@@ -79,13 +79,13 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
 
 
 def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> Unfreeze:
-    """What trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section 3.3): first
-    only the head, then one more block from the top every so many updates.
+    """Find out what trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section
+    3.3): at first only the head, then one more block from the top after every stage.
 
     unfreeze (Union[str, int]): The setting, which applies in the end.
-    depth (int): The encoder's blocks.
-    step (int): Updates so far.
-    every (Optional[int]): Updates between two stages, or None for the end from the start.
+    depth (int): Number of the encoder's blocks.
+    step (int): Number of updates so far.
+    every (Optional[int]): Updates per stage, or None to train all blocks from the start.
     RETURNS (Union[str, int]): The blocks that train now.
     """
     if every is None or unfreeze in ("none", 0):
@@ -98,7 +98,7 @@ def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> 
 
 
 def rate_factors(model: "PreTrainedModel", decay: float) -> "Dict[torch.nn.Parameter, float]":
-    """Learning rates that fall from block to block downwards (Howard & Ruder 2018, section 3.1).
+    """Make learning rates fall from block to block downwards (Howard & Ruder 2018, section 3.1).
 
     model (PreTrainedModel): The bare encoder.
     decay (float): Rate of a block as a multiple of that of the block above it.

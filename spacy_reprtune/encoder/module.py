@@ -20,13 +20,14 @@ from .freezing import (
     rate_factors,
     stage,
 )
-from .passes import FixedPooling, Passes
+from .passes import Passes
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_precision
+from .prefix import FixedPooling
 from .windows import Windows, batch_by_pieces, cut_windows
 
 CPU = torch.device("cpu")
-# Batches whose activations a training step keeps for the way back. Two of the default size are
+# Batches whose activations a training step keeps for its backward pass. Two of the default size are
 # the 16 texts of 512 pieces that encoders are usually fine-tuned with; more are computed twice.
 KEPT_BATCHES = 2
 # The most padding of a batch on a CPU, in pieces: beyond it, a second batch costs less than the
@@ -84,7 +85,7 @@ class EncoderSettings:
 class WindowBatch:
     """Windows of about the same length, ready for the encoder.
 
-    texts (Tensor): Which text each window is of, shape (n_windows,).
+    texts (Tensor): Index of the text that each window belongs to, shape (n_windows,).
     ids, mask (Tensor): Piece ids with special pieces and padding, and 1 where there is a piece
         rather than padding, both int64 of shape (n_windows, length).
     keep (Tensor): True for the positions to be read from this window, shape (n_windows, length).
@@ -136,7 +137,7 @@ class Encoder(torch.nn.Module):
         self.width: int = width_of(model.config)
         tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)
         self.window = self._check_window()
-        # Set once training begins: a pipeline that only predicts sees a text but once.
+        # Set once training begins. A pipeline that only predicts rarely sees a text twice.
         self.caching = False
         self.trainable: List[torch.nn.Module] = []
         self._switched: List[torch.nn.Module] = []
@@ -148,16 +149,16 @@ class Encoder(torch.nn.Module):
             self.cache = shared_cache(settings.cache_mb, settings.cache_dir)
         self.passes = Passes(model, self.dtype)
         self.depth = len(find_blocks(model))
-        # Says what is wrong with the setting, even if the first stage is another.
+        # Raises an error for an impossible setting, even if training starts with fewer blocks.
         freeze(model, settings.unfreeze)
         self._stage: Optional[Unfreeze] = None
         self.begin_step(0)
         self.eval()
 
     def begin_step(self, step: int) -> None:
-        """Let train what is due at a step.
+        """Unfreeze the blocks that are due at a step.
 
-        step (int): Updates so far.
+        step (int): Number of updates so far.
         """
         now = stage(self.settings.unfreeze, self.depth, step, self.settings.unfreeze_every)
         if now != self._stage:

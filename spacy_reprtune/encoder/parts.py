@@ -1,12 +1,12 @@
-"""A run of an encoder's blocks by itself, for whatever family the encoder is of."""
+"""Some consecutive blocks of an encoder of any family, run by themselves."""
 
-import copy
 import threading
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
 from .freezing import find_blocks
+from .shell import make_shell
 
 Tail = Optional[Tuple[None, ...]]
 
@@ -14,31 +14,27 @@ Tail = Optional[Tuple[None, ...]]
 class Part:
     """The blocks of an encoder from one cut to another.
 
-    The code around the blocks (masks, positions, relative or rotary embeddings, a last
-    normalization) is the family's own: it runs as it is, in a copy of the model's shell that
-    shares every weight and in which the blocks below the part hand on the given hidden states
-    and the block above it ends the pass. So nothing here knows about families.
+    In a shell of the model, the blocks below the part hand on the given hidden states, and the
+    block above it ends the pass.
     """
 
     def __init__(self, model: torch.nn.Module, start: int, stop: int, tail: Tail = None) -> None:
         """Cut a part out of an encoder.
 
         model (PreTrainedModel): The encoder. It is not changed, and its weights are not copied.
-        start (int): The first block of the part. 0 stands for the embeddings and that block.
+        start (int): The first block of the part. With 0, the part includes the embeddings.
         stop (int): The block after the part's last one. With the number of blocks, the part
             ends in the encoder's own output.
         tail (Tail): Result of `output_tail`, for a part that does not start at 0.
         """
         blocks = find_blocks(model)
         self._given = threading.local()
-        replaced: List[Any] = list(blocks)
-        if start:
-            for i in range(start):
-                replaced[i] = _Skipped(blocks[i], self._given, tail)
+        replaced: Dict[torch.nn.Module, torch.nn.Module] = {
+            block: _Skipped(block, self._given, tail) for block in blocks[:start]
+        }
         if stop < len(blocks):
-            replaced[stop] = _End(blocks[stop])
-        self.start, self.stop = start, stop
-        self._shell = _share(model, blocks, replaced)
+            replaced[blocks[stop]] = _End(blocks[stop])
+        self._shell = make_shell(model, replaced)
 
     def __call__(
         self, ids: torch.Tensor, mask: torch.Tensor, hidden: Optional[torch.Tensor] = None
@@ -78,7 +74,7 @@ def output_tail(model: torch.nn.Module) -> Tail:
 
 
 def can_be_cut(model: torch.nn.Module, cut: int, tail: Tail) -> bool:
-    """Find out whether an encoder gives the same in two parts as in one.
+    """Find out whether an encoder gives the same results in two parts as in one.
 
     model (PreTrainedModel): The encoder, in evaluation mode.
     cut (int): The first block of the second part.
@@ -106,7 +102,7 @@ class _Reached(Exception):
 
 
 class _StandIn(torch.nn.Module):
-    """In the place of a block; whoever asks it for an attribute gets the block's."""
+    """Takes the place of a block and has its attributes."""
 
     def __init__(self, block: torch.nn.Module) -> None:
         super().__init__()
@@ -131,16 +127,3 @@ class _Skipped(_StandIn):
 class _End(_StandIn):
     def forward(self, hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         raise _Reached(hidden)
-
-
-def _share(model: torch.nn.Module, blocks: List[Any], replaced: List[Any]) -> torch.nn.Module:
-    """Copy the modules that lead to the blocks; everything else is the same object in both."""
-    ids = {id(block) for block in blocks}
-    memo = {id(model.config): model.config}
-    memo.update((id(p), p) for p in model.parameters())
-    memo.update((id(b), b) for b in model.buffers())
-    for module in model.modules():
-        if not any(id(inner) in ids for inner in module.modules()):
-            memo[id(module)] = module
-    memo.update((id(block), new) for block, new in zip(blocks, replaced, strict=True))
-    return copy.deepcopy(model, memo)

@@ -1,37 +1,31 @@
-"""The ways to run an encoder's weights: whole, or its frozen and its trainable blocks apart."""
+"""Running an encoder: as a whole, or its frozen and its trainable blocks separately."""
 
 import copy
 from contextlib import contextmanager, nullcontext
-from typing import Iterator, List, Optional, Protocol
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import torch
 
-from .cache import PrefixCache, prefix_digests
+from .cache import PrefixCache
 from .cpu import CheapAttentionDropout, prepare_for_cpu
 from .freezing import find_block_list, find_blocks
 from .parts import Part, can_be_cut, output_tail
-
-
-class FixedPooling(Protocol):
-    """A reduction of a window to one vector that has no weights."""
-
-    def window_vectors(self, vectors: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """RETURNS (Tensor): One row per window, shape (n_windows, width)."""
+from .prefix import CachedPrefix, FixedPooling
 
 
 class Passes:
     """Runs an encoder with and without gradient, in fp32 or in half precision.
 
-    Weights are in fp32. With half precision, steps with gradient autocast, and everything that
-    needs none runs in a half-precision copy, which is kept in step with the weights block by
-    block. Below the cut no weight ever changes, so what comes out there is kept in a cache.
+    Weights are in fp32. With half precision, passes with gradient autocast, and all others run in
+    a half-precision copy, which is brought up to date block by block. Below the cut no weight ever
+    changes, so the output there is cached.
     """
 
     def __init__(self, model, dtype: Optional[torch.dtype]) -> None:
         """Prepare for a model.
 
         model (PreTrainedModel): The encoder, in evaluation mode.
-        dtype (Optional[dtype]): To compute in half precision, or None for fp32.
+        dtype (Optional[dtype]): Type to compute with, or None for fp32.
         """
         self.model = model
         self.dtype = dtype
@@ -39,7 +33,8 @@ class Passes:
         self.depth = len(find_blocks(model))
         self._parameters = list(model.parameters())
         self.trainable: List[torch.nn.Module] = [model]
-        # Blocks below this are frozen, with all that is in no block; None where nothing is.
+        # Blocks below this one are frozen, and so is everything outside of blocks. None if nothing
+        # can be cached.
         self.cut: Optional[int] = None
         self._forget()
 
@@ -50,13 +45,14 @@ class Passes:
         """
         self.trainable = trainable
         self.cut = None
-        self._above = self._above_half = self._below = None
+        self._parts.clear()
+        self._prefix = None
         if trainable == [self.model]:
             return
-        # Found out here, once, and in evaluation mode: a pass of a training model draws random
-        # numbers, and those of a step must not depend on what the cache holds.
+        # Determined once, and in evaluation mode: a pass in training mode draws random numbers, and
+        # those of a step must not depend on what the cache holds.
         self.model.eval()
-        # Blocks that share their weights can't be told apart, so nothing is between them.
+        # Blocks that share their weights can't be told apart, so there is no place to cut.
         if not self.depth:
             return
         self._tail = output_tail(self.model)
@@ -91,20 +87,15 @@ class Passes:
         if self.cut == self.depth:
             return hidden
         if not torch.is_grad_enabled():
-            model = self._inference_model()
-            if self._above_half is None:
-                self._above_half = Part(model, self.cut, self.depth, self._tail)
-            return self._above_half(ids, mask, hidden)
-        if self._above is None:
-            self._above = Part(self.model, self.cut, self.depth, self._tail)
+            return self._part(self._inference_model(), self.cut, self.depth)(ids, mask, hidden)
         with self._training():
-            return self._above(ids, mask, hidden)
+            return self._part(self.model, self.cut, self.depth)(ids, mask, hidden)
 
     @torch.no_grad()
     def below(
         self, batch, cache: Optional[PrefixCache], pooling: Optional[FixedPooling] = None
     ) -> torch.Tensor:
-        """Run the frozen blocks, or look up what they gave before.
+        """Run the frozen blocks, or look up their output in the cache.
 
         batch (WindowBatch): The windows.
         cache (Optional[PrefixCache]): Outputs of earlier passes, to read and to extend, or None.
@@ -113,82 +104,31 @@ class Passes:
             pooled windows, shape (n_windows, width).
         """
         self._check_version()
-        if cache is None:
-            hidden = self._run_below(batch.ids, batch.mask, 0, self.cut)
-            return hidden if pooling is None else pooling.window_vectors(hidden, batch.keep)
-        kept = self._kept_dtype(pooling)
-        space = self._space(self.cut, pooling)
-        rows = cache.get(space, batch.keys, kept)
-        missing = [i for i, found in enumerate(rows) if found is None]
-        if missing:
-            values = self._compute(batch, missing, cache, pooling).to(kept).cpu()
-            if not torch.isfinite(values).all():
-                # Beyond the range of fp16: such texts are computed each time.
-                return self.below(batch, None, pooling)
-            sizes = [1] * len(missing)
-            if pooling is None:
-                sizes = [batch.lengths[i] for i in missing]
-                values = torch.cat([v[:n] for v, n in zip(values, sizes, strict=True)])
-            new = [r.clone() for r in values.split(sizes)]
-            for i, row in zip(missing, new, strict=True):
-                rows[i] = row
-            cache.put(space, [batch.keys[i] for i in missing], new)
-        return self._padded(rows, batch.mask) if pooling is None else self._stack(rows)
+        found = None
+        if cache is not None:
+            if self._prefix is None:
+                self._prefix = CachedPrefix(self.model, self.cut, self.dtype, self._run_below)
+            found = self._prefix(batch, cache, pooling)
+        if found is not None:
+            return found
+        hidden = self._run_below(batch.ids, batch.mask)
+        return hidden if pooling is None else pooling.window_vectors(hidden, batch.keep)
 
-    def _compute(
+    def _run_below(
         self,
-        batch,
-        missing: List[int],
-        cache: PrefixCache,
-        pooling: Optional[FixedPooling],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        start: int = 0,
+        hidden: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        index = torch.tensor(missing, device=self.device)
-        ids, mask = batch.ids[index], batch.mask[index]
-        start, hidden = self._nearest(batch, missing, cache, mask)
-        if start < self.cut:
-            hidden = self._run_below(ids, mask, start, self.cut, hidden)
-        return hidden if pooling is None else pooling.window_vectors(hidden, batch.keep[index])
+        return self._part(self._inference_model(fresh=False), start, self.cut)(ids, mask, hidden)
 
-    def _nearest(self, batch, missing: List[int], cache: PrefixCache, mask: torch.Tensor):
-        """The deepest cut below ours that the cache has all these windows of."""
-        keys = [batch.keys[i] for i in missing]
-        kept = self._kept_dtype(None)
-        for cut in range(self.cut, 0, -1):
-            space = self._space(cut, None)
-            if not cache.knows(space):
-                continue
-            rows = cache.get(space, keys, kept, count=False)
-            if all(row is not None for row in rows):
-                return cut, self._padded(rows, mask)
-        return 0, None
-
-    def _stack(self, rows: List[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(rows).to(self.device, non_blocking=True).float()
-
-    def _padded(self, rows: List[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
-        flat = torch.cat(rows).to(self.device, non_blocking=True).to(self.dtype or torch.float32)
-        hidden = flat.new_zeros(*mask.shape, flat.shape[1])
-        hidden[mask.bool()] = flat
-        return hidden
-
-    def _run_below(self, ids, mask, start, stop, hidden=None):
-        model = self._inference_model(fresh=False)
-        key = (start, stop)
-        if self._below is None or self._below[0] != key:
-            self._below = key, Part(model, start, stop, self._tail)
-        return self._below[1](ids, mask, hidden)
-
-    def _kept_dtype(self, pooling: Optional[FixedPooling]) -> torch.dtype:
-        # What was computed in bf16 is kept as it is; all else in the 16 bits with more precision.
-        return torch.float16 if self.dtype is None or pooling is not None else self.dtype
-
-    def _space(self, cut: int, pooling: Optional[FixedPooling]) -> str:
-        if self._digests is None:
-            self._digests = prefix_digests(self.model)
-        precision = "fp32" if self.dtype is None else str(self.dtype).rpartition(".")[2]
-        # A subclass of a pooling is another pooling.
-        kind = "pieces" if pooling is None else f"{type(pooling)}"
-        return f"{self._digests[cut]}-{cut}-{precision}-{kind}"
+    def _part(self, model: torch.nn.Module, start: int, stop: int) -> Part:
+        # Those with gradient are made in training mode, and never from the copy.
+        key = (torch.is_grad_enabled(), start, stop)
+        if key not in self._parts:
+            self._parts[key] = Part(model, start, stop, self._tail)
+        return self._parts[key]
 
     @contextmanager
     def _training(self) -> Iterator[None]:
@@ -200,22 +140,21 @@ class Passes:
             yield
 
     def _inference_model(self, *, fresh: bool = True) -> torch.nn.Module:
-        """The model, or its copy in half precision; `fresh` if trainable blocks are going to be
-        used as well."""
+        """Get the model or its half-precision copy; `fresh` if trainable blocks will be used."""
         self._check_version()
         if self.dtype is None:
             return self.model
         if self._half is None or (fresh and self.model in self._stale):
             self._half = self._halved(self.model)
             self._stale.clear()
-            self._below = self._above_half = None
+            self._parts.clear()
         if fresh and self._stale:
             blocks = find_blocks(self.model)
             copies = find_block_list(self._half)
             for block in self._stale:
                 copies[blocks.index(block)] = self._halved(block)
             self._stale.clear()
-            self._above_half = None
+            self._parts.clear()
         return self._half
 
     def _halved(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -225,7 +164,7 @@ class Passes:
         return half
 
     def _current_version(self) -> int:
-        # Loading weights raises a tensor's version. A fused optimizer does not: see `changed`.
+        # Loading weights increases a tensor's version. A fused optimizer does not: see `changed`.
         return sum(p._version for p in self._parameters)
 
     def _check_version(self) -> None:
@@ -234,6 +173,8 @@ class Passes:
 
     def _forget(self) -> None:
         self._version = self._current_version()
-        self._half = self._below = self._above = self._above_half = None
-        self._digests: Optional[List[str]] = None
+        self._half = None
+        # By whether they run with gradient, their first block, and the block after their last.
+        self._parts: Dict[Tuple[bool, int, int], Part] = {}
+        self._prefix: Optional[CachedPrefix] = None
         self._stale: dict = {}

@@ -1,4 +1,4 @@
-"""Half-precision rows in files: what does not fit into memory any more."""
+"""Half-precision rows in files, for those that no longer fit into memory."""
 
 import logging
 import os
@@ -20,10 +20,10 @@ _ITEM = 2
 class Spill:
     """A directory of memory-mapped files with arrays of 16-bit values.
 
-    Each writer has files of its own, named after the space that their entries are of; readers
-    use those of all. So processes can share a directory, and a later one finds what an earlier
-    one left. When writing fails (a full disk, a directory that is gone), that is said once, and
-    nothing is written from then on.
+    Each writer has files of its own, named after the space of their entries, and readers use all
+    files. So processes can share a directory, and a later one finds what an earlier one left. If
+    writing fails (a full disk, a deleted directory), that is logged once, and nothing is written
+    from then on.
     """
 
     def __init__(self, directory: Path) -> None:

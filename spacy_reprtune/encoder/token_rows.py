@@ -19,7 +19,7 @@ class TokenRows:
     """The vectors of the tokens of a batch of docs.
 
     vectors (Tensor): fp32, all tokens of all docs in order, shape (n_tokens, width).
-    lengths (List[int]): Tokens of each doc; together `n_tokens`.
+    lengths (List[int]): Number of tokens of each doc; their sum is `n_tokens`.
     """
 
     vectors: torch.Tensor
@@ -29,7 +29,7 @@ class TokenRows:
         return len(self.lengths)
 
     def encoded(self) -> Iterator[Tuple[WindowBatch, torch.Tensor]]:
-        """Give the same in the form of `Encoder.encode`: each doc is a window, each token a piece.
+        """Convert to the form of `Encoder.encode`: each doc is a window, and each token is a piece.
 
         YIELDS (Tuple[WindowBatch, Tensor]): Docs of about the same length, and their vectors,
             shape (n_docs, length, width). Docs without tokens are left out.
@@ -78,7 +78,7 @@ class ListenedEncoder(torch.nn.Module):
         return {}
 
     def weights_changed(self) -> None:
-        """There are none."""
+        """Do nothing: there are no weights."""
 
     def begin_step(self, step: int) -> None:
-        """There is nothing to unfreeze."""
+        """Do nothing: there are no blocks to unfreeze."""

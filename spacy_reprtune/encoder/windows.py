@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 class Windows:
     """Windows over the pieces of several texts. All arrays have the shape (n_windows,).
 
-    texts (NDArray[int64]): Which text the window is of.
+    texts (NDArray[int64]): Index of the text that the window belongs to.
     starts, ends (NDArray[int64]): The pieces it covers, special pieces not counted.
     keep_starts, keep_ends (NDArray[int64]): The pieces that are read from this window: those
-        that no other window of the text has nearer to its centre.
+        that no other window of the text has closer to its center.
     """
 
     texts: NDArray[numpy.int64]
@@ -33,8 +33,8 @@ class Windows:
 
 
 def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Windows:
-    """Cut texts into windows. A text that fits is one window; a longer one gets as few as it
-    can, all of about the same length, so that none is a stub without context.
+    """Cut texts into windows. A text that fits is one window. A longer one gets as few windows as
+    possible, all of about the same length, so that none is a stub without context.
 
     n_pieces (Sequence[int]): Pieces of each text. An empty text is one empty window.
     size (int): Pieces that a window may hold, special pieces not counted.

@@ -1,10 +1,11 @@
 """The masked-language-model head, computed only for masked pieces."""
 
-import copy
 from typing import Any, Optional
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
+
+from ..encoder.shell import make_shell
 
 # Rows whose logits are in memory at once: 1024 of 30,000 pieces are 125 MB in fp32.
 ROWS = 1024
@@ -13,8 +14,8 @@ ROWS = 1024
 class MaskedHead:
     """What lies between an encoder's hidden states and the vocabulary projection.
 
-    That part is the family's own code: it runs as it is, in a shell of the model that shares every
-    weight, in which the encoder hands on given hidden states and the projection is left out.
+    In a shell of the model, the encoder hands on given hidden states and the projection is left
+    out.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -24,12 +25,8 @@ class MaskedHead:
         """
         self._given = _Given()
         self.projection = model.get_output_embeddings()
-        memo: Any = {id(model.config): model.config}
-        memo.update((id(p), p) for p in model.parameters())
-        memo.update((id(b), b) for b in model.buffers())
-        memo[id(model.base_model)] = self._given
-        memo[id(self.projection)] = torch.nn.Identity()
-        self._shell = copy.deepcopy(model, memo)
+        replaced = {model.base_model: self._given, self.projection: torch.nn.Identity()}
+        self._shell = make_shell(model, replaced)
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """Transform hidden states.
@@ -39,7 +36,7 @@ class MaskedHead:
         """
         self._given.__dict__["hidden"] = hidden[None]
         try:
-            # The shell looks at the shape of what it takes for piece ids.
+            # The shell reads the shape of its piece ids.
             ids = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
             return self._shell(input_ids=ids, return_dict=True).logits[0]
         finally:
@@ -64,7 +61,7 @@ class MaskedHead:
         RETURNS (Tensor): The sum, a scalar.
         """
         weight, bias = self.projection.weight, self.projection.bias
-        # Asked here: within the function torch never records, and its inputs keep their flags.
+        # Read here, because gradients are never enabled inside of the function.
         with_gradients = torch.is_grad_enabled()
         dtype = dtype or weight.dtype
         return _Projection.apply(self(hidden), weight, bias, labels, dtype, with_gradients)
@@ -123,7 +120,7 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, grad):
         saved = list(ctx.saved_tensors)
         d_hidden = saved.pop(0).to(ctx.hidden_type) * grad.to(ctx.hidden_type)
-        # Multiplied in place, because these tables are as large as the vocabulary.
+        # In place, because these tables are as large as the vocabulary.
         d_weight = saved.pop(0).mul_(grad) if ctx.has[0] else None
         d_bias = saved.pop(0).mul_(grad) if ctx.has[1] else None
         return d_hidden, d_weight, d_bias, None, None, None

@@ -112,7 +112,7 @@ def test_few_texts_need_an_encoder_of_this_package(nlp, sentence_config):
 
 def test_unknown_positive_label(nlp, model_config):
     nlp.config["initialize"]["components"]["textcat"] = {"positive_label": "C"}
-    with pytest.raises(ValueError, match="'C' is none of the labels"):
+    with pytest.raises(ValueError, match="'C' is not a label of"):
         initialize(nlp, model_config(), [{"A": 1.0, "B": 0.0}])
 
 
