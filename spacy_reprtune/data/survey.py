@@ -1,11 +1,8 @@
-"""One reading of the files: what is in them is counted, and records wait in a temporary file."""
+"""One reading of the files: what is in them is counted, before the records are written."""
 
-import marshal
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .formats.tags import name_scheme
 from .formats.tokens import set_spaces, word_entities
@@ -103,44 +100,30 @@ class Survey:
                 record.cats = None
 
 
-class Spool:
-    """Records on disk, so that files are read once however many texts they have."""
+def pack(record: Record, source: str) -> Tuple[Any, ...]:
+    """Make a record small enough to wait for the end of the reading.
 
-    def __init__(self, beside: Path) -> None:
-        """beside (Path): Folder on the disk that is to be used, or one that is to be made there."""
-        folder = next(path for path in (beside, *beside.absolute().parents) if path.is_dir())
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._n = 0
+    record (Record): Record that stays.
+    source (str): Name of its input.
+    RETURNS (Tuple[Any, ...]): What `unpack` takes.
+    """
+    return (source, *(getattr(record, name) for name in _FIELDS))
 
-    def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()
 
-    def add(self, record: Record, source: str) -> None:
-        """Put a record at the end.
+def unpack(packed: Iterable[Tuple[Any, ...]], sources: Dict[str, Source]) -> Iterator[Record]:
+    """Make records again, with the spaces between their words restored.
 
-        record (Record): Record that stays.
-        source (str): Name of its input.
-        """
-        values = [getattr(record, name) for name in _FIELDS]
-        marshal.dump((source, *values), self._file)
-        self._n += 1
-
-    def read(self, sources: Dict[str, Source]) -> Iterator[Record]:
-        """Read the records, with the spaces between their words restored.
-
-        sources (Dict[str, Source]): What is known about the inputs, by name.
-        YIELDS (Record): Records in order.
-        """
-        joining = {name: source.evidence.joining for name, source in sources.items()}
-        self._file.seek(0)
-        for _ in range(self._n):
-            source, *values = marshal.load(self._file)
-            record = Record(**dict(zip(_FIELDS, values, strict=True)))
-            if record.words is not None and record.spaces is None:
-                entities = word_entities(record)
-                set_spaces(record, restore_spaces(record.words, joining[source]), entities)
-            yield record
+    packed (Iterable[Tuple[Any, ...]]): What `pack` returned, in order.
+    sources (Dict[str, Source]): What is known about the inputs, by name.
+    YIELDS (Record): Records in order.
+    """
+    joining = {name: source.evidence.joining for name, source in sources.items()}
+    for source, *values in packed:
+        record = Record(**dict(zip(_FIELDS, values, strict=True)))
+        if record.words is not None and record.spaces is None:
+            entities = word_entities(record)
+            set_spaces(record, restore_spaces(record.words, joining[source]), entities)
+        yield record
 
 
 _FIELDS = (

@@ -1,16 +1,15 @@
 """One reading of a split: everything that the checks need, with no text kept in memory."""
 
-import marshal
 import re
-import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy
 
 from ...copies import Signatures, Signer, runs_of, words_of
+from ..spool import Spool
 from .finding import Cases
 from .pieces import PieceCounter
 
@@ -69,7 +68,7 @@ class Facts:
     # Texts that spaCy refuses to tokenize.
     too_long: Cases = field(default_factory=Cases)
     # Words of each text, and which of them are in an entity, for a second look.
-    words: Optional["WordSpool"] = None
+    words: Optional[Spool] = None
     pieces: Optional[PieceCounter] = None
     # Runs of words of each text, where text for pretraining is compared.
     grams: Dict[int, Set[int]] = field(default_factory=dict)
@@ -80,39 +79,13 @@ class Facts:
         return self.signatures.exact
 
 
-class WordSpool:
-    """Words of docs in a temporary file, with a mark for those in an entity."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._n = 0
-
-    def add(self, number: int, doc: "Doc") -> None:
-        """Put a doc at the end.
-
-        number (int): Number of the doc in its split, from 1.
-        doc (Doc): The doc.
-        """
-        words = [token.text for token in doc]
-        spaces = [bool(token.whitespace_) for token in doc]
-        marshal.dump((number, words, spaces, [bool(token.ent_type) for token in doc]), self._file)
-        self._n += 1
-
-    def read(self) -> Iterator[Tuple[int, List[str], List[bool], List[bool]]]:
-        """YIELDS (Tuple[int, List[str], List[bool], List[bool]]): Number of a doc, its words,
-        whether a space follows each, and whether each is in an entity."""
-        self._file.seek(0)
-        for _ in range(self._n):
-            yield marshal.load(self._file)
-
-
 def gather(
     split: str,
     docs: Iterable["Doc"],
     nlp: "Language",
     *,
     with_grams: bool = False,
-    words: Optional["WordSpool"] = None,
+    words: Optional[Spool] = None,
     pieces: Optional[PieceCounter] = None,
 ) -> Facts:
     """Read a split.
@@ -121,7 +94,8 @@ def gather(
     docs (Iterable[Doc]): Docs of the split.
     nlp (Language): Pipeline with the tokenizer that entities have to fit.
     with_grams (bool): Whether to keep runs of words.
-    words (Optional[WordSpool]): Takes the words, for a second look.
+    words (Optional[Spool]): Takes the number of each doc, its words, whether a space follows each
+        word, and whether it is in an entity, for a second look.
     pieces (Optional[PieceCounter]): Counts the pieces of the texts.
     RETURNS (Facts): What is known about the split.
     """
@@ -148,7 +122,9 @@ def gather(
         if pieces is not None:
             pieces.add(text)
         if words is not None and doc.has_annotation("ENT_IOB"):
-            words.add(number, doc)
+            spaces = [bool(token.whitespace_) for token in doc]
+            marked = [bool(token.ent_type) for token in doc]
+            words.add((number, [token.text for token in doc], spaces, marked))
         if with_grams:
             facts.grams[number - 1] = _grams(text)
     facts.signatures = signer.finish()
