@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture
 def parts(tmp_path, nlp):
-    """Two files: docs with categories alone, and docs with entities alone."""
+    """Two files: docs with only categories, and docs with only entities."""
     cats, ents = DocBin(), DocBin()
     for texts, label in ((GOOD, "GOOD"), (BAD, "BAD")):
         for text in texts:
