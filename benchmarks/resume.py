@@ -46,7 +46,7 @@ def measure(args: argparse.Namespace, recipe: str, folder: Path) -> Dict[str, An
     overrides = {f"paths.{part}": str(folder / f"{part}.spacy") for part in ("train", "dev")}
     overrides["paths.encoder"] = common.ENCODER
     if args.quick:
-        overrides.update({"training.max_steps": 60, "training.eval_frequency": 30})
+        overrides.update({"training.max_steps": 20, "training.eval_frequency": 10})
     config = load_config(path, overrides=overrides, interpolate=False)
     checkpoint = Checkpoint(folder / recipe / resume.STATE, full_config(config))
     nlp = init_nlp(config)
@@ -89,10 +89,13 @@ def _write_corpus(args: argparse.Namespace, folder: Path) -> None:
 
     nlp = spacy.blank("en")
     texts = rotten_tomatoes(args)
-    train, dev = texts["train"], texts["test"]
-    chosen = {"train": train, "dev": dev.take(common.order(len(dev), 0)[:200])}
-    for part, own in chosen.items():
-        docs = [eg.reference for eg in make_examples(nlp, own)]
+    sizes = {"train": 400, "dev": 50} if args.quick else {"train": 8000, "dev": 500}
+    own = {"train": texts["train"], "dev": texts["test"]}
+    chosen = {
+        part: own[part].take(common.order(len(own[part]), 0)[:size]) for part, size in sizes.items()
+    }
+    for part, some in chosen.items():
+        docs = [eg.reference for eg in make_examples(nlp, some)]
         DocBin(docs=docs).to_disk(folder / f"{part}.spacy")
 
 

@@ -22,7 +22,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     args = parser.parse_args(argv)
     common.fix_threads(args.threads)
     texts = rotten_tomatoes(args)["train"]
-    chosen = texts.take(common.order(len(texts), 0)[: 200 if args.quick else 2000])
+    chosen = texts.take(common.order(len(texts), 0)[: 60 if args.quick else 2000])
     systems = {"reprtune": _reprtune(chosen), "transformers": _transformers()}
     figures: Dict[str, Any] = {"requests": len(chosen.texts), "clients": args.clients}
     for system in systems.values():
