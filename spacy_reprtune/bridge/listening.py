@@ -60,8 +60,10 @@ def flat_rows(
     if not any(lengths):
         # TransformerListener.v1 can't do without any token at all.
         return numpy.zeros((0, model.shims[0].width), dtype="f"), lambda d_rows: None
-    if is_train and any(node._batch_id is None for node in listeners(model)):
-        # The component that this head listens to is frozen, or there is none.
+    heard = listeners(model)
+    if heard and (not is_train or any(node._batch_id is None for node in heard)):
+        # In training, the component that this head listens to is frozen, or there is none. Without
+        # vectors, spaCy's listener would hand out zeros.
         _check_annotated(model, docs)
         is_train = False
     vectors, backprop = model.layers[0](docs, is_train)
@@ -80,6 +82,7 @@ def _check_annotated(model: Model, docs: List[Doc]) -> None:
         if len(doc) and not doc.tensor.size and not stock:
             raise ValueError(
                 f"'{model.name}' listens, but no component has token vectors for it. Put a "
-                "`reprtune_encoder`, `tok2vec` or `transformer` component before it. If there is "
-                "one in [training] frozen_components, list it in annotating_components as well."
+                "`reprtune_encoder`, `tok2vec` or `transformer` component before it, or enable the "
+                "one that is there. If it is in [training] frozen_components, list it in "
+                "annotating_components as well."
             )
