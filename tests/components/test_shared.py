@@ -477,7 +477,7 @@ def test_sourced_components(shared, tmp_path):
     nlp.to_disk(tmp_path / "model")
     source = {"source": str(tmp_path / "model")}
     config = {
-        "nlp": {"lang": "en", "pipeline": ["textcat", "tagger"]},
+        "nlp": {"lang": "xx", "pipeline": ["textcat", "tagger"]},
         "components": {
             "textcat": {**source, "replace_listeners": ["model.encoder"]},
             "tagger": {**source, "replace_listeners": ["model.tok2vec"]},
