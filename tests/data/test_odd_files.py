@@ -117,7 +117,7 @@ def test_a_cell_that_is_not_there_says_nothing_about_its_label(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl.gz", gzip.compress(b"{}"), "is compressed by gzip. Unpack it first"),
+        ("a.jsonl.gz", gzip.compress(b"{}", mtime=0), "is compressed by gzip. Unpack it first"),
         ("a.csv", b"PK\x03\x04rest", "zip archive or a spreadsheet"),
         ("a.csv", "text,label\na,x\n".encode("utf-16-le"), "--encoding utf-16-le"),
         ("a.jsonl", '{"text": "a"}'.encode("utf-16-be"), "--encoding utf-16-be"),
