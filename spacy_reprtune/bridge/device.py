@@ -1,10 +1,10 @@
 """The device that the `device` setting stands for."""
 
 import logging
+import sys
 import warnings
 
 import torch
-from thinc.api import CupyOps, MPSOps, get_current_ops
 
 from ..encoder.precision import resolve_device
 
@@ -43,11 +43,14 @@ def configured_device(setting: str, *, loading: bool = False) -> torch.device:
 
 
 def _spacy_device() -> torch.device:
-    ops = get_current_ops()
-    if isinstance(ops, CupyOps):
-        return torch.device("cuda", torch.cuda.current_device())
-    if isinstance(ops, MPSOps):
-        return torch.device("mps")
+    # Pretraining does without thinc. Where nothing has imported it, spaCy was not given a GPU.
+    thinc = sys.modules.get("thinc.api")
+    if thinc is not None:
+        ops = thinc.get_current_ops()
+        if isinstance(ops, thinc.CupyOps):
+            return torch.device("cuda", torch.cuda.current_device())
+        if isinstance(ops, thinc.MPSOps):
+            return torch.device("mps")
     if torch.cuda.is_available() and "auto" not in _said:
         _said.add("auto")
         logger.warning(

@@ -2,9 +2,12 @@
 
 import json
 import multiprocessing
+import re
+import shlex
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -218,3 +221,20 @@ def test_an_input_that_is_named_twice_is_refused(annotate_pipeline, tmp_path):
     path = write_input(tmp_path, "txt")
     with pytest.raises(ValueError, match="rows.txt is named twice"):
         annotate_files(Annotator(annotate_pipeline), [path, path], tmp_path / "out")
+
+
+def test_the_page_runs_from_top_to_bottom(annotate_pipeline, tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "scale.md"
+    blocks = dict(re.findall(r"```(bash|python)\n(.+?)```", page.read_text("utf8"), re.DOTALL))
+    shutil.copytree(annotate_pipeline, tmp_path / "training" / "joint" / "model-best")
+    rows = {"review_id": [i for i, _ in ROWS], "body": [text for _, text in ROWS]}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "reviews.parquet")
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(blocks["bash"])
+    assert arguments[:4] == ["python", "-m", "spacy", "reprtune"]
+    done = CliRunner().invoke(reprtune_cli, arguments[4:])
+    assert done.exit_code == 0, done.output
+    assert [row["id"] for row in output_rows(tmp_path / "annotated")] == rows["review_id"]
+    names = {}
+    exec(compile(blocks["python"], str(page), "exec"), names)
+    assert len(names["annotated"]["cats_label"]) == 2

@@ -311,3 +311,28 @@ def test_the_setfit_library_can_t_train_a_shared_encoder(make):
 def test_a_pooling_of_special_pieces(make):
     with pytest.raises(ValueError, match="'cls' reads a special piece"):
         make(model={**SENTENCES, "pooling": "cls"})
+
+
+def test_a_tok2vec_of_its_own_is_trained_and_saved(tmp_path):
+    """Vectors may come from spaCy's layers as well, without another component."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    tok2vec = {
+        "@architectures": "spacy.HashEmbedCNN.v2",
+        "pretrained_vectors": None,
+        "width": 8,
+        "depth": 1,
+        "embed_size": 200,
+        "window_size": 1,
+        "maxout_pieces": 2,
+        "subword_features": True,
+    }
+    pipe = nlp.add_pipe("reprtune_setfit", config={"model": {**SENTENCES, "encoder": tok2vec}})
+    examples = annotate(nlp, ents=False)
+    nlp.initialize(lambda: examples)
+    before = pipe.model.layers[0].to_bytes()
+    train(nlp, examples, 20)
+    assert pipe.model.layers[0].to_bytes() != before
+    assert nlp.evaluate(examples)["cats_macro_f"] == 1.0
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path)(TEXTS[0]).cats == nlp(TEXTS[0]).cats

@@ -95,21 +95,6 @@ def test_head_settings_out_of_range(nlp, model_config, settings, message):
         nlp.add_pipe("reprtune_textcat", config={"model": model_config(**settings)})
 
 
-def test_few_texts_need_an_encoder_of_this_package(nlp, sentence_config):
-    stock = {
-        "@architectures": "spacy.HashEmbedCNN.v2",
-        "pretrained_vectors": None,
-        "width": 8,
-        "depth": 1,
-        "embed_size": 20,
-        "window_size": 1,
-        "maxout_pieces": 2,
-        "subword_features": True,
-    }
-    with pytest.raises(ValueError, match=r"spacy_reprtune.Encoder.v1"):
-        nlp.add_pipe("reprtune_setfit", config={"model": {**sentence_config(), "encoder": stock}})
-
-
 def test_unknown_positive_label(nlp, model_config):
     nlp.config["initialize"]["components"]["textcat"] = {"positive_label": "C"}
     with pytest.raises(ValueError, match="'C' is not a label of"):

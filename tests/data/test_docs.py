@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data import check as checking
 from spacy_reprtune.data import checks
-from spacy_reprtune.data.formats import format_names
+from spacy_reprtune.data.formats import find_reader, format_names
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "data.md").read_text("utf8")
@@ -34,4 +34,6 @@ def test_every_format_is_in_the_help():
     done = CliRunner().invoke(app, ["reprtune", "convert", "--help"])
     # The lines of the table break where they like.
     shown = re.sub(r"[\s│]", "", done.output)
-    assert all(name in shown for name in format_names())
+    # Pages that add a format of their own may have run in this process.
+    own = [n for n in format_names() if find_reader(n).__module__.startswith("spacy_reprtune.")]
+    assert len(own) > 10 and [name for name in own if name not in shown] == []

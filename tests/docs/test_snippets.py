@@ -110,9 +110,9 @@ def finished():
     return []
 
 
-# Packages are tested where there is a pipeline to package: tests/packaging. Existing pipelines are
-# tested where there is one: test_existing_pipelines.
-ELSEWHERE = ("packages.md", "existing-pipelines.md")
+# Tested where there is a pipeline for them: tests/packaging, test_existing_pipelines, and
+# tests/annotate.
+ELSEWHERE = ("packages.md", "existing-pipelines.md", "scale.md", "serving.md")
 
 
 @pytest.mark.parametrize(
