@@ -27,6 +27,14 @@ def default(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """spaCy's own tests with the components of this package: docs/conformance.md."""
+    session.install("-e", ".[test]", "-c", "constraints.txt")
+    session.env["REPRTUNE_CONFORMANCE"] = "1"
+    session.run("python", "-m", "pytest", "tests/conformance")
+
+
+@nox.session
 def newest(session: nox.Session) -> None:
     """The newest transformers, without the extras that hold it back."""
     session.install("-e", ".", *_test_tools(), "-c", "constraints-newest.txt")
