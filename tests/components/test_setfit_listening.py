@@ -148,8 +148,8 @@ def test_replaced_listeners_keep_the_predictions_and_train_by_themselves(trained
     trained.to_disk(tmp_path / "model")
     source = {"source": str(tmp_path / "model"), "replace_listeners": ["model.encoder"]}
     config = {"nlp": {"lang": "en", "pipeline": ["textcat"]}, "components": {"textcat": source}}
-    alone = [row[:1] for row in expected]
-    check(spacy.util.load_model_from_config(config, auto_fill=True), alone)
+    labels = [row[:1] for row in expected]
+    check(spacy.util.load_model_from_config(config, auto_fill=True), labels)
 
     nlp = spacy.load(tmp_path / "model")
     nlp.replace_listeners("encoder", "textcat", ["model.encoder"])
