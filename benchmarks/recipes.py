@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -97,7 +98,7 @@ def cost_of(args: argparse.Namespace, recipe: str, encoder: str) -> Dict[str, fl
         train(nlp, work / "out")
         saved = work / "out" / "model-last"
         size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
-    seconds = [b - a for a, b in zip(began, began[1:], strict=False)][UNTIMED:]
+    seconds = [b - a for a, b in pairwise(began)][UNTIMED:]
     return {
         "seconds_per_step": round(statistics.median(seconds or [0.0]), 3),
         "peak_mb": peak_memory_mb() or 0.0,
