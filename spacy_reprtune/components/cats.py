@@ -9,6 +9,8 @@ from spacy.training import Example
 from .label_kinds import LabelKind
 
 ClassWeights = Optional[Union[str, Dict[str, float]]]
+# How far the sum of exclusive probabilities may be from 1: somebody may have rounded them.
+TOLERANCE = 0.02
 
 
 def read_cats(
@@ -38,22 +40,30 @@ def positive_labels(examples: Iterable[Example]) -> Set[str]:
     return {label for eg in examples for label, value in eg.reference.cats.items() if value > 0}
 
 
-def check_cats(examples: Iterable[Example], kind: LabelKind, name: str) -> None:
+def check_cats(
+    examples: Iterable[Example], kind: LabelKind, name: str, *, soft: bool = False
+) -> None:
     """Check gold values.
 
     examples (Iterable[Example]): The examples.
     kind (LabelKind): Decides whether a text may have several labels.
     name (str): Name of the component, for errors.
-    RAISES (ValueError): Values other than 0 and 1, or several exclusive labels.
+    soft (bool): Whether probabilities are allowed.
+    RAISES (ValueError): Values other than 0 and 1, or with `soft` outside of the range between
+        them; several exclusive labels, or probabilities of them that don't add up to 1.
     """
     for example in examples:
         cats = example.reference.cats
+        if soft:
+            _check_soft(example, kind, name)
+            continue
         positive = [label for label, value in cats.items() if value == 1.0]
         wrong = {k: v for k, v in cats.items() if v not in (0.0, 1.0)}
         if wrong:
             raise ValueError(
                 f"The gold values of doc.cats have to be 0 or 1 for '{name}', but "
-                f"{_excerpt(example)} has {wrong}."
+                f"{_excerpt(example)} has {wrong}. To learn from probabilities, such as those of "
+                "another model, set soft_labels to true."
             )
         if kind.exclusive and len(positive) > 1:
             raise ValueError(
@@ -113,6 +123,42 @@ def label_weights(
     n_answers = kind.n_answers(len(labels))
     weights = annotated / (n_answers * numpy.maximum(positive, 1.0))
     return numpy.where(positive > 0, weights, 1.0).tolist()
+
+
+def hard_labels(example: Example, kind: LabelKind) -> Example:
+    """Turn the probabilities of an example into decisions, which is what scorers compare with.
+
+    example (Example): The example.
+    kind (LabelKind): Decides whether a text may have several labels.
+    RETURNS (Example): The same predicted doc, with a reference whose values are 0 or 1.
+    """
+    cats = example.reference.cats
+    if all(value in (0.0, 1.0) for value in cats.values()):
+        return example
+    best = max(cats, key=cats.__getitem__)
+    reference = example.reference.copy()
+    reference.cats = {
+        label: float(label == best if kind.exclusive else value >= 0.5)
+        for label, value in cats.items()
+    }
+    return Example(example.predicted, reference)
+
+
+def _check_soft(example: Example, kind: LabelKind, name: str) -> None:
+    cats = example.reference.cats
+    wrong = {label: value for label, value in cats.items() if not 0.0 <= value <= 1.0}
+    if wrong:
+        raise ValueError(
+            f"The soft labels of doc.cats have to be from 0 to 1 for '{name}', but "
+            f"{_excerpt(example)} has {wrong}."
+        )
+    total = sum(cats.values())
+    # Zeros for all labels mean that nothing is known.
+    if kind.exclusive and total > 0 and abs(total - 1.0) > TOLERANCE:
+        raise ValueError(
+            f"The soft labels of '{name}' are exclusive and have to add up to 1, but those of "
+            f"{_excerpt(example)} add up to {total:.3f}: {cats}."
+        )
 
 
 def _excerpt(example: Example) -> str:

@@ -40,7 +40,7 @@ def read_gold(example: Example) -> Gold:
     reference, predicted = example.reference, example.predicted
     if not reference.has_annotation("ENT_IOB"):
         return Gold([], numpy.zeros(len(predicted), dtype=bool))
-    if _same_tokens(reference, predicted):
+    if same_tokens(reference, predicted):
         # The usual case, and many times faster than aligning.
         iob = reference.to_array(["ENT_IOB", "ENT_TYPE"]).reshape(-1, 2)
         known = ~((iob[:, 0] == MISSING) | is_blocked(iob))
@@ -147,7 +147,8 @@ def read_score(span: Span) -> Optional[float]:
     return float(score) if is_number and 0.0 <= score <= 1.0 else None
 
 
-def _same_tokens(first: Doc, second: Doc) -> bool:
+def same_tokens(first: Doc, second: Doc) -> bool:
+    """RETURNS (bool): Whether two docs have the same tokens."""
     if first is second:
         return True
     if len(first) != len(second):

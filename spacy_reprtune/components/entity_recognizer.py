@@ -24,7 +24,8 @@ from .entities import is_space, read_gold, register_scores, write_entities
 from .entity_calibration import calibration_error_of, loss_of_temperature
 from .entity_survey import nothing_to_learn, problems, survey
 from .notices import warn_of_unknown_labels
-from .tag_rows import DocEntities, decode, gold_tags
+from .soft_tags import soft_targets, tag_posteriors, write_tags
+from .tag_rows import DocEntities, GoldTags, decode, gold_tags
 
 if TYPE_CHECKING:
     from ..heads.lattice import Lattice
@@ -57,6 +58,7 @@ class EntityRecognizer(EncoderPipe):
         scheme: str = "bilou",
         shared_positions: bool = True,
         head_init: str = "random",
+        soft_labels: bool = False,
         min_score: float = 0.0,
         temperature: Optional[float] = None,
         spans_key: Optional[str] = "ner",
@@ -79,6 +81,9 @@ class EntityRecognizer(EncoderPipe):
         self.scheme = scheme
         self.shared_positions = shared_positions
         self.head_init = head_init
+        self.soft_labels = soft_labels
+        # Whether predictions put the probabilities of all tags into `doc.user_data`, for a student.
+        self.writes_tags = False
         self.min_score = min_score
         self.spans_key = spans_key
         self.overwrite = overwrite
@@ -116,6 +121,8 @@ class EntityRecognizer(EncoderPipe):
         rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
         self.calibration.note(docs, [(own, transitions) for own in rows])
         lattice = self._lattice(transitions, self.temperature)
+        if self.writes_tags:
+            self._write_tags(docs, logits, transitions)
         return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=self.min_score)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
@@ -143,6 +150,14 @@ class EntityRecognizer(EncoderPipe):
         logits, transitions = tags.logits(to_numpy(scores.logits)), self._transitions(scores)
         gold = gold_tags(examples, logits, tags)
         gradient = numpy.zeros_like(logits)
+        if self.soft_labels and transitions is not None:
+            raise ValueError(
+                f"'{self.name}' can't learn probabilities of tags (soft_labels = true) with "
+                "learned_transitions = true, whose loss is of whole sequences: set one to false."
+            )
+        if self.soft_labels:
+            loss = self._soft_loss(examples, logits, gold, gradient)
+            return loss, self._of_parts(gradient, scores.lengths, None)
         if transitions is not None:
             lattice = self._lattice(transitions, 1.0)
             loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
@@ -264,6 +279,26 @@ class EntityRecognizer(EncoderPipe):
         from ..heads.lattice import Lattice
 
         return Lattice(self.tags, transitions, temperature=temperature)
+
+    def _soft_loss(
+        self, examples: List[Example], logits: NDArray, gold: GoldTags, gradient: NDArray
+    ) -> float:
+        targets = soft_targets(examples, gold, self.tags, self.name)
+        known = numpy.flatnonzero(targets.any(1))
+        loss = 0.0
+        if len(known):
+            rows = gold.rows[known]
+            loss, gradient[rows] = cross_entropy(logits[rows], targets[known])
+        return loss
+
+    def _write_tags(self, docs: List[Doc], logits: NDArray, transitions: Optional[NDArray]) -> None:
+        tags = self.tags
+        if transitions is None:
+            # Any sequence that is legal costs the same.
+            transitions = numpy.zeros((len(tags), len(tags)), dtype="f")
+        lattice = self._lattice(transitions, self.temperature)
+        for doc, found in zip(docs, tag_posteriors(docs, logits, lattice), strict=True):
+            write_tags(doc, tags.names, found)
 
     def _transitions(self, scores: TagScores) -> Optional[NDArray]:
         """Turn the learned transitions between parts of tags into those between tags."""

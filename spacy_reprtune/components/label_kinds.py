@@ -1,7 +1,7 @@
 """The two kinds of labels of texts: exclusive and independent ones.
 
-Arrays of gold values have the shape (n_texts, n_labels), fp32: `gold` holds 0 or 1, `known` holds 1
-where the value is annotated.
+Arrays of gold values have the shape (n_texts, n_labels), fp32: `gold` holds 0 or 1, or a
+probability where a component learns from soft labels; `known` holds 1 where the value is annotated.
 """
 
 from abc import ABC, abstractmethod
@@ -136,7 +136,8 @@ class Exclusive(LabelKind):
 
     def known(self, gold: NDArray, annotated: NDArray) -> NDArray:
         """See `LabelKind`."""
-        return numpy.repeat(gold.max(1, keepdims=True), gold.shape[1], 1)
+        answered = (gold > 0).any(1, keepdims=True).astype("f")
+        return numpy.repeat(answered, gold.shape[1], 1)
 
     def n_answers(self, n_labels: int) -> int:
         """See `LabelKind`: the labels are the answers to one question."""
@@ -161,7 +162,7 @@ class Exclusive(LabelKind):
         if not len(rows):
             return 0.0, gradient
         loss, gradient[rows] = cross_entropy(
-            logits[rows], gold[rows].argmax(1), weights=weights, smoothing=smoothing
+            logits[rows], gold[rows], weights=weights, smoothing=smoothing
         )
         return loss, gradient
 
@@ -171,7 +172,7 @@ class Exclusive(LabelKind):
         """See `LabelKind`: the probability of the best label of each text."""
         rows = numpy.flatnonzero(known.any(1))
         best = scores[rows].argmax(1)
-        return scores[rows, best], gold[rows, best] > 0
+        return scores[rows, best], gold[rows].argmax(1) == best
 
     def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
         """See `LabelKind`: one regression for all labels."""
@@ -231,13 +232,13 @@ class Independent(LabelKind):
         self, scores: NDArray, gold: NDArray, known: NDArray
     ) -> Tuple[NDArray, NDArray]:
         """See `LabelKind`: the probability of each label that is annotated."""
-        return scores[known > 0], gold[known > 0] > 0
+        return scores[known > 0], gold[known > 0] >= 0.5
 
     def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
         """See `LabelKind`: one regression per label."""
         from ..heads.probe import fit_independent
 
-        return fit_independent(vectors, gold, known, **settings)
+        return fit_independent(vectors, (gold >= 0.5).astype("f"), known, **settings)
 
 
 def _differ(cats: Cats, others: Cats) -> bool:

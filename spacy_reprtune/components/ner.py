@@ -29,6 +29,7 @@ head_lr = 1.0
         "scheme": "bilou",
         "shared_positions": True,
         "head_init": "random",
+        "soft_labels": False,
         "min_score": 0.0,
         "temperature": None,
         "spans_key": "ner",
@@ -50,6 +51,7 @@ def make_ner(
     scheme: str,
     shared_positions: bool,
     head_init: str,
+    soft_labels: bool,
     min_score: float,
     temperature: Optional[float],
     spans_key: Optional[str],
@@ -67,6 +69,9 @@ def make_ner(
         Otherwise, each tag has weights of its own.
     head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
         vectors, with its regularization chosen on held-out folds of the training data.
+    soft_labels (bool): Whether to learn the probabilities of tags that another recognizer has put
+        into the training data, as `reprtune distill` does. Docs without them are learned from
+        their entities.
     min_score (float): Entities whose probability is lower are not predicted.
     temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
         to fit it on dev during training.
@@ -83,6 +88,7 @@ def make_ner(
         scheme=scheme,
         shared_positions=shared_positions,
         head_init=head_init,
+        soft_labels=soft_labels,
         min_score=min_score,
         temperature=temperature,
         spans_key=spans_key,

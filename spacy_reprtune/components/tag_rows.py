@@ -59,7 +59,7 @@ def decode(
     min_score (float): Entities whose probability is lower are left out.
     RETURNS (List[DocEntities]): One item per doc.
     """
-    keep = _seen(docs, logits)
+    keep = seen_tokens(docs, logits)
     if not overwrite:
         taken = numpy.concatenate([is_taken(doc) for doc in docs])
         if taken.any():
@@ -123,7 +123,7 @@ def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> 
     RETURNS (GoldTags): The tags.
     """
     docs = [eg.predicted for eg in examples]
-    seen = _seen(docs, rows)
+    seen = seen_tokens(docs, rows)
     numbers = {label: i for i, label in enumerate(scheme.labels)}
     tags: List[NDArray] = [numpy.zeros(0, dtype=numpy.int64)]
     start = 0
@@ -135,8 +135,9 @@ def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> 
     return GoldTags(numpy.flatnonzero(seen), lengths, numpy.concatenate(tags))
 
 
-def _seen(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
-    """Which tokens have a tag: a row of zeros stands for a token without a piece."""
+def seen_tokens(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:
+    """RETURNS (NDArray[bool]): Which tokens have a tag, given the output of the model. A row of
+    zeros stands for a token without a piece."""
     if not len(rows):
         return numpy.zeros(0, dtype=bool)
     return rows.any(1) & ~numpy.concatenate([is_space(doc) for doc in docs])

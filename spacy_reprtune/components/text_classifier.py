@@ -18,6 +18,7 @@ from .cats import (
     ClassWeights,
     check_cats,
     check_weights,
+    hard_labels,
     label_weights,
     positive_labels,
     read_cats,
@@ -51,6 +52,7 @@ class TextClassifier(EncoderPipe):
         class_weights: ClassWeights = None,
         label_smoothing: float = 0.0,
         head_init: str = "random",
+        soft_labels: bool = False,
         temperature: Optional[float] = None,
         threshold: float = 0.0,
         few_shot: Optional[FewShotTrainer] = None,
@@ -65,6 +67,7 @@ class TextClassifier(EncoderPipe):
         class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`.
         label_smoothing (float): See `make_textcat`.
         head_init (str): See `make_textcat`.
+        soft_labels (bool): See `make_textcat`.
         temperature (Optional[float]): See `make_textcat`.
         threshold (float): Score from which on the scorer counts a label as predicted.
         few_shot (Optional[FewShotTrainer]): Trains the encoder on pairs of few texts and fits the
@@ -81,6 +84,7 @@ class TextClassifier(EncoderPipe):
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
         self.head_init = head_init
+        self.soft_labels = soft_labels
         self.cfg: Dict[str, Any] = {
             "labels": [],
             "threshold": threshold,
@@ -164,7 +168,7 @@ class TextClassifier(EncoderPipe):
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        check_cats(examples, self.kind, self.name)
+        check_cats(examples, self.kind, self.name, soft=self.soft_labels)
         if self.few_shot is not None:
             return self.few_shot.get_loss(self, examples, scores)
         loss, gradient = self.cross_entropy(examples, to_numpy(scores))
@@ -194,7 +198,7 @@ class TextClassifier(EncoderPipe):
 
         RAISES (ValueError): Gold values that don't fit the kind of labels.
         """
-        check_cats(examples, self.kind, self.name)
+        check_cats(examples, self.kind, self.name, soft=self.soft_labels)
         _, known = self.read_gold(examples)
         return [eg for eg, row in zip(examples, known, strict=True) if row.any()]
 
@@ -257,7 +261,8 @@ class TextClassifier(EncoderPipe):
         """
         from ..heads.calibration import calibration_error
 
-        examples = list(examples)
+        given = list(examples)
+        examples = [hard_labels(eg, self.kind) for eg in given] if self.soft_labels else given
         warn_of_unknown_labels(self, examples, training=False)
         # spaCy's scorer would count an answer for a text without annotation as a false one.
         answered = [eg for eg in examples if self.kind.is_answered(eg.reference.cats)]
@@ -268,7 +273,7 @@ class TextClassifier(EncoderPipe):
         if known.any():
             confidences = self.kind.confidences(numpy.array(cells), gold, known)
             scores["cats_ece"] = calibration_error(*confidences)
-        self.calibrate_to_noted(examples)
+        self.calibrate_to_noted(given)
         return scores
 
     def calibration_loss(
@@ -320,7 +325,7 @@ class TextClassifier(EncoderPipe):
     ) -> None:
         found, texts = set(), 0
         for example in get_examples():
-            check_cats([example], self.kind, self.name)
+            check_cats([example], self.kind, self.name, soft=self.soft_labels)
             found.update(example.reference.cats)
             texts += bool(example.reference.text.strip())
         if not texts:

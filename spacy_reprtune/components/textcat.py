@@ -26,6 +26,7 @@ DEFAULT_CONFIG = {
     "class_weights": None,
     "label_smoothing": 0.0,
     "head_init": "random",
+    "soft_labels": False,
     "temperature": None,
 }
 
@@ -61,6 +62,7 @@ def make_textcat(
     class_weights: ClassWeights,
     label_smoothing: float,
     head_init: str,
+    soft_labels: bool,
     temperature: Optional[float],
     threshold: float,
     scorer: Optional[Callable],
@@ -76,6 +78,9 @@ def make_textcat(
     label_smoothing (float): Share of each target that is spread over all labels.
     head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
         vectors, with its regularization chosen on held-out folds of the training data.
+    soft_labels (bool): Whether the training data may hold probabilities, such as those that another
+        model gave: the component learns to give the same ones. Otherwise values other than 0 and 1
+        are an error.
     temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
         to fit it on dev during training.
     threshold (float): Not used: the label with the highest score is the prediction.
@@ -89,6 +94,7 @@ def make_textcat(
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         head_init=head_init,
+        soft_labels=soft_labels,
         temperature=temperature,
         threshold=threshold,
         scorer=scorer,

@@ -31,6 +31,7 @@ def make_textcat_multilabel(
     class_weights: ClassWeights,
     label_smoothing: float,
     head_init: str,
+    soft_labels: bool,
     temperature: Optional[float],
     threshold: float,
     scorer: Optional[Callable],
@@ -45,6 +46,9 @@ def make_textcat_multilabel(
     label_smoothing (float): How far targets move from 0 and 1 towards a half.
     head_init (str): "random", or "probe" for one logistic regression per label on the untouched
         encoder's vectors, with its regularization chosen on held-out folds of the training data.
+    soft_labels (bool): Whether the training data may hold probabilities, such as those that another
+        model gave: the component learns to give the same ones. Otherwise values other than 0 and 1
+        are an error.
     temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
         to fit it on dev during training.
     threshold (float): Score from which on the scorer counts a label as predicted.
@@ -59,6 +63,7 @@ def make_textcat_multilabel(
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         head_init=head_init,
+        soft_labels=soft_labels,
         temperature=temperature,
         threshold=threshold,
         scorer=scorer,
