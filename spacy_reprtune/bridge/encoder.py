@@ -30,6 +30,7 @@ def Encoder_v1(
     unfreeze_every: Optional[int] = None,
     reinit_last: int = 0,
     max_pieces: Optional[int] = None,
+    keep_blocks: Optional[List[int]] = None,
     sha256: Optional[str] = None,
 ) -> DocsToTokenVectors:
     """A pretrained transformer encoder.
@@ -65,6 +66,9 @@ def Encoder_v1(
     max_pieces (Optional[int]): Pieces of a text that are read, special pieces included; null for
         all. The rest of a longer text is not read: its tokens have vectors of zeros and no
         entities.
+    keep_blocks (Optional[List[int]]): The blocks that stay, counted from 0 and in order, such as
+        [0, 2, 4] for a student with half the blocks of its teacher; null for all. `unfreeze`
+        counts those that stay.
     sha256 (Optional[str]): Deprecated: put the digest in the name.
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row per token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
@@ -86,6 +90,7 @@ def Encoder_v1(
         unfreeze_every=unfreeze_every,
         reinit_last=reinit_last,
         max_pieces=max_pieces,
+        keep_blocks=None if keep_blocks is None else tuple(keep_blocks),
     )
     return encoder_model(settings)
 

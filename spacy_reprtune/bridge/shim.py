@@ -14,7 +14,6 @@ from safetensors.torch import save as save_tensors
 from thinc.api import Shim
 from thinc.util import to_numpy
 
-from ..encoder.freezing import reinitialize_last
 from ..encoder.load import build_empty, check_directory, load_pretrained, resolve_encoder
 from ..encoder.module import Encoder, EncoderSettings
 from ..encoder.pieces import PieceTokenizer
@@ -133,9 +132,10 @@ class TorchShim(Shim):
         n_labels (int): Columns of the output.
         """
         path = resolve_encoder(self.settings.name)
-        model = load_pretrained(path)
-        reinitialize_last(model, self.settings.reinit_last)
-        self._set(model, PieceTokenizer.from_directory(path), n_labels, loading=False)
+        tokenizer = PieceTokenizer.from_directory(path)
+        device = configured_device(self.settings.device, loading=False)
+        model = self.settings.prepare(load_pretrained(path), tokenizer, device)
+        self._set(model, tokenizer, n_labels, loading=False)
         self.module.encoder.caching = True
 
     def __call__(

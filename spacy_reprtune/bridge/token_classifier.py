@@ -71,6 +71,12 @@ def TokenClassifier_v1(
             "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
             "gives one vector per token, their mean. Use 'mean'."
         )
+    if is_encoder(encoder) and not encoder.shims[0].settings.reads_order:
+        raise ValueError(
+            "A spacy_reprtune.StaticEncoder.v1 looks at each piece by itself, so it can classify "
+            "texts but can't recognize entities. For a small recognizer, use a "
+            "spacy_reprtune.Encoder.v1 with keep_blocks = [0, 2, 4]."
+        )
     check_rates(dropout, head_lr)
     build = partial(_build, piece_pooling=piece_pooling, learned_transitions=learned_transitions)
     name = "reprtune_token_classifier"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("spacy")
 
 PACKAGE_PREFIX = "package:"
+# The type of a table of piece vectors in config.json; see `static_model`.
+MODEL_TYPE = "reprtune_static"
 _HUB_ID = re.compile(r"[\w.\-]+(/[\w.\-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt")
@@ -106,6 +108,9 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
     import torch
     from transformers import AutoModel
 
+    from .static_model import make_known
+
+    make_known()
     settings = read_json_object(path / "config.json")
     check_weights(path, settings)
     config = load_config(path)
@@ -148,6 +153,9 @@ def build_empty(config: dict) -> "PreTrainedModel":
     """
     from transformers import AutoConfig, AutoModel
 
+    from .static_model import make_known
+
+    make_known()
     settings = dict(config)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     with _quiet_transformers():
@@ -165,6 +173,9 @@ def load_config(path: Path):
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    from .static_model import make_known
+
+    make_known()
     model_type = read_json_object(path / "config.json").get("model_type")
     try:
         config = AutoConfig.from_pretrained(

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -18,13 +18,19 @@ from .freezing import (
     find_blocks,
     freeze,
     rate_factors,
+    reinitialize_last,
     stage,
 )
+from .keep_blocks import check_keep_blocks, keep_blocks
+from .load import MODEL_TYPE
 from .passes import Passes
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_precision
 from .prefix import FixedPooling
 from .windows import Windows, batch_by_pieces, cut_windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CPU = torch.device("cpu")
 # Batches whose activations a training step keeps for its backward pass. Two of the default size are
@@ -52,6 +58,9 @@ class EncoderSettings:
     unfreeze_every: Optional[int] = None
     reinit_last: int = 0
     max_pieces: Optional[int] = None
+    keep_blocks: Optional[Tuple[int, ...]] = None
+    # Whether the encoder sees a piece in its context, as recognizing entities needs.
+    reads_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_unfreeze(self.unfreeze)
@@ -79,6 +88,33 @@ class EncoderSettings:
                 "with new weights has to be trained, so use a number from 0 to that of blocks "
                 "that train."
             )
+        if self.keep_blocks is not None:
+            check_keep_blocks(self.keep_blocks)
+
+    def prepare(
+        self, model: "PreTrainedModel", tokenizer: PieceTokenizer, device: torch.device = CPU
+    ) -> "PreTrainedModel":
+        """Turn a pretrained encoder into the one that training starts from.
+
+        model (PreTrainedModel): The pretrained encoder; it may be changed.
+        tokenizer (PieceTokenizer): Its tokenizer.
+        device (device): Where to compute, if anything has to be computed.
+        RETURNS (PreTrainedModel): The encoder.
+        RAISES (ValueError): It has fewer blocks than the settings name, or is only a table.
+        """
+        if model.config.model_type == MODEL_TYPE:
+            raise ValueError(
+                f"The encoder '{self.name}' is a table of piece vectors. Use it as the name of a "
+                "spacy_reprtune.StaticEncoder.v1."
+            )
+        if self.keep_blocks is not None:
+            keep_blocks(model, self.keep_blocks)
+        reinitialize_last(model, self.reinit_last)
+        return model
+
+    def rate_factors(self, model: "PreTrainedModel") -> Dict[torch.nn.Parameter, float]:
+        """RETURNS (Dict[Parameter, float]): Factor of each parameter's learning rate."""
+        return rate_factors(model, self.lr_decay)
 
 
 @dataclass
@@ -170,7 +206,7 @@ class Encoder(torch.nn.Module):
 
     def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
         """RETURNS (Dict[Parameter, float]): Factor of each parameter's learning rate."""
-        return rate_factors(self.model, self.settings.lr_decay)
+        return self.settings.rate_factors(self.model)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Switch the trainable blocks between training and evaluation; frozen ones stay in
@@ -213,7 +249,8 @@ class Encoder(torch.nn.Module):
         windows = self.windows(pieces)
         special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
         lengths = windows.lengths + special
-        padding = CPU_PADDING if self.device.type == "cpu" else None
+        # Looking a padding piece up in a table costs next to nothing.
+        padding = CPU_PADDING if self.device.type == "cpu" and self.settings.reads_order else None
         budget = self.settings.batch_pieces
         for group in batch_by_pieces(lengths, budget=budget, padding=padding):
             # A tokenizer without special pieces makes an empty window of an empty text.
