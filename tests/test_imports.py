@@ -20,7 +20,7 @@ ORDER: List[Set[str]] = [
     {"components"},
     {"training"},
     {"pretraining"},
-    {"annotate", "data", "exchange", "packaging", "reporting"},
+    {"annotate", "data", "distill", "exchange", "packaging", "reporting"},
     {"cli"},
 ]
 WORKBENCH = ORDER[-2]

@@ -164,7 +164,7 @@ def annotate_shard(
 def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[str, Any]) -> Plan:
     known = {
         "model": annotator.path,
-        "model_digest": _model_digest(annotator.path),
+        "model_digest": model_digest(annotator.path),
         "versions": {name: _version(name) for name in VERSIONS},
         "settings": settings,
         "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
@@ -172,7 +172,7 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
     manifest = output / MANIFEST
     if manifest.exists():
         saved = json.loads(manifest.read_text(encoding="utf8"))
-        _check_same(saved, known, output)
+        check_same(saved, known, output)
         shards = [Shard(**shard) for shard in saved["shards"]]
     else:
         if output.exists() and any(output.iterdir()):
@@ -194,7 +194,14 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
     return Plan(shards, settings["text"], settings["id"], saved["integer_ids"], settings["format"])
 
 
-def _check_same(saved: Dict[str, Any], known: Dict[str, Any], output: Path) -> None:
+def check_same(saved: Dict[str, Any], known: Dict[str, Any], output: Path) -> None:
+    """Compare the manifest in an output folder with the run that wants to go on there.
+
+    saved (Dict[str, Any]): The manifest.
+    known (Dict[str, Any]): What has to be the same.
+    output (Path): The folder, for the message.
+    RAISES (ValueError): Something differs.
+    """
     for name, value in known.items():
         if saved.get(name) != value:
             raise ValueError(
@@ -295,7 +302,7 @@ def _merge_errors(plan: Plan, output: Path) -> int:
     return len(rows)
 
 
-def _model_digest(path: str) -> str:
+def model_digest(path: str) -> str:
     """RETURNS (str): A digest of a pipeline's files."""
     import importlib.util
 

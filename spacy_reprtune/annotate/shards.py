@@ -49,10 +49,11 @@ class Row:
     error: Optional[str] = None
 
 
-def find_inputs(paths: Sequence[Path]) -> List[Path]:
+def find_inputs(paths: Sequence[Path], *, readable: Sequence[str] = READABLE) -> List[Path]:
     """List the files to annotate.
 
     paths (Sequence[Path]): Files, and folders whose readable files are taken in order of name.
+    readable (Sequence[str]): Endings of readable files.
     RETURNS (List[Path]): The files.
     RAISES (ValueError): One is missing, named twice or has an unknown ending, or a folder has no
         readable file.
@@ -60,14 +61,14 @@ def find_inputs(paths: Sequence[Path]) -> List[Path]:
     found: List[Path] = []
     for path in paths:
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in READABLE)
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in readable)
             if not files:
-                raise ValueError(f"{path} has no file that ends in {', '.join(READABLE)}.")
+                raise ValueError(f"{path} has no file that ends in {', '.join(readable)}.")
             found += files
         elif not path.is_file():
             raise ValueError(f"{path} is not there.")
-        elif path.suffix.lower() not in READABLE:
-            raise ValueError(f"{path} ends in {path.suffix!r}. Use {', '.join(READABLE)}.")
+        elif path.suffix.lower() not in readable:
+            raise ValueError(f"{path} ends in {path.suffix!r}. Use {', '.join(readable)}.")
         else:
             found.append(path)
     for path in found:

@@ -1,6 +1,7 @@
 """`python -m spacy reprtune train`: `spacy train`, which goes on after a kill."""
 
 from pathlib import Path
+from typing import Any, Dict
 
 import typer
 from wasabi import msg
@@ -37,20 +38,37 @@ def train_cli(
     --paths.train FILE.
     """
     import logging
-    import sys
 
-    from spacy.cli._util import import_code, setup_gpu, show_validation_error
-    from spacy.training.initialize import init_nlp
-    from spacy.util import load_config, logger
-
-    from ..training.checkpoint import Checkpoint
-    from ..training.full_config import full_config
-    from ..training.resume import STATE, train
+    from spacy.cli._util import import_code
+    from spacy.util import logger
 
     if verbose:
         logger.setLevel(logging.DEBUG)
     overrides = config_overrides(ctx)
     import_code(code_path)
+    run_training(config_path, output_path, overrides, use_gpu)
+
+
+def run_training(
+    config_path: Path, output_path: Path, overrides: Dict[str, Any], use_gpu: int
+) -> None:
+    """Train, or go on with a training, and say so on the terminal.
+
+    config_path (Path): The training config.
+    output_path (Path): Directory for model-last, model-best and training-state.
+    overrides (Dict[str, Any]): Settings of the config to override, by "section.name".
+    use_gpu (int): GPU ID, or -1 for the CPU.
+    """
+    import sys
+
+    from spacy.cli._util import setup_gpu, show_validation_error
+    from spacy.training.initialize import init_nlp
+    from spacy.util import load_config
+
+    from ..training.checkpoint import Checkpoint
+    from ..training.full_config import full_config
+    from ..training.resume import STATE, train
+
     if not output_path.exists():
         output_path.mkdir(parents=True)
         msg.good(f"Created output directory: {output_path}")

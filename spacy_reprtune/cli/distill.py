@@ -1,0 +1,84 @@
+"""`python -m spacy reprtune distill`: a teacher, unlabeled texts, and a config become a student."""
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+from wasabi import msg
+
+from .overrides import config_overrides
+
+
+def distill_cli(
+    ctx: typer.Context,
+    teacher: str = typer.Argument(..., help="Directory or name of the trained pipeline"),
+    config_path: Path = typer.Argument(
+        ..., help="Training config of the student", exists=True, dir_okay=False
+    ),
+    pool: List[Path] = typer.Option(
+        ...,
+        "--text",
+        "-t",
+        help="Unlabeled texts: JSONL, txt, CSV, TSV, Parquet, .spacy, folder",
+    ),
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Directory for corpus, model-best, model-last and result.json"
+    ),
+    gold: Optional[Path] = typer.Option(
+        None, "--gold", help="Annotated docs to mix in, a .spacy file", exists=True, dir_okay=False
+    ),
+    dev: Optional[Path] = typer.Option(
+        None, "--dev", help="Annotated docs to choose on  [default: the config's paths.dev]"
+    ),
+    test: Optional[Path] = typer.Option(
+        None, "--test", help="Annotated docs to compare both on  [default: dev]"
+    ),
+    column: str = typer.Option("text", "--column", help="Column with the texts"),
+    code_path: Optional[Path] = typer.Option(
+        None, "--code", "-c", help="Python file with registered functions to import"
+    ),
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+) -> None:
+    """
+    Distill a trained pipeline into a smaller one; the same command goes on after a kill.
+
+    The teacher annotates the texts with its probabilities, and the student of the config learns
+    from these as `reprtune train` trains. The components of this package get soft_labels = true,
+    and where [paths] encoder of the config is empty, it becomes that of the teacher. At the
+    end both are compared on the same docs: score, words per second, size. Settings of the config
+    can be overridden as with `spacy train`.
+    """
+    import srsly
+    from spacy.cli._util import import_code
+    from spacy.util import load_config
+
+    from ..distill.pool import label_pool
+    from ..distill.student import compare, rows_of, student_overrides
+    from .train import run_training
+
+    given = config_overrides(ctx)
+    import_code(code_path)
+    corpus = output / "corpus"
+    msg.divider("Annotating the pool")
+    try:
+        config = load_config(config_path, overrides=given, interpolate=False)
+        overrides = {**student_overrides(config, Path(teacher), corpus, dev), **given}
+        labeled = label_pool(teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu)
+    except (ValueError, OSError) as error:
+        msg.fail("Not distilled", str(error), exits=1)
+    msg.good(f"{labeled.texts:,} texts are annotated in {corpus}")
+    if labeled.skipped:
+        msg.warn(f"{labeled.skipped:,} rows were skipped: blank, too long, or the teacher failed")
+    result_path = output / "result.json"
+    if not result_path.exists():
+        run_training(config_path, output, overrides, use_gpu)
+        judged = test or dev or config.get("paths", {}).get("dev")
+        try:
+            result = compare(teacher, output / "model-best", Path(judged), use_gpu=use_gpu)
+        except (ValueError, OSError) as error:
+            msg.fail("The student is trained, but can't be compared", str(error), exits=1)
+        srsly.write_json(result_path, result)
+    result = srsly.read_json(result_path)
+    header = ("", "teacher", "student")
+    msg.table(rows_of(result), header=header, divider=True, aligns=("l", "r", "r"))
+    msg.good(f"The student is in {output / 'model-best'}")

@@ -1,0 +1,1 @@
+"""A teacher annotates unlabeled texts, and a smaller pipeline, the student, learns from them."""

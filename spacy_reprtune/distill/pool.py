@@ -1,0 +1,167 @@
+"""The pool: unlabeled texts that a teacher annotates, in shards, so that a run can be resumed."""
+
+import json
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+
+from ..annotate.run import MANIFEST, check_same, model_digest
+from ..annotate.shards import READABLE, Shard, cut, find_inputs, read_rows
+from ..components.entity_recognizer import EntityRecognizer
+from ..components.soft_tags import TAGS
+from ..files import replaced_file
+from ..progress import bar
+
+# Texts that are annotated between two moments at which the run can be stopped without a loss.
+SHARD_TEXTS = 2000
+GOLD = "gold"
+BATCH = 128
+
+
+class Labeled(NamedTuple):
+    """What became of a pool.
+
+    texts (int): Texts that are annotated.
+    skipped (int): Rows without a text that the teacher could annotate.
+    """
+
+    texts: int
+    skipped: int
+
+
+def label_pool(
+    teacher: str,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    text: str = "text",
+    gold: Optional[Path] = None,
+    use_gpu: int = -1,
+) -> Labeled:
+    """Let a teacher annotate texts, or go on with that: `part-00000.spacy` and so on.
+
+    teacher (str): Directory or name of a pipeline that writes `doc.cats` or `doc.ents`. Their
+        probabilities become the values of `doc.cats`, and the probabilities of tags where the
+        recognizer is one of this package.
+    inputs (Sequence[Path]): Files of texts, and folders of them: those of `reprtune annotate`, and
+        .spacy files.
+    output (Path): Folder of the training data.
+    text (str): Column with the texts, where a file has columns.
+    gold (Optional[Path]): Annotated docs to put beside them, a .spacy file.
+    use_gpu (int): GPU ID, or -1 for the CPU.
+    RETURNS (Labeled): Counts.
+    RAISES (ValueError): An input is wrong, the folder holds another run, or the teacher writes
+        neither categories nor entities.
+    """
+    paths = find_inputs(inputs, readable=(*READABLE, ".spacy"))
+    known = {
+        "model": teacher,
+        "model_digest": model_digest(teacher),
+        "settings": {"text": text, "gold": None if gold is None else str(gold)},
+        "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
+    }
+    manifest = output / MANIFEST
+    if manifest.exists():
+        saved = json.loads(manifest.read_text(encoding="utf8"))
+        check_same(saved, known, output)
+        shards = [Shard(**shard) for shard in saved["shards"]]
+    else:
+        shards = []
+        for path in paths:
+            first = shards[-1].first + shards[-1].rows if shards else 0
+            shards += _cut(path, first, text)
+        output.mkdir(parents=True, exist_ok=True)
+        if gold is not None:
+            with replaced_file(output / f"{GOLD}.spacy") as fresh:
+                shutil.copyfile(gold, fresh)
+        with replaced_file(manifest) as fresh:
+            made = {**known, "shards": [shard.as_json() for shard in shards]}
+            fresh.write_text(json.dumps(made, indent=1) + "\n", encoding="utf8")
+    total = sum(shard.rows for shard in shards)
+    parts = [output / f"part-{number:05d}.spacy" for number in range(len(shards))]
+    left = [(s, p) for s, p in zip(shards, parts, strict=True) if not p.exists()]
+    finished = total - sum(shard.rows for shard, _ in left)
+    nlp = _load(teacher, use_gpu) if left else None
+    with bar(total=total, initial=finished, what="Annotating", unit="texts") as shown:
+        for shard, part in left:
+            _label_shard(nlp, shard, part, text)
+            shown.update(shard.rows)
+    labeled = sum(len(DocBin().from_disk(part)) for part in parts)
+    if not labeled:
+        raise ValueError(f"The teacher has annotated none of the {total:,} rows of the pool.")
+    return Labeled(labeled, total - labeled)
+
+
+def soft_doc(doc: Doc) -> Doc:
+    """Copy what a student learns from.
+
+    doc (Doc): A doc that the teacher has annotated.
+    RETURNS (Doc): Its tokens, categories and entities, and the probabilities of tags, if any.
+    """
+    copy = Doc(doc.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
+    copy.cats = {label: float(score) for label, score in doc.cats.items()}
+    if doc.has_annotation("ENT_IOB"):
+        spans = [copy.char_span(e.start_char, e.end_char, label=e.label_) for e in doc.ents]
+        copy.set_ents([span for span in spans if span is not None], default="outside")
+    if TAGS in doc.user_data:
+        copy.user_data[TAGS] = doc.user_data[TAGS]
+    return copy
+
+
+def _load(teacher: str, use_gpu: int) -> Language:
+    from spacy.cli._util import setup_gpu
+    from spacy.util import load_model
+
+    setup_gpu(use_gpu, silent=True)
+    nlp = load_model(teacher)
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, EntityRecognizer):
+            pipe.writes_tags = True
+    written = {a for name in nlp.pipe_names for a in nlp.get_pipe_meta(name).assigns}
+    if not written & {"doc.cats", "doc.ents"}:
+        raise ValueError(
+            f"The teacher '{teacher}' has no component that writes doc.cats or doc.ents, but only "
+            f"{', '.join(nlp.pipe_names) or 'none at all'}: there is nothing to learn from it."
+        )
+    # A text that a component fails on is left out.
+    nlp.set_error_handler(lambda name, pipe, docs, error: None)
+    return nlp
+
+
+def _label_shard(nlp: Language, shard: Shard, part: Path, column: str) -> None:
+    texts = [
+        text
+        for text in _texts(shard, column)
+        if isinstance(text, str) and text.strip() and len(text) <= nlp.max_length
+    ]
+    labeled = DocBin(attrs=["ENT_IOB", "ENT_TYPE"], store_user_data=True)
+    with nlp.memory_zone():
+        for doc in nlp.pipe(texts, batch_size=BATCH):
+            if doc.cats or doc.has_annotation("ENT_IOB"):
+                labeled.add(soft_doc(doc))
+        with replaced_file(part) as fresh:
+            labeled.to_disk(fresh)
+
+
+def _cut(path: Path, first: int, text: str) -> List[Shard]:
+    if path.suffix.lower() != ".spacy":
+        return cut(path, first, [text], SHARD_TEXTS)
+    total = len(DocBin().from_disk(path))
+    return [
+        Shard(str(path), first + start, min(SHARD_TEXTS, total - start), start, start + SHARD_TEXTS)
+        for start in range(0, total, SHARD_TEXTS)
+    ]
+
+
+def _texts(shard: Shard, column: str) -> Iterator[Any]:
+    if not shard.path.lower().endswith(".spacy"):
+        yield from (row.text for row in read_rows(shard, text=column, id=None))
+        return
+    from spacy.vocab import Vocab
+
+    docs = DocBin().from_disk(shard.path).get_docs(Vocab())
+    yield from (doc.text for doc in islice(docs, shard.start, shard.stop))

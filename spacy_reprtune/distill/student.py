@@ -1,0 +1,98 @@
+"""The student: what its config has to say, and how it compares with its teacher."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from thinc.api import Config
+
+# The components that learn from probabilities, if they are told to. Others, such as spaCy's own
+# text classifiers, take the values of `doc.cats` as they are.
+SOFT = ("reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_ner")
+
+
+def student_overrides(
+    config: Config, teacher: Path, corpus: Path, dev: Optional[Path]
+) -> Dict[str, Any]:
+    """Find out which settings of a student's config the teacher and its corpus decide.
+
+    config (Config): The student's training config, not interpolated.
+    teacher (Path): Directory of the teacher.
+    corpus (Path): The training data: the labeled pool and gold docs.
+    dev (Optional[Path]): Gold docs to choose the best student on, or None for the config's own.
+    RETURNS (Dict[str, Any]): Values by "section.name".
+    RAISES (ValueError): The config has no `[paths] train`, or leaves the encoder to the teacher,
+        which has none or several.
+    """
+    paths = config.get("paths", {})
+    if "train" not in paths:
+        raise ValueError(
+            "The student's config has no [paths] train, which the labeled pool has to become. Take "
+            "one of the recipes, or write: python -m spacy reprtune init-config."
+        )
+    overrides: Dict[str, Any] = {"paths.train": str(corpus)}
+    if dev is not None:
+        overrides["paths.dev"] = str(dev)
+    for name, settings in config.get("components", {}).items():
+        if settings.get("factory") in SOFT:
+            overrides[f"components.{name}.soft_labels"] = True
+    if "encoder" in paths and not paths["encoder"]:
+        overrides["paths.encoder"] = str(_only_encoder(teacher))
+    return overrides
+
+
+def compare(
+    teacher: str, student: Path, corpus: Path, *, use_gpu: int = -1
+) -> Dict[str, Dict[str, Any]]:
+    """Evaluate teacher and student on the same docs.
+
+    teacher (str): Directory or name of the teacher.
+    student (Path): Directory of the student.
+    corpus (Path): Gold docs.
+    use_gpu (int): GPU ID, or -1 for the CPU.
+    RETURNS (Dict[str, Dict[str, Any]]): For "teacher" and "student" the score and its name, words
+        per second and the size in MB.
+    """
+    return {
+        "teacher": _measure(teacher, corpus, use_gpu),
+        "student": _measure(str(student), corpus, use_gpu),
+    }
+
+
+def rows_of(result: Dict[str, Dict[str, Any]]) -> List[Tuple[str, ...]]:
+    """RETURNS (List[Tuple[str, ...]]): What `compare` returned as the rows of a table."""
+    first, second = result["teacher"], result["student"]
+    rows = [(name, f"{first[name]:.3f}", f"{second.get(name, 0.0):.3f}") for name in first["names"]]
+    for key, title in (("words_per_second", "words per second"), ("mb", "MB")):
+        rows.append((title, f"{first[key]:,.0f}", f"{second[key]:,.0f}"))
+    return rows
+
+
+def _measure(model: str, corpus: Path, use_gpu: int) -> Dict[str, Any]:
+    from ..reporting.evaluate import evaluate
+    from ..reporting.headline import headline
+
+    scores, predictions = evaluate(model, corpus, use_gpu=use_gpu)
+    found: Dict[str, Any] = {}
+    if predictions.labels:
+        name, value = headline(scores)
+        found[name] = value
+    if scores.get("ents_f") is not None:
+        found["entity F"] = scores["ents_f"]
+    return {
+        **found,
+        "names": list(found),
+        "words_per_second": scores["speed"],
+        "mb": scores["run"]["model_mb"],
+    }
+
+
+def _only_encoder(teacher: Path) -> Path:
+    from ..packaging.half import find_encoders
+
+    found = find_encoders(teacher)
+    if len(found) != 1:
+        raise ValueError(
+            "The student's config leaves [paths] encoder to the teacher, but "
+            f"{teacher} has {len(found)} encoders. Name one with --paths.encoder DIRECTORY."
+        )
+    return found[0]

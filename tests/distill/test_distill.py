@@ -1,0 +1,172 @@
+"""A teacher annotates a pool, and a student learns from it."""
+
+import json
+
+import pytest
+import spacy
+import srsly
+from conftest import BAD, GOOD, make_entity_examples, make_examples
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.components.soft_tags import TAGS
+from spacy_reprtune.distill import pool
+from spacy_reprtune.distill.pool import label_pool
+
+STUDENT = """
+[paths]
+train = null
+dev = null
+encoder = null
+
+[system]
+seed = 0
+
+[nlp]
+lang = "xx"
+pipeline = ["textcat"]
+
+[components]
+[components.textcat]
+factory = "reprtune_textcat"
+
+[components.textcat.model]
+[components.textcat.model.encoder]
+@architectures = "spacy_reprtune.StaticEncoder.v1"
+name = ${paths.encoder}
+width = 8
+
+[training]
+seed = ${system.seed}
+gpu_allocator = null
+max_steps = 30
+eval_frequency = 30
+patience = 0
+
+[training.batcher]
+@batchers = "spacy.batch_by_sequence.v1"
+size = 8
+
+[training.optimizer]
+learn_rate = 0.0009
+"""
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory, tiny_encoder):
+    """Directories of a trained text classifier and of a trained recognizer."""
+    root = tmp_path_factory.mktemp("teachers")
+    encoder = {"@architectures": "spacy_reprtune.Encoder.v1", "name": str(tiny_encoder)}
+    for factory, name, head, make in (
+        ("reprtune_textcat", "textcat", "TextClassifier", make_examples),
+        ("reprtune_ner", "ner", "TokenClassifier", make_entity_examples),
+    ):
+        spacy.util.fix_random_seed(0)
+        nlp = spacy.blank("xx")
+        model = {"@architectures": f"spacy_reprtune.{head}.v1", "encoder": encoder}
+        nlp.add_pipe(factory, name=name, config={"model": model})
+        examples = make(nlp)
+        optimizer = nlp.initialize(lambda examples=examples: examples)
+        optimizer.learn_rate = 0.01
+        for _ in range(25):
+            nlp.update(examples, sgd=optimizer)
+        nlp.to_disk(root / name)
+        gold = DocBin(docs=[eg.reference for eg in examples])
+        gold.to_disk(root / f"{name}.spacy")
+    return root
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """A pool in three forms, with rows that have no text."""
+    found = [f"{a} , {b}" for a in GOOD for b in GOOD] + [f"{a} , {b}" for a in BAD for b in BAD]
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    rows = [{"text": text} for text in found[:10]]
+    srsly.write_jsonl(folder / "a.jsonl", [*rows, {"text": None}, {"text": " "}])
+    (folder / "b.txt").write_text("\n".join(found[10:20]) + "\n", encoding="utf8")
+    nlp = spacy.blank("xx")
+    DocBin(docs=[nlp(text) for text in found[20:]]).to_disk(folder / "c.spacy")
+    return folder, found
+
+
+def docs_of(folder):
+    vocab = spacy.blank("xx").vocab
+    parts = sorted(folder.glob("*.spacy"))
+    return [doc for part in parts for doc in DocBin().from_disk(part).get_docs(vocab)]
+
+
+def test_every_text_of_a_pool_gets_the_probabilities_of_the_teacher(teachers, texts, tmp_path):
+    folder, found = texts
+    labeled = label_pool(str(teachers / "textcat"), [folder], tmp_path / "corpus")
+    assert labeled == (len(found), 2)
+    docs = docs_of(tmp_path / "corpus")
+    assert [doc.text for doc in docs] == found
+    nlp = spacy.load(teachers / "textcat")
+    assert docs[25].cats == pytest.approx(nlp(found[25]).cats, abs=1e-5)
+
+
+def test_a_run_goes_on_where_it_was_stopped(teachers, texts, tmp_path, monkeypatch):
+    folder, found = texts
+    monkeypatch.setattr(pool, "SHARD_TEXTS", 5)
+    arguments = (str(teachers / "textcat"), [folder], tmp_path / "corpus")
+    label_shard, calls = pool._label_shard, []
+
+    def stop_at_third(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        label_shard(*args)
+
+    monkeypatch.setattr(pool, "_label_shard", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        label_pool(*arguments)
+    calls.append(None)
+    assert label_pool(*arguments).texts == len(found)
+    assert [doc.text for doc in docs_of(tmp_path / "corpus")] == found
+    n_calls = len(calls)
+    label_pool(*arguments)
+    assert len(calls) == n_calls
+    (folder / "b.txt").write_text("another pool\n", encoding="utf8")
+    with pytest.raises(ValueError, match="output of another run: its inputs"):
+        label_pool(*arguments)
+
+
+def test_posteriors_of_a_recognizer_reach_the_training_data(teachers, texts, tmp_path):
+    labeled = label_pool(
+        str(teachers / "ner"), [texts[0]], tmp_path / "corpus", gold=teachers / "ner.spacy"
+    )
+    docs = docs_of(tmp_path / "corpus")
+    soft = [doc for doc in docs if TAGS in doc.user_data]
+    assert len(soft) == labeled.texts and len(docs) == labeled.texts + 5
+    totals = soft[0].user_data[TAGS]["probabilities"].astype("f").sum(1)
+    assert totals == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts, tmp_path):
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path / "teacher")
+    with pytest.raises(ValueError, match="but only sentencizer"):
+        label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
+
+
+def test_a_student_is_trained_and_compared_with_its_teacher(teachers, texts, tmp_path):
+    (tmp_path / "student.cfg").write_text(STUDENT, encoding="utf8")
+    command = ["distill", str(teachers / "textcat"), str(tmp_path / "student.cfg")]
+    command += ["--text", str(texts[0]), "--output", str(tmp_path / "out")]
+    command += ["--dev", str(teachers / "textcat.spacy"), "--gold", str(teachers / "textcat.spacy")]
+    done = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "31"])
+    assert done.exit_code == 0, done.output
+    assert "words per second" in done.output and "2 rows were skipped" in done.output
+    student = spacy.load(tmp_path / "out" / "model-best")
+    assert student.config["components"]["textcat"]["soft_labels"] is True
+    assert student.config["training"]["max_steps"] == 31
+    assert student.get_pipe("textcat").encoder.width == 8
+    assert student.evaluate(make_examples(student))["cats_score"] > 0.8
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["teacher"]["names"] == result["student"]["names"] == ["macro F"]
+    assert result["student"]["mb"] < result["teacher"]["mb"]
+    again = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "31"])
+    assert again.exit_code == 0 and "Training pipeline" not in again.output
