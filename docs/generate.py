@@ -192,10 +192,11 @@ def _block(factory: str, defaults: Dict[str, Any], with_encoder: bool) -> str:
     from thinc.api import Config
 
     called = factory.rpartition("_")[2]
-    component = "textcat" if called in ("multilabel", "setfit") else called
+    component = "textcat" if called in ("multilabel", "setfit", "cascade") else called
     defaults = Config(defaults).copy()
     if not with_encoder:
-        defaults.get("model", {}).pop("encoder", None)
+        for model in ("model", "large"):
+            defaults.get(model, {}).pop("encoder", None)
     scorer = defaults.pop("scorer", None)
     block = {"factory": factory, **defaults}
     text = Config({"components": {component: block}}).to_str()

@@ -8,8 +8,10 @@ from spacy.cli._util import app
 
 from .annotate import annotate_cli
 from .card import card_cli
+from .cascade import cascade_cli
 from .check import check_cli
 from .convert import convert_cli
+from .distill import distill_cli
 from .evaluate import evaluate_cli
 from .exchange import export_hf_cli, export_setfit_cli, import_hf_cli, import_setfit_cli
 from .experiments import learning_curve_cli, sweep_cli
@@ -31,8 +33,10 @@ reprtune_cli = typer.Typer(
 )
 reprtune_cli.command("annotate")(annotate_cli)
 reprtune_cli.command("card")(card_cli)
+reprtune_cli.command("cascade")(cascade_cli)
 reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
+reprtune_cli.command("distill", context_settings=TAKES_OVERRIDES)(distill_cli)
 reprtune_cli.command("evaluate")(evaluate_cli)
 reprtune_cli.command("init-config")(init_config_cli)
 reprtune_cli.command("mlm", context_settings=TAKES_OVERRIDES)(mlm_cli)

@@ -57,6 +57,15 @@ class LabelKind(ABC):
         """RETURNS (ndarray): Probabilities, in the shape of the logits."""
 
     @abstractmethod
+    def decisions(self, probabilities: NDArray) -> NDArray:
+        """RETURNS (ndarray): 1 for the labels that a text gets, else 0; fp32, the same shape."""
+
+    @abstractmethod
+    def certainty(self, probabilities: NDArray) -> NDArray:
+        """RETURNS (ndarray): The probability that the least certain decision on a text is right,
+        shape (n_texts,)."""
+
+    @abstractmethod
     def loss(
         self,
         logits: NDArray,
@@ -147,6 +156,14 @@ class Exclusive(LabelKind):
         """See `LabelKind`."""
         return softmax(logits)
 
+    def decisions(self, probabilities: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return numpy.eye(probabilities.shape[1], dtype="f")[probabilities.argmax(1)]
+
+    def certainty(self, probabilities: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return probabilities.max(1)
+
     def loss(
         self,
         logits: NDArray,
@@ -215,6 +232,14 @@ class Independent(LabelKind):
     def probabilities(self, logits: NDArray) -> NDArray:
         """See `LabelKind`."""
         return sigmoid(logits)
+
+    def decisions(self, probabilities: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return (probabilities >= 0.5).astype("f")
+
+    def certainty(self, probabilities: NDArray) -> NDArray:
+        """See `LabelKind`."""
+        return numpy.maximum(probabilities, 1.0 - probabilities).min(1)
 
     def loss(
         self,

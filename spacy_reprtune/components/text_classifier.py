@@ -139,12 +139,16 @@ class TextClassifier(EncoderPipe):
         docs = list(docs)
         if not docs:
             return numpy.zeros((0, len(self.labels)), dtype="f")
+        return self.kind.probabilities(self.logits(docs) / self.temperature)
+
+    def logits(self, docs: List[Doc]) -> NDArray:
+        """RETURNS (ndarray): The logits of docs, at least one, shape (n_docs, n_labels)."""
         if self.few_shot is not None:
             self.few_shot.refit(self)
         scores = self.model.predict(docs)
         logits = to_numpy(getattr(scores, "logits", scores))
         self.calibration.note(docs, logits)
-        return self.kind.probabilities(logits / self.temperature)
+        return logits
 
     def set_annotations(self, docs: Iterable[Doc], scores: NDArray) -> None:
         """Write scores to `doc.cats`.

@@ -39,6 +39,7 @@ OUTPUT = ("text", "csv", "json", "")
 STEPS = "--training.max_steps 1 --training.eval_frequency 1"
 CHEAPER = {
     "train": STEPS,
+    "distill": STEPS,
     "sweep": f"--unfreeze none,1 --seeds 1 {STEPS}",
     "learning-curve": "--per-class 1,2 --seeds 1 --setfit-steps 1 --joint-steps 1",
     "mlm": "--training.max_steps 2 --training.head_steps 1 --training.eval_every 2 "

@@ -1,0 +1,51 @@
+"""`python -m spacy reprtune cascade`: two trained text classifiers in one component."""
+
+from pathlib import Path
+
+import typer
+from wasabi import msg
+
+
+def cascade_cli(
+    small: str = typer.Argument(..., help="Directory or name of the fast pipeline"),
+    large: str = typer.Argument(..., help="Directory or name of the accurate pipeline"),
+    dev: Path = typer.Option(
+        ..., "--dev", help="Annotated docs to fit the threshold on, .spacy", exists=True
+    ),
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Directory for the pipeline", file_okay=False
+    ),
+    keep: float = typer.Option(
+        0.99, "--keep", help="Share of the large one's score on dev that has to be kept"
+    ),
+) -> None:
+    """
+    Put a fast text classifier in front of an accurate one.
+
+    The fast one answers where it is sure, the accurate one the rest, and doc._.reprtune_answered_by
+    says which. How sure it has to be is fitted on dev, so that --keep holds there. Both need the
+    same labels, and neither is changed.
+    """
+    from spacy.training import Corpus
+
+    from ..components.cascade_pipe import Cascade
+    from ..distill.assemble import assemble_cascade
+
+    try:
+        nlp = assemble_cascade(small, large, keep=keep)
+        cascade = next(pipe for _, pipe in nlp.pipeline if isinstance(pipe, Cascade))
+        cascade.calibrate(list(Corpus(dev)(nlp)))
+    except (ValueError, OSError) as error:
+        msg.fail("No cascade", str(error), exits=1)
+    nlp.to_disk(output)
+    if cascade.threshold is None:
+        msg.warn(
+            "The large classifier answers everything",
+            f"With any threshold less than {keep:.1%} of its score on dev would be kept.",
+        )
+    else:
+        msg.info(
+            f"From a certainty of {cascade.threshold:.3f} on the small classifier answers: "
+            f"{cascade.cfg['early']:.1%} of dev, at {cascade.cfg['kept']:.1%} of the score"
+        )
+    msg.good(f"The cascade is in {output}")
