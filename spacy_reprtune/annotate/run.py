@@ -1,7 +1,9 @@
 """A run over files that can be stopped at any moment and goes on with the same command."""
 
 import json
+import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +21,14 @@ from .shards import SHARD_ROWS, Shard, cut, find_inputs, read_rows
 MANIFEST = "manifest.json"
 ERRORS = "errors.jsonl"
 FORMATS = ("parquet", "jsonl")
+# What every pipeline loads, with spaCy's entry points; what is not installed is skipped.
+_SLOW_IMPORTS = [
+    "spacy_reprtune.annotate.annotator",
+    "spacy_reprtune.components.ner",
+    "spacy_reprtune.encoder.module",
+    "spacy_transformers",
+    "transformers.generation.utils",
+]
 VERSIONS = ("spacy-reprtune", "spacy", "torch", "transformers", "tokenizers")
 
 
@@ -252,14 +262,11 @@ def _run(
         for number in left:
             yield annotate_shard(annotator, plan, number, output)
         return
-    import multiprocessing
-
     if annotator.threads is None:
         annotator.threads = max(1, (os.cpu_count() or 1) // workers)
-    # A fresh interpreter for each: what this process has loaded can't be forked safely.
     with ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=_worker_context(),
         initializer=_start_worker,
         initargs=(annotator, plan, output),
     ) as pool:
@@ -270,6 +277,16 @@ def _run(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _worker_context() -> multiprocessing.context.BaseContext:
+    """RETURNS (BaseContext): How workers start: not as forks of this process, whose threads would
+    be lost. On Linux a fresh process imports what they need, and they are forks of that one."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_SLOW_IMPORTS)
+    return context
 
 
 _worker: Tuple[Any, ...] = ()
