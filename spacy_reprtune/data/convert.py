@@ -1,7 +1,7 @@
 """Files of many formats to a spaCy corpus, with an account of everything that was left out."""
 
 from collections import Counter
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from .. import __version__
 from ..files import digest_of, replaced_file
 from ..progress import bar
 from .align import MODES, Account, make_doc
-from .corpus import SPLITS, SplitWriter
+from .corpus import SPLITS, SplitWriter, blank_pipeline
 from .formats import detect_format, find_reader
 from .label_names import name_labels, read_label_names
 from .record import Columns, Record
@@ -71,8 +71,6 @@ def convert(
     RETURNS (Dict[str, Any]): The manifest, as written to `manifest.json`.
     RAISES (ValueError): The input can't be read, has no annotated text, or the options contradict.
     """
-    import spacy
-
     _check_options(inputs, split, align, columns, in_order)
     formats = {name: format or detect_format(path) for name, path in inputs.items()}
     readers = {name: find_reader(formats[name]) for name in inputs}
@@ -80,12 +78,7 @@ def convert(
     if names is not None:
         ids = names if isinstance(names, dict) else {str(k): x for k, x in enumerate(names)}
         columns = replace(columns, names=ids)
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        raise ValueError(f"spaCy has no language {lang!r}: {error}") from error
-    # Texts are only tokenized here, which has no limit.
-    nlp.max_length = 2**40
+    nlp = blank_pipeline(lang)
     _check_output(output_dir)
 
     layout, survey = Layout(), Survey()
@@ -312,7 +305,7 @@ def _write(
         while True:
             # What the vocabulary learns from a chunk is forgotten after it, or a million texts
             # would fill it with words.
-            with nlp.memory_zone() if hasattr(nlp, "memory_zone") else nullcontext():
+            with nlp.memory_zone():
                 n = 0
                 for record in islice(stream, _ZONE):
                     n += 1

@@ -1,11 +1,13 @@
 """A corpus on disk: `train.spacy`, `dev.spacy`, `test.spacy` in a folder, large ones in parts."""
 
 import shutil
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence
 
 if TYPE_CHECKING:
+    from spacy.language import Language
     from spacy.tokens import Doc, DocBin
     from spacy.vocab import Vocab
 
@@ -15,6 +17,25 @@ PART_TOKENS = 1_000_000
 # What a doc costs besides its tokens, in tokens.
 _DOC = 20
 _ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
+
+
+@lru_cache(maxsize=1)
+def blank_pipeline(lang: str) -> "Language":
+    """Make a pipeline that only tokenizes, texts of any length. Making one takes longer than
+    converting a short file, so it is kept.
+
+    lang (str): The language.
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): spaCy does not know the language.
+    """
+    import spacy
+
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError as error:
+        raise ValueError(f"spaCy has no language {lang!r}: {error}") from error
+    nlp.max_length = 2**40
+    return nlp
 
 
 class SplitWriter:

@@ -8,6 +8,8 @@ import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.convert import convert
 from spacy_reprtune.data.corpus import read_docs
 
+VOCAB = spacy.blank("en").vocab
+
 
 def run(path, output, *arguments):
     arguments = ["reprtune", "convert", str(path), str(output), *map(str, arguments)]
@@ -15,7 +17,7 @@ def run(path, output, *arguments):
 
 
 def docs_of(folder, split="train"):
-    return list(read_docs(folder / f"{split}.spacy", spacy.blank("en").vocab))
+    return list(read_docs(folder / f"{split}.spacy", VOCAB))
 
 
 def converted(path, tmp_path, **settings):

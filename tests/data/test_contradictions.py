@@ -393,7 +393,8 @@ def test_align_expand_moves_the_entities_of_a_token_file_to_the_tokenizer_s_bord
 
 
 def test_texts_of_more_than_a_million_characters_are_read(tmp_path):
-    text = "word " * 210_000
+    text = "long" * 25 + " "
+    text *= 10_000
     path = write_lines(tmp_path / "a.jsonl", [{"text": text, "label": "x"}])
     _, docs = converted(path, tmp_path)
     assert len(docs[0].text) == len(text) > 1_000_000

@@ -20,6 +20,7 @@ from spacy_reprtune.data.corpus import SPLITS
 
 PACKAGES = {"rt_fake_sea": "rt-fake-sea", "rt_fake_land": "rt-fake-land"}
 OPTIONS = {"topic_size": 12, "entity_size": 40, "packages": PACKAGES}
+VOCAB = spacy.blank("en").vocab
 SHARED = "Every traveller has to show a valid ticket to the guard before the journey can begin."
 WORDS = {
     "rt_fake_sea": "harbour sailor anchor current island lagoon vessel captain reef tide",
@@ -126,7 +127,7 @@ def digests(folder):
 
 
 def docs_of(path):
-    return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
+    return list(DocBin().from_disk(path).get_docs(VOCAB))
 
 
 def test_same_seed_gives_same_bytes(world, built, tmp_path):
