@@ -53,7 +53,9 @@ class TorchOptimizer:
             self._clear(rows)
             raise ValueError(
                 f"The norm of the gradient is {float(norm)}. The weights have not been touched. "
-                "Lower [training.optimizer] learn_rate, or set precision to 'fp32'."
+                "Lower [training.optimizer] learn_rate, or set precision to 'fp32'. If the first "
+                "update fails, with a pooling of your own: a square root or a norm of zeros has no "
+                "finite gradient. Add a small number to what it is taken of."
             )
         excess = (norm + 1e-6) / float(sgd.grad_clip) if sgd.grad_clip else None
         for parameter, (index, values) in rows.items():

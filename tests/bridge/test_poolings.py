@@ -32,6 +32,18 @@ class DoublePooling(MeanPooling):
         return 2.0 * super().window_vectors(vectors, keep)
 
 
+class RootPooling(SumPooling):
+    """Has no gradient at the positions that do not count, where it takes the root of zero."""
+
+    def reduce(self, vectors, keep):
+        return ((vectors.float() * keep[..., None]).square().sqrt().sum(1),)
+
+
+@spacy.registry.misc("test.RootPooling.v1")
+def make_root_pooling():
+    return RootPooling
+
+
 @spacy.registry.misc("test.SumPooling.v1")
 def make_sum_pooling():
     return SumPooling
@@ -57,6 +69,11 @@ def test_a_pooling_from_outside_trains_saves_loads_and_pickles(nlp, model_config
     assert spacy.load(tmp_path)("a great film").cats == expected
     shim = pickle.loads(pickle.dumps(nlp.get_pipe("textcat").model.shims[0]))
     assert torch.equal(shim.module.pooling.scale, module.pooling.scale)
+
+
+def test_a_pooling_without_a_finite_gradient_is_told_what_to_change(nlp, model_config):
+    with pytest.raises(ValueError, match="pooling of your own: a square root .* Add a small"):
+        train(nlp, model_config(pooling={"@misc": "test.RootPooling.v1"}))
 
 
 def test_a_subclass_of_a_pooling_has_a_cache_and_a_name_of_its_own(tiny_encoder):
