@@ -62,7 +62,7 @@ def distill_cli(
     msg.divider("Annotating the pool")
     try:
         config = load_config(config_path, overrides=given, interpolate=False)
-        overrides = {**student_overrides(config, Path(teacher), corpus, dev), **given}
+        overrides = {**student_overrides(config, teacher, corpus, dev), **given}
         labeled = label_pool(teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu)
     except (ValueError, OSError) as error:
         msg.fail("Not distilled", str(error), exits=1)

@@ -11,12 +11,12 @@ SOFT = ("reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_ner")
 
 
 def student_overrides(
-    config: Config, teacher: Path, corpus: Path, dev: Optional[Path]
+    config: Config, teacher: str, corpus: Path, dev: Optional[Path]
 ) -> Dict[str, Any]:
     """Find out which settings of a student's config the teacher and its corpus decide.
 
     config (Config): The student's training config, not interpolated.
-    teacher (Path): Directory of the teacher.
+    teacher (str): Directory or name of the teacher.
     corpus (Path): The training data: the labeled pool and gold docs.
     dev (Optional[Path]): Gold docs to choose the best student on, or None for the config's own.
     RETURNS (Dict[str, Any]): Values by "section.name".
@@ -49,8 +49,8 @@ def compare(
     student (Path): Directory of the student.
     corpus (Path): Gold docs.
     use_gpu (int): GPU ID, or -1 for the CPU.
-    RETURNS (Dict[str, Dict[str, Any]]): For "teacher" and "student" the score and its name, words
-        per second and the size in MB.
+    RETURNS (Dict[str, Dict[str, Any]]): For "teacher" and "student" the scores by name, words per
+        second and the size in MB.
     """
     return {
         "teacher": _measure(teacher, corpus, use_gpu),
@@ -61,7 +61,8 @@ def compare(
 def rows_of(result: Dict[str, Dict[str, Any]]) -> List[Tuple[str, ...]]:
     """RETURNS (List[Tuple[str, ...]]): What `compare` returned as the rows of a table."""
     first, second = result["teacher"], result["student"]
-    rows = [(name, f"{first[name]:.3f}", f"{second.get(name, 0.0):.3f}") for name in first["names"]]
+    shared = [name for name in first["scores"] if name in second["scores"]]
+    rows = [(n, f"{first['scores'][n]:.3f}", f"{second['scores'][n]:.3f}") for n in shared]
     for key, title in (("words_per_second", "words per second"), ("mb", "MB")):
         rows.append((title, f"{first[key]:,.0f}", f"{second[key]:,.0f}"))
     return rows
@@ -69,27 +70,28 @@ def rows_of(result: Dict[str, Dict[str, Any]]) -> List[Tuple[str, ...]]:
 
 def _measure(model: str, corpus: Path, use_gpu: int) -> Dict[str, Any]:
     from ..reporting.evaluate import evaluate
-    from ..reporting.headline import headline
+    from ..reporting.headline import is_exclusive
 
-    scores, predictions = evaluate(model, corpus, use_gpu=use_gpu)
-    found: Dict[str, Any] = {}
-    if predictions.labels:
-        name, value = headline(scores)
-        found[name] = value
-    if scores.get("ents_f") is not None:
-        found["entity F"] = scores["ents_f"]
+    scores, _ = evaluate(model, corpus, use_gpu=use_gpu)
+    found = {
+        scores.get("cats_score_desc"): scores.get("cats_score"),
+        "accuracy": scores.get("cats_micro_f") if is_exclusive(scores) else None,
+        "entity F": scores.get("ents_f"),
+    }
     return {
-        **found,
-        "names": list(found),
+        "scores": {name: value for name, value in found.items() if name and value is not None},
         "words_per_second": scores["speed"],
         "mb": scores["run"]["model_mb"],
     }
 
 
-def _only_encoder(teacher: Path) -> Path:
+def _only_encoder(teacher: str) -> Path:
+    from spacy.util import load_model
+
     from ..packaging.half import find_encoders
 
-    found = find_encoders(teacher)
+    folder = Path(teacher)
+    found = find_encoders(folder if folder.is_dir() else load_model(teacher).path)
     if len(found) != 1:
         raise ValueError(
             "The student's config leaves [paths] encoder to the teacher, but "

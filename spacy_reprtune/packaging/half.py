@@ -63,9 +63,12 @@ def halve_weights(pipeline_dir: Path, half: str) -> List[Path]:
         )
     for encoder in encoders:
         _halve(encoder, half)
-        component = encoder.parents[1]
-        if (component / MANIFEST).is_file():
-            write_manifest(component)
+        # From the inside out: the parts of a cascade have manifests of their own.
+        for folder in encoder.parents:
+            if folder == pipeline_dir:
+                break
+            if (folder / MANIFEST).is_file():
+                write_manifest(folder)
     return encoders
 
 
@@ -101,7 +104,9 @@ def note_in_card(pipeline_dir: Path, half: str, measured: Optional[Agreement]) -
 
 def find_encoders(pipeline_dir: Path) -> List[Path]:
     """RETURNS (List[Path]): The directories of encoders in a saved pipeline, sorted."""
-    found = (path.parent for path in pipeline_dir.glob("*/model/encoder/config.json"))
+    # The two of a cascade are in directories of its parts.
+    patterns = ("*/model/encoder/config.json", "*/*/model/encoder/config.json")
+    found = (path.parent for pattern in patterns for path in pipeline_dir.glob(pattern))
     return sorted(path for path in found if any(path.glob("*.safetensors")))
 
 

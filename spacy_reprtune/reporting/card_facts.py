@@ -106,15 +106,20 @@ def read_pipeline(pipeline_dir: Path) -> CardFacts:
     facts = CardFacts(meta, config, versions=_versions())
     for component, settings in config["components"].items():
         folder = pipeline_dir / component
-        # The shared encoder's settings are its model's.
-        model = settings.get("model", {})
-        encoder = model.get("encoder", model)
-        if (folder / "model" / "encoder" / "config.json").is_file():
-            facts.encoders.append(_encoder(component, encoder, folder / "model" / "encoder"))
-        if (folder / "cfg").is_file():
-            temperature = _read_json(folder / "cfg", "settings").get("temperature")
-            if temperature is not None:
-                facts.temperatures[component] = float(temperature)
+        parts = {component: (folder, settings.get("model", {}))}
+        # The classifiers of a cascade.
+        for part in ("small", "large"):
+            if (folder / part).is_dir():
+                parts[f"{component} ({part})"] = folder / part, settings.get(part, {})
+        for name, (own, model) in parts.items():
+            # The shared encoder's settings are its model's.
+            encoder = model.get("encoder", model)
+            if (own / "model" / "encoder" / "config.json").is_file():
+                facts.encoders.append(_encoder(name, encoder, own / "model" / "encoder"))
+            if (own / "cfg").is_file():
+                temperature = _read_json(own / "cfg", "settings").get("temperature")
+                if temperature is not None:
+                    facts.temperatures[name] = float(temperature)
     return facts
 
 

@@ -13,6 +13,7 @@ from spacy.training import Example
 from thinc.api import Model, Optimizer
 from thinc.util import to_numpy
 
+from ..components.cascade_pipe import Cascade
 from ..components.encoder_pipe import EncoderPipe
 from ..components.shared_encoder import SharedEncoder
 from ..components.support_set import unique_texts
@@ -203,6 +204,8 @@ def _of_pipe(pipe: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     values: Dict[str, Any] = {}
     if isinstance(pipe, EncoderPipe):
         values["cfg"] = pipe.cfg
+    if isinstance(pipe, Cascade):
+        values["parts"] = {part: own.cfg for part, own in pipe.parts.items()}
     if isinstance(pipe, SharedEncoder) and pipe._balance is not None:
         values["balance"] = {name: own[1:] for name, own in pipe._balance._known.items()}
     if isinstance(pipe, TextClassifier) and pipe.few_shot is not None:
@@ -218,6 +221,8 @@ def _restore_pipe(pipe: Any, name: str, tensors: Tensors, values: Dict[str, Any]
 
     if "cfg" in values:
         pipe.cfg.update(values["cfg"])
+    for part, cfg in values.get("parts", {}).items():
+        pipe.parts[part].cfg.update(cfg)
     if "balance" in values:
         pipe._balance = GradientBalance()
         pipe._balance._known = {

@@ -7,12 +7,15 @@ import numpy
 import pytest
 import spacy
 from conftest import make_examples
+from spacy.cli import package
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from thinc.api import Config
 
 from spacy_reprtune.components.cascade_pipe import ANSWERED_BY
+from spacy_reprtune.packaging.half import halve_weights
+from spacy_reprtune.reporting.card_facts import read_pipeline
 
 TEXTS = ["a great film", "this movie is bad", "", "  ", "music"]
 
@@ -158,6 +161,25 @@ def test_a_listening_part_is_refused(cascade_config):
     config["small"]["encoder"] = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
     with pytest.raises(ValueError, match="need encoders of their own"):
         spacy.blank("xx").add_pipe("reprtune_cascade", config=config)
+
+
+def test_a_packaged_cascade_with_half_the_bytes_loads_and_its_card_names_both_encoders(
+    cascade, tmp_path
+):
+    nlp, examples = cascade
+    nlp.get_pipe("textcat").calibrate(examples)
+    nlp.to_disk(tmp_path / "fp32")
+    nlp.to_disk(tmp_path / "fp16")
+    assert len(halve_weights(tmp_path / "fp16", "fp16")) == 2
+    package(tmp_path / "fp16", tmp_path, name="cascade", version="1.0.0", create_sdist=False)
+    [folder] = tmp_path.glob("*_cascade-1.0.0/*_cascade/*_cascade-1.0.0")
+    found = answers(spacy.load(folder))
+    for (who, cats), (_, theirs) in zip(found, answers(nlp), strict=True):
+        assert who in ("small", "large")
+        assert cats == pytest.approx(theirs, abs=0.02)
+    facts = read_pipeline(tmp_path / "fp32")
+    assert [e.component for e in facts.encoders] == ["textcat (small)", "textcat (large)"]
+    assert [e.family for e in facts.encoders] == ["reprtune_static", "bert"]
 
 
 def test_damaged_files_are_named(cascade, tmp_path):

@@ -94,6 +94,13 @@ def component(factory, head=None, encoder=None, **settings):
     return {"factory": factory, "model": model, **settings}
 
 
+def _cascade(encoder_config):
+    large = encoder_config()
+    small = {"@architectures": "spacy_reprtune.StaticEncoder.v1", "name": large["name"]}
+    parts = {"small": {"encoder": {**small, "width": 8}}, "large": {"encoder": large}}
+    return {"factory": "reprtune_cascade", **parts}
+
+
 @pytest.fixture(scope="module")
 def pipelines(encoder_config):
     """Components of the pipelines that are killed, with settings of [training]."""
@@ -135,6 +142,7 @@ def pipelines(encoder_config):
             },
             {},
         ),
+        "cascade": ({"textcat": _cascade(encoder_config)}, {}),
         "stream": (
             {"textcat": component("reprtune_textcat", "TextClassifier", encoder_config())},
             {"max_epochs": -1},
@@ -203,7 +211,7 @@ def unbroken(make_config, pipelines, tmp_path_factory):
 
 
 CASES = [("textcat", step) for step in (1, 4, 8)] + [("ner", step) for step in (2, 5, 7)]
-CASES += [(name, 6) for name in ("frozen", "setfit", "shared", "stock", "stream")]
+CASES += [(name, 6) for name in ("frozen", "setfit", "shared", "cascade", "stock", "stream")]
 
 
 @pytest.mark.parametrize("name,step", CASES)
