@@ -15,8 +15,10 @@ from .distill import distill_cli
 from .evaluate import evaluate_cli
 from .exchange import export_hf_cli, export_setfit_cli, import_hf_cli, import_setfit_cli
 from .experiments import learning_curve_cli, sweep_cli
+from .explain import explain_cli
 from .init_config import init_config_cli
 from .mlm import mlm_cli
+from .next import next_cli
 from .overrides import TAKES_OVERRIDES
 from .package import package_cli
 from .push import push_cli
@@ -38,8 +40,10 @@ reprtune_cli.command("check")(check_cli)
 reprtune_cli.command("convert")(convert_cli)
 reprtune_cli.command("distill", context_settings=TAKES_OVERRIDES)(distill_cli)
 reprtune_cli.command("evaluate")(evaluate_cli)
+reprtune_cli.command("explain")(explain_cli)
 reprtune_cli.command("init-config")(init_config_cli)
 reprtune_cli.command("mlm", context_settings=TAKES_OVERRIDES)(mlm_cli)
+reprtune_cli.command("next")(next_cli)
 reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)

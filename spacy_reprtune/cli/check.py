@@ -1,10 +1,13 @@
 """`python -m spacy reprtune check`: look at a corpus before training on it."""
 
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import typer
 from wasabi import msg
+
+# Suspects that are printed, and those that go into the findings for `reprtune report`.
+PRINTED, REPORTED = 20, 100
 
 
 def check_cli(
@@ -24,6 +27,16 @@ def check_cli(
         None, "--text", "-t", help="Text for pretraining, which dev and test should not be in"
     ),
     lang: str = typer.Option("en", "--lang", help="Language of the tokenizer"),
+    with_labels: bool = typer.Option(
+        False,
+        "--labels",
+        "-l",
+        help="Also find annotations that look wrong. Encodes all texts, so it takes minutes",
+    ),
+    suspects: Path = typer.Option(
+        Path("metrics/suspects.jsonl"), "--suspects", help="JSONL file for these, worst first"
+    ),
+    device: str = typer.Option("auto", "--device", help="Device that --labels encodes on"),
     output: Path = typer.Option(
         Path("metrics/check.json"), "--output", "-o", help="JSON file for the findings"
     ),
@@ -36,17 +49,36 @@ def check_cli(
     Looks for leaks and copies, labels that are rare, missing or unseen, texts that were never
     annotated, entities that can't be learned, and texts that the encoder has no pieces for. Exits
     with 1 on errors, with --strict on warnings as well.
+
+    With --labels it also lists annotations that look wrong. Linear heads on the encoder's vectors
+    are fitted to parts of the texts, and each text is judged by a head that has not seen it. What
+    the head finds improbable comes first, with what it would annotate instead.
     """
     import srsly
 
-    from ..data.check import check
+    from ..data.check import DEFAULT_ENCODER, check
 
     try:
         result = check(
             corpus_dir, encoder=encoder, window=window, text=text, lang=lang, progress=not quiet
         )
+        if with_labels:
+            from ..data.suspects import find_suspects
+
+            found = find_suspects(
+                corpus_dir,
+                encoder=encoder or DEFAULT_ENCODER,
+                device=device,
+                lang=lang,
+                progress=not quiet,
+            )
     except (ValueError, OSError) as error:
         msg.fail("Cannot check", str(error), exits=1)
+    if with_labels:
+        rows = [suspect.to_dict() for suspect in found]
+        result.update(suspects=rows[:REPORTED], suspect_count=len(rows))
+        suspects.parent.mkdir(parents=True, exist_ok=True)
+        srsly.write_jsonl(suspects, rows)
     output.parent.mkdir(parents=True, exist_ok=True)
     srsly.write_json(output, result)
     if not quiet:
@@ -58,6 +90,9 @@ def check_cli(
         marks[finding["level"]](finding["message"], finding["advice"])
         for case in finding["cases"][:3]:
             msg.text(f"    {case}")
+    if with_labels:
+        _print_suspects(result["suspects"])
+        msg.info(f"{result['suspect_count']:,} annotations look wrong. Saved to {suspects}")
     summary = f"{result['errors']} errors, {result['warnings']} warnings. Saved to {output}"
     if result["errors"] or (strict and result["warnings"]):
         msg.fail(summary, exits=1)
@@ -79,3 +114,21 @@ def _print_tables(result: Dict[str, Any]) -> None:
     header = ("", *splits, "weight" if result["labels"] else "")
     aligns = ["l"] + ["r"] * (len(splits) + 1)
     msg.table(rows, header=header, divider=True, aligns=aligns)
+
+
+def _print_suspects(suspects: List[Dict[str, Any]]) -> None:
+    rows = []
+    for row in suspects[:PRINTED]:
+        text = row["text"]
+        if row["kind"] == "entity":
+            text = text[max(0, row["start"] - 20) : row["end"] + 20]
+        place = f"{row['split']} {row['text_number']}"
+        cells = (row["gold"], row["suggested"], " ".join(text.split()))
+        rows.append((place, f"{row['doubt']:.2f}", *(cell[:60] for cell in cells)))
+    if rows:
+        msg.table(
+            rows,
+            header=("text", "doubt", "annotated", "suggested", ""),
+            divider=True,
+            aligns=("l", "r", "l", "l", "l"),
+        )

@@ -97,6 +97,7 @@ class Metrics:
     learning_curves (Dict[str, List[Dict[str, Any]]]): Points of few-shot curves by name.
     checks (Dict[str, Dict[str, Any]]): What `reprtune check` found, by name.
     packages (Dict[str, Dict[str, Any]]): What `reprtune smoke` found, by name.
+    explained (Dict[str, Dict[str, Any]]): What `reprtune explain --errors` wrote, by name.
     others (Dict[str, Dict[str, Any]]): Other JSON files by name, for sections of other packages.
     pretrainings (List[Pretraining]): Runs of pretraining.
     manifests (Dict[str, Dict[str, Any]]): Manifests of corpora by path.
@@ -112,6 +113,7 @@ class Metrics:
     learning_curves: Dict[str, List[Dict[str, Any]]] = field(default_factory=dict)
     checks: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     packages: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    explained: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     others: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     pretrainings: List[Pretraining] = field(default_factory=list)
     manifests: Dict[str, Dict[str, Any]] = field(default_factory=dict)
@@ -196,6 +198,8 @@ def _sort_in(path: Path, content: Dict[str, Any], metrics: Metrics) -> None:
         metrics.checks[path.stem] = content
     elif "largest_difference" in content:
         metrics.packages[path.stem] = content
+    elif "explanations" in content:
+        metrics.explained[path.stem] = content
     else:
         metrics.others[path.stem] = content
         metrics.read.remove(path)

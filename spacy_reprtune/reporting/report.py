@@ -14,12 +14,15 @@ import catalogue
 from .blocks import Section
 from .groups import Group, make_groups
 from .metrics import Metrics, find_metrics
+from .sections.changes import changes_section
 from .sections.classes import classes_section, confusion_section
 from .sections.curves import curves_section, training_section
 from .sections.data import data_section, files_section
 from .sections.errors import errors_section
 from .sections.experiments import few_shot_section, freezing_section, pretraining_section
+from .sections.explained import explained_section
 from .sections.scores import scores_section
+from .sections.suspects import suspects_section
 
 MakeSection = Callable[[Metrics, List[Group]], Section]
 
@@ -35,6 +38,9 @@ _FIRST: Dict[str, MakeSection] = {
     "few-shot": few_shot_section,
     "pretraining": pretraining_section,
     "errors": errors_section,
+    "changes": changes_section,
+    "explained": explained_section,
+    "suspects": suspects_section,
     "data": data_section,
 }
 _LAST: Dict[str, MakeSection] = {"files": files_section}

@@ -22,7 +22,7 @@ from spacy_reprtune.reporting.predictions import predictions_path, write_predict
 
 SECTIONS = [
     *("scores", "classes", "confusion", "curves", "training", "freezing", "few-shot"),
-    *("pretraining", "errors", "data", "files"),
+    *("pretraining", "errors", "changes", "data", "files"),
 ]
 
 

@@ -1,0 +1,97 @@
+"""Texts with a model's guesses, in the formats that annotation tools import."""
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Sequence
+
+from ..files import replaced_file
+from .next_texts import Choice
+
+
+def _prodigy(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
+    """`textcat.manual` and `ner.manual` show what is there already."""
+    task: Dict[str, Any] = {"text": choice.text, "meta": _meta(choice)}
+    if labels:
+        task["options"] = [{"id": label, "text": label} for label in labels]
+        task["accept"] = choice.labels
+    if choice.ents:
+        task["spans"] = [
+            {key: ent[key] for key in ("start", "end", "label")} for ent in choice.ents
+        ]
+    return task
+
+
+def _doccano(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
+    """One key for a project of either kind, two for one of both."""
+    spans = [[ent["start"], ent["end"], ent["label"]] for ent in choice.ents]
+    if labels and choice.ents:
+        return {"text": choice.text, "cats": choice.labels, "entities": spans, **_meta(choice)}
+    return {"text": choice.text, "label": choice.labels if labels else spans, **_meta(choice)}
+
+
+def _label_studio(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
+    """The names of the controls are those of Label Studio's templates."""
+    where = {"to_name": "text"}
+    results: List[Dict[str, Any]] = [
+        {
+            **where,
+            "from_name": "label",
+            "type": "labels",
+            "value": {
+                "start": ent["start"],
+                "end": ent["end"],
+                "text": choice.text[ent["start"] : ent["end"]],
+                "labels": [ent["label"]],
+            },
+        }
+        for ent in choice.ents
+    ]
+    if labels:
+        value = {"choices": choice.labels}
+        results.append({**where, "from_name": "sentiment", "type": "choices", "value": value})
+    task: Dict[str, Any] = {"data": {"text": choice.text, **_meta(choice)}}
+    if choice.doubt is not None:
+        task["predictions"] = [{"score": 1.0 - choice.doubt, "result": results}]
+    return task
+
+
+def _jsonl(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
+    row: Dict[str, Any] = {"text": choice.text, **_meta(choice)}
+    if labels:
+        row["cats"] = choice.cats
+    if choice.ents:
+        row["spans"] = choice.ents
+    return row
+
+
+def _meta(choice: Choice) -> Dict[str, Any]:
+    doubt = {} if choice.doubt is None else {"doubt": round(choice.doubt, 4)}
+    return {"id": choice.id, **doubt}
+
+
+Tool = Callable[[Choice, Sequence[str]], Dict[str, Any]]
+TOOLS: Dict[str, Tool] = {
+    "prodigy": _prodigy,
+    "doccano": _doccano,
+    "label-studio": _label_studio,
+    "jsonl": _jsonl,
+}
+
+
+def write_tasks(choices: Iterable[Choice], path: Path, tool: str, labels: Sequence[str]) -> None:
+    """Write texts for an annotation tool.
+
+    choices (Iterable[Choice]): The texts.
+    path (Path): The file: one JSON object per line, or for Label Studio one list of them.
+    tool (str): One of `TOOLS`.
+    labels (Sequence[str]): The labels of texts, to choose from.
+    RAISES (ValueError): There is no such format.
+    """
+    if tool not in TOOLS:
+        raise ValueError(f"--format is {tool!r}; it can be {', '.join(TOOLS)}.")
+    tasks = [TOOLS[tool](choice, labels) for choice in choices]
+    with replaced_file(path) as fresh, fresh.open("w", encoding="utf8") as file:
+        if tool == "label-studio":
+            json.dump(tasks, file, ensure_ascii=False, indent=1)
+        else:
+            file.writelines(f"{json.dumps(task, ensure_ascii=False)}\n" for task in tasks)

@@ -1,0 +1,67 @@
+"""`python -m spacy reprtune next`: which texts to annotate next."""
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+from wasabi import msg
+
+
+def next_cli(
+    model: str = typer.Argument(
+        ..., help="Directory or name of a pipeline; with --cold, the name of an encoder"
+    ),
+    pool: List[Path] = typer.Argument(
+        ..., help="Files or folders of Parquet, JSONL, CSV, TSV or txt to choose from"
+    ),
+    n: int = typer.Option(50, "--n", "-n", help="Texts to choose", min=1),
+    format: str = typer.Option(
+        "jsonl", "--format", "-f", help="prodigy, doccano, label-studio or jsonl"
+    ),
+    output: Path = typer.Option(
+        Path("next.jsonl"), "--output", "-o", help="File for the annotation tool", dir_okay=False
+    ),
+    cold: bool = typer.Option(
+        False, "--cold", help="There is no pipeline yet: choose typical texts"
+    ),
+    text: str = typer.Option("text", "--text", "-t", help="Column with the texts"),
+    id: Optional[str] = typer.Option(
+        None, "--id", help="Column with unique ids  [default: number of the row]"
+    ),
+    code_path: Optional[Path] = typer.Option(
+        None, "--code", "-c", help="Python file with registered functions to import"
+    ),
+    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+) -> None:
+    """
+    Choose the texts that are worth annotating next, with the pipeline's guesses.
+
+    Of the texts that the pipeline is least sure of, it takes one per cluster of their vectors, and
+    no copies or near copies. The file has what the pipeline would annotate, so that a person
+    corrects instead of typing. Annotate, export, `convert` with all that you have, train, and
+    repeat.
+    """
+    from spacy.cli._util import import_code, setup_gpu
+    from spacy.util import load_model
+
+    from ..annotate.next_texts import choose_first, choose_next, read_pool
+    from ..annotate.tools import TOOLS, write_tasks
+
+    if format not in TOOLS:
+        msg.fail(f"--format is {format!r}", f"It can be {', '.join(TOOLS)}.", exits=1)
+    import_code(code_path)
+    try:
+        texts = read_pool(pool, text=text, id=id)
+        setup_gpu(use_gpu, silent=True)
+        if cold:
+            choices = choose_first(model, texts, n)
+        else:
+            choices = choose_next(load_model(model), texts, n)
+        labels = sorted({label for choice in choices for label in choice.cats})
+        write_tasks(choices, output, format, labels)
+    except (ValueError, OSError) as error:
+        msg.fail("No texts chosen", str(error), exits=1)
+    for choice in choices[:5]:
+        doubt = "" if choice.doubt is None else f"{choice.doubt:.2f}  "
+        msg.text(f"{doubt}{' '.join(choice.text.split())[:90]}")
+    msg.good(f"Chose {len(choices)} of {len(texts):,} texts (copies left out). Saved to {output}")

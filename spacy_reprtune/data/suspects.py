@@ -1,0 +1,161 @@
+"""Annotations that look wrong: those that heads fitted to the other texts find improbable."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+
+import numpy
+from numpy.typing import NDArray
+
+from ..copies import normalize
+from ..heads.held_out import held_out_probabilities
+from .checks.labels import EXCLUSIVE
+from .corpus import find_splits, read_docs
+from .entity_suspects import Reading, Scored, entity_suspects
+from .vectors import load_encoder, text_vectors, token_vectors
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An annotation that looks wrong.
+
+    split (str): Split that the text is in.
+    text_number (int): Number of the text in its split, from 0.
+    kind (str): "label" or "entity".
+    doubt (float): How probable it is, to a head that has not seen the text, that the annotation is
+        wrong; suspects are sorted by it.
+    gold (str): The annotation: a label, "not LABEL", entities, or "no entity".
+    suggested (str): What the head would annotate instead.
+    text (str): The text.
+    start, end (int): The characters that this is about; 0 and the length of the text for a label.
+    """
+
+    split: str
+    text_number: int
+    kind: str
+    doubt: float
+    gold: str
+    suggested: str
+    text: str
+    start: int
+    end: int
+
+    def to_dict(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): The suspect for a JSON file."""
+        return {**asdict(self), "doubt": round(self.doubt, 4)}
+
+
+def find_suspects(
+    folder: Path,
+    *,
+    encoder: str,
+    device: str = "auto",
+    lang: str = "en",
+    progress: bool = False,
+) -> List[Suspect]:
+    """Find the annotations of a corpus that look wrong, in all splits together.
+
+    folder (Path): Folder with train.spacy, dev.spacy, test.spacy.
+    encoder (str): Name of the encoder whose vectors the heads read.
+    device (str): Where to run it.
+    lang (str): Language of the corpus.
+    progress (bool): Whether to show progress bars.
+    RETURNS (List[Suspect]): The annotations that the heads disagree with, the most doubtful first.
+    RAISES (ValueError): There is no corpus or encoder, or too little annotation to learn from.
+    """
+    import spacy
+
+    nlp = spacy.blank(lang)
+    docs, places = [], []
+    for split, path in find_splits(folder).items():
+        for number, doc in enumerate(read_docs(path, nlp.vocab)):
+            docs.append(doc)
+            places.append((split, number))
+    with_cats = [i for i, doc in enumerate(docs) if doc.cats]
+    with_ents = [i for i, doc in enumerate(docs) if doc.has_annotation("ENT_IOB")]
+    if not any(docs[i].ents for i in with_ents):
+        with_ents = []
+    if not with_cats and not with_ents:
+        raise ValueError(f"No text of {folder} has a label or an entity to check.")
+    model = load_encoder(encoder, device)
+    found: List[Suspect] = []
+    if with_cats:
+        chosen = [docs[i] for i in with_cats]
+        vectors = text_vectors(model, [doc.text for doc in chosen], progress=progress)
+        for row, doubt, gold, suggested in label_suspects(
+            vectors, [doc.cats for doc in chosen], [doc.text for doc in chosen]
+        ):
+            text = chosen[row].text
+            place = places[with_cats[row]]
+            found.append(Suspect(*place, "label", doubt, gold, suggested, text, 0, len(text)))
+    if with_ents:
+        chosen = [docs[i] for i in with_ents]
+        vectors = token_vectors(model, chosen, progress=progress)
+        for row, reading in entity_suspects(vectors, chosen):
+            found.append(_entity_suspect(places[with_ents[row]], chosen[row], reading))
+    return sorted(found, key=lambda suspect: -suspect.doubt)
+
+
+def label_suspects(
+    vectors: NDArray, cats: Sequence[Dict[str, float]], texts: Sequence[str]
+) -> List[Tuple[int, float, str, str]]:
+    """Find the labels that heads which have not seen a text disagree with.
+
+    vectors (ndarray): fp32, shape (n_texts, width).
+    cats (Sequence[Dict[str, float]]): The labels of each text.
+    texts (Sequence[str]): The texts: copies stay in one fold, or a label would confirm itself.
+    RETURNS (List[Tuple[int, float, str, str]]): Number of the text, doubt, annotation, suggestion.
+    """
+    labels = sorted({label for own in cats for label in own})
+    numbers: Dict[str, int] = {}
+    groups = numpy.array([numbers.setdefault(normalize(text), len(numbers)) for text in texts])
+    held = [[label for label, value in own.items() if value >= 0.5] for own in cats]
+    found = []
+    if sum(len(own) == 1 for own in held) >= EXCLUSIVE * len(held) and len(labels) > 1:
+        classes = numpy.array([labels.index(own[0]) if len(own) == 1 else -1 for own in held])
+        likely = held_out_probabilities(vectors, classes, len(labels), groups=groups)
+        for row in numpy.flatnonzero((classes >= 0) & (likely.argmax(1) != classes)):
+            best = int(likely[row].argmax())
+            doubt = _doubt(likely[row, best], likely[row, classes[row]])
+            found.append((int(row), doubt, labels[classes[row]], labels[best]))
+        return found
+    for label in labels:
+        classes = numpy.array([int(own[label] >= 0.5) if label in own else -1 for own in cats])
+        if len(numpy.unique(classes[classes >= 0])) < 2:
+            continue
+        likely = held_out_probabilities(vectors, classes, 2, groups=groups)
+        for row in numpy.flatnonzero((classes >= 0) & (likely.argmax(1) != classes)):
+            names = (f"not {label}", label)
+            gold = int(classes[row])
+            doubt = _doubt(likely[row, 1 - gold], likely[row, gold])
+            found.append((int(row), doubt, names[gold], names[1 - gold]))
+    return found
+
+
+def _doubt(best: float, gold: float) -> float:
+    """The share of the suggestion where only it and the annotation can be right."""
+    return float(best / (best + gold))
+
+
+def _entity_suspect(place: Tuple[str, int], doc: "Doc", reading: Reading) -> Suspect:
+    both = [*reading.gold, *reading.suggested]
+    start, end = min(e[0] for e in both), max(e[1] for e in both)
+    span = doc[start:end]
+    return Suspect(
+        *place,
+        "entity",
+        reading.doubt,
+        _entities(doc, reading.gold),
+        _entities(doc, reading.suggested),
+        doc.text,
+        span.start_char,
+        span.end_char,
+    )
+
+
+def _entities(doc: "Doc", entities: List[Scored]) -> str:
+    named = [f"{doc[start:end].text} ({label})" for start, end, label, _ in entities]
+    return ", ".join(named) or "no entity"

@@ -1,0 +1,115 @@
+"""What changed between two recipes on one test set: fixed, broken, still wrong."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Dict, Hashable, List, Tuple
+
+from markupsafe import Markup
+
+from ..blocks import Block, Fold, Mistake, Mistakes, Section, Table, Text
+from ..counts import OTHER, answer, guess
+from ..groups import Entry, Group, behind
+from ..metrics import Metrics
+from ..predictions import Entity, Predictions, Row
+from .errors import AROUND, TEXT
+
+# Texts of each kind that are shown, and other recipes that the best one is compared with.
+SHOWN, OTHERS = 10, 3
+
+
+@dataclass
+class Error:
+    """An error in a document.
+
+    row (Row): The document.
+    gold, found (str): What is annotated, and what was predicted.
+    span (Tuple[int, int]): The characters that it is about; (0, 0) for the whole text.
+    """
+
+    row: Row
+    gold: str
+    found: str
+    span: Tuple[int, int] = (0, 0)
+
+
+def changes_section(metrics: Metrics, groups: List[Group]) -> Section:
+    """RETURNS (Section): The best recipe of each group compared with the next ones, text by
+    text."""
+    section = Section("changes", "What changed between recipes")
+    for group in groups:
+        if not group.entries:
+            continue
+        best, *others = group.entries
+        comparable = [other for other in others if behind(other, best) is not None]
+        for i, other in enumerate(comparable[:OTHERS]):
+            title = f"{group.title}: {best.name} instead of {other.name}"
+            blocks = _compare(group.kind, best, other)
+            section.blocks += [Text(f"{title}."), *blocks] if i == 0 else [Fold(title, blocks)]
+    return section
+
+
+def _compare(kind: str, best: Entry, other: Entry) -> List[Block]:
+    assert best.recipe.predictions is not None and other.recipe.predictions is not None
+    after, before = (errors_of(e.recipe.predictions, kind) for e in (best, other))
+    fixed = [before[key] for key in before if key not in after]
+    broken = [after[key] for key in after if key not in before]
+    still = [after[key] for key in after if key in before]
+    counts = [str(len(errors)) for errors in (fixed, broken, still)]
+    blocks: List[Block] = [Table(["", "fixed", "broken", "still wrong"], [["errors", *counts]])]
+    for name, errors in (("Fixed", fixed), ("Broken", broken), ("Still wrong", still)):
+        if errors:
+            shown = Mistakes(f"{name} ({len(errors)})", [_mistake(e) for e in errors[:SHOWN]])
+            blocks.append(Fold(f"{name}: {min(SHOWN, len(errors))} of {len(errors)}", [shown]))
+    return blocks
+
+
+def errors_of(predictions: Predictions, kind: str) -> Dict[Hashable, Error]:
+    """List the errors of a recipe.
+
+    predictions (Predictions): Its predictions.
+    kind (str): "cats" or "ents".
+    RETURNS (Dict[Hashable, Error]): Errors by a key that is the same for the same error of another
+        recipe: the document with exclusive labels, document and label with independent ones,
+        document and characters for entities.
+    """
+    errors: Dict[Hashable, Error] = {}
+    for i, row in enumerate(predictions.rows):
+        if kind == "cats" and row.cats is not None:
+            if predictions.exclusive:
+                right, found = answer(row.cats), guess(row.cats)
+                if right != found:
+                    other = ", ".join(row.cats.other) or OTHER
+                    gold = predictions.labels[right] if right >= 0 else other
+                    errors[i] = Error(row, gold, predictions.labels[found])
+                continue
+            for label, value, score in zip(
+                predictions.labels, row.cats.gold, row.cats.scores, strict=True
+            ):
+                is_found = score >= predictions.threshold
+                if value is not None and is_found != (value > 0):
+                    names = (f"not {label}", label)
+                    errors[i, label] = Error(row, names[value > 0], names[is_found])
+        if kind == "ents" and row.ents is not None:
+            for span, gold, found in _differences(row.ents.gold, row.ents.found):
+                errors[i, span] = Error(row, gold, found, span)
+    return errors
+
+
+def _differences(gold: List[Entity], found: List[Entity]) -> List[Tuple[Tuple[int, int], str, str]]:
+    """Characters of wrong and missed entities, with the label on each side."""
+    labels: Dict[Tuple[int, int], List[str]] = {}
+    for side, entities in enumerate((gold, found)):
+        for start, end, label in entities:
+            labels.setdefault((start, end), ["no entity", "no entity"])[side] = label
+    return [(span, *sides) for span, sides in sorted(labels.items()) if sides[0] != sides[1]]
+
+
+def _mistake(error: Error) -> Mistake:
+    text, (start, end) = error.row.text, error.span
+    head = f"{error.found}, gold: {error.gold}"
+    if not end:
+        cut = text if len(text) <= TEXT else text[:TEXT] + " …"
+        return Mistake(head, [("", Markup(f'<p class="quote">{escape(cut)}</p>'))])
+    before, after = text[max(0, start - AROUND) : start], text[end : end + AROUND]
+    marked = f"{escape(before)}<mark>{escape(text[start:end])}</mark>{escape(after)}"
+    return Mistake(head, [("", Markup(f'<p class="quote">{marked}</p>'))])
