@@ -2,7 +2,7 @@
 
 The tags of all tokens get probabilities from heads that were fitted to other texts, and the lattice
 of tags turns them into probabilities of entities. Where the best reading of a text differs from
-its annotation, the doubt is what the lattice leaves for readings other than the annotated one.
+its annotation, the doubt is how sure the heads are of that other reading.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class Reading:
 
     gold, suggested (List[Scored]): The annotated and the predicted entities, each with its
         probability; one of them may be empty.
-    doubt (float): Probability that the annotated reading is wrong.
+    doubt (float): Probability of the least sure part of the suggested reading: of an entity in it,
+        or of an annotated token that is outside of entities in it.
     """
 
     gold: List[Scored]
@@ -67,11 +68,14 @@ def entity_suspects(vectors: NDArray, docs: Sequence[Doc]) -> Iterator[Tuple[int
         rows=numpy.sort(numpy.concatenate(used)),
         weights=weights,
     )
-    yield from _disagreements(docs, gold, numpy.log(probabilities), scheme)
+    # A token that no head has an opinion of, such as white space, is in the way of no reading.
+    outside = numpy.ones(len(vectors))
+    outside[gold.rows] = probabilities[:, 0]
+    yield from _disagreements(docs, gold, numpy.log(probabilities), outside, scheme)
 
 
 def _disagreements(
-    docs: Sequence[Doc], gold: GoldTags, logits: NDArray, scheme: TagScheme
+    docs: Sequence[Doc], gold: GoldTags, logits: NDArray, outside: NDArray, scheme: TagScheme
 ) -> Iterator[Tuple[int, Reading]]:
     lattice = Lattice(scheme)
     n_tokens = numpy.array([len(doc) for doc in docs])
@@ -95,6 +99,10 @@ def _disagreements(
             both = [*reading.gold, *reading.suggested]
             span = range(min(e[0] for e in both), max(e[1] for e in both))
             if unknown.isdisjoint(first_token[doc] + token for token in span):
+                inside = {t for e in reading.suggested for t in range(*e[:2])}
+                left = {t for e in reading.gold for t in range(*e[:2])} - inside
+                sure = [outside[first_token[doc] + token] for token in left]
+                reading.doubt = float(min([e[3] for e in reading.suggested] + sure))
                 yield doc, reading
 
 
@@ -107,19 +115,9 @@ def _pair(gold: List[Scored], suggested: List[Scored]) -> Iterator[Reading]:
     reading, last = Reading([], [], 0.0), -1
     for entity, is_gold in items:
         if entity[0] >= last and (reading.gold or reading.suggested):
-            yield _judged(reading)
+            yield reading
             reading, last = Reading([], [], 0.0), -1
         (reading.gold if is_gold else reading.suggested).append(entity)
         last = max(last, entity[1])
     if reading.gold or reading.suggested:
-        yield _judged(reading)
-
-
-def _judged(reading: Reading) -> Reading:
-    """The annotated reading is at most as probable as its least probable entity; one without
-    entities is right if none of the suggested ones is."""
-    if reading.gold:
-        reading.doubt = 1.0 - min(score for *_, score in reading.gold)
-    else:
-        reading.doubt = max(score for *_, score in reading.suggested)
-    return reading
+        yield reading

@@ -1,0 +1,164 @@
+"""Labels of sentences in one pass over their document, beside a text classifier per sentence.
+
+Documents are sentences of rotten_tomatoes in a row, each with its own polarity. Both systems train
+on the same sentences for the same steps. F1 is per sentence; times are those of `nlp.pipe` over
+the documents, and over all of their sentences, which is the fastest way for a text classifier. The
+third system is spaCy's `spancat` on the same encoder, with the sentences as its suggestions.
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from benchmarks import common, data
+from benchmarks.annotation_help import shuffled
+
+DOCS, TEST_DOCS, STEPS, BATCH = 200, 60, 100, 4
+SENTENCES = 12
+RATE = 1e-4
+SYSTEMS = ("spans", "sentences", "spancat")
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Run the benchmark and print its JSON line."""
+    parser = common.parser(__doc__, seeds=1, repeats=3)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    args = parser.parse_args(argv)
+    common.fix_threads(args.threads, cores=False)
+    splits = data.rotten_tomatoes(args)
+    n_docs, n_test, steps = (8, 4, 2) if args.quick else (DOCS, TEST_DOCS, STEPS)
+    train = documents(shuffled(splits["train"], n_docs * SENTENCES))
+    test = documents(shuffled(splits["test"], n_test * SENTENCES))
+    scores: Dict[str, List[float]] = {name: [] for name in args.systems}
+    predict: Dict[str, Callable[[int], Any]] = {}
+    for seed in common.seed_range(args):
+        for name in args.systems:
+            common.seed_all(seed)
+            find = trained(name, train, steps, seed)
+            scores[name].append(macro_f(find(test), [label for d in test for _, label in d]))
+            predict[name] = lambda _, find=find: find(test)
+            common.log(f"{name} {seed}: {scores[name][-1]:.3f}")
+    times = common.interleave(predict, args.repeats)
+    figures: Dict[str, Any] = {"precision": "fp32"}
+    for name, values in scores.items():
+        figures.update(common.mean_std(f"{name}_f", values))
+    for other in ("sentences", "spancat"):
+        if {other, "spans"} <= times.keys():
+            figures.update(common.ratio(f"time_of_{other}", times["spans"], times[other]))
+    common.emit("span_classifier", args, figures)
+
+
+Sentence = Tuple[str, str]
+
+
+def documents(texts: data.Texts) -> List[List[Sentence]]:
+    """RETURNS (List[List[Sentence]]): Sentences with their labels, by document."""
+    pairs = list(zip(texts.texts, texts.labels, strict=True))
+    return [pairs[i : i + SENTENCES] for i in range(0, len(pairs), SENTENCES)]
+
+
+def trained(name: str, train: List[List[Sentence]], steps: int, seed: int) -> Callable:
+    """RETURNS (Callable): Labels of all sentences of documents, by a system that was trained."""
+    import spacy
+    from spacy.training import Example
+
+    nlp = spacy.blank("en")
+    encoder = {"@architectures": "spacy_reprtune.Encoder.v1", "name": common.ENCODER}
+    encoder.update(device="cpu", precision="fp32")
+    if name == "sentences":
+        model = {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": encoder}
+        nlp.add_pipe("reprtune_textcat", config={"model": {**model, "head_lr": 20.0}})
+        batches = [
+            [
+                Example.from_dict(
+                    nlp.make_doc(t), {"cats": {x: float(x == y) for x in data.LABELS}}
+                )
+                for t, y in doc
+            ]
+            for doc in train
+        ]
+    else:
+        if name == "spans":
+            model = {"@architectures": "spacy_reprtune.TokenClassifier.v1", "encoder": encoder}
+            settings = {"model": {**model, "head_lr": 20.0}, "spans": "given"}
+            nlp.add_pipe("reprtune_span_classifier", config=settings)
+        else:
+            model = {"@architectures": "spacy.SpanCategorizer.v1", "tok2vec": encoder}
+            model["reducer"] = {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 128}
+            model["scorer"] = {"@layers": "spacy.LinearLogistic.v1", "nO": None, "nI": None}
+            settings = {"model": model, "suggester": {"@misc": "given_spans.v1"}}
+            register_suggester()
+            nlp.add_pipe("spancat", config=settings)
+        batches = [[Example(*sides(nlp, doc))] for doc in train]
+    examples = [example for batch in batches for example in batch]
+    optimizer = nlp.initialize(lambda: examples)
+    order = common.order(len(batches), seed)
+    for step in range(steps):
+        chosen = [order[(step * BATCH + i) % len(order)] for i in range(BATCH)]
+        optimizer.learn_rate = RATE * min(1.0, (step + 1) / 10) * (1.0 - step / steps)
+        nlp.update([eg for i in chosen for eg in batches[i]], sgd=optimizer)
+    return lambda docs: predicted(nlp, name, docs)
+
+
+def sides(nlp: Any, sentences: List[Sentence]) -> Tuple[Any, Any]:
+    """RETURNS (Tuple[Doc, Doc]): A document with the places of its sentences, and with labels."""
+    plain = nlp.make_doc(" ".join(text for text, _ in sentences))
+    gold = plain.copy()
+    start, places = 0, []
+    for text, label in sentences:
+        places.append((start, start + len(text), label))
+        start += len(text) + 1
+    ways = {"alignment_mode": "expand"}
+    plain.spans["given"] = [plain.char_span(a, b, **ways) for a, b, _ in places]
+    gold.spans["sc"] = [gold.char_span(a, b, label=label, **ways) for a, b, label in places]
+    gold.spans["given"] = [gold.char_span(a, b, **ways) for a, b, _ in places]
+    return plain, gold
+
+
+def register_suggester() -> None:
+    """Let spancat look at the sentences only."""
+    import numpy
+    from spacy.util import registry
+    from thinc.api import get_current_ops
+    from thinc.types import Ragged
+
+    if "given_spans.v1" in registry.misc:
+        return
+
+    @registry.misc("given_spans.v1")
+    def make() -> Callable:
+        def suggest(docs: Any, *, ops: Any = None) -> Ragged:
+            ops = ops or get_current_ops()
+            pairs = [[(s.start, s.end) for s in doc.spans["given"]] for doc in docs]
+            flat = numpy.array([p for own in pairs for p in own], dtype="i").reshape(-1, 2)
+            return Ragged(ops.asarray(flat), ops.asarray1i([len(own) for own in pairs]))
+
+        return suggest
+
+
+def predicted(nlp: Any, name: str, docs: List[List[Sentence]]) -> List[str]:
+    """RETURNS (List[str]): The label of each sentence."""
+    if name == "sentences":
+        found = nlp.pipe(text for doc in docs for text, _ in doc)
+        return [max(doc.cats, key=doc.cats.__getitem__) for doc in found]
+    labels = []
+    for doc in nlp.pipe(sides(nlp, own)[0] for own in docs):
+        best: Dict[Tuple[int, int], Tuple[float, str]] = {}
+        for span, score in zip(doc.spans["sc"], doc.spans["sc"].attrs["scores"], strict=True):
+            place = span.start, span.end
+            best[place] = max(best.get(place, (0.0, "")), (float(score), span.label_))
+        labels += [best.get((s.start, s.end), (0.0, ""))[1] for s in doc.spans["given"]]
+    return labels
+
+
+def macro_f(found: List[str], gold: List[str]) -> float:
+    """RETURNS (float): The mean F1 over the labels."""
+    values = []
+    for label in data.LABELS:
+        pairs = list(zip(found, gold, strict=True))
+        true = sum(f == g == label for f, g in pairs)
+        either = sum((f == label) + (g == label) for f, g in pairs)
+        values.append(2 * true / either if either else 0.0)
+    return sum(values) / len(values)
+
+
+if __name__ == "__main__":
+    main()

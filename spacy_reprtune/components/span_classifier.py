@@ -1,0 +1,308 @@
+"""The pipe that gives labels to spans which are there already, in one pass over their document."""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.spancat import spancat_score
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model
+from thinc.util import to_numpy
+
+from ..bridge.token_classifier import TagScores
+from .calibration import Calibration, LossOfTemperature
+from .encoder_pipe import NEW_LABEL, EncoderPipe
+from .label_kinds import Exclusive, LabelKind
+from .notices import warn_of_unknown_labels
+from .span_rows import Place, SpanRows, gold_spans, has_spans, places_of
+
+
+class SpanScores(NamedTuple):
+    """The predictions for the spans of a doc.
+
+    places (List[Tuple[int, int]]): First token of each span and the one after its last.
+    scores (ndarray): Probabilities, shape (n_spans, n_labels).
+    """
+
+    places: List[Place]
+    scores: NDArray
+
+
+class SpanClassifier(EncoderPipe):
+    """Pipeline component that classifies given spans: sentences, entities, or a group of spans.
+
+    All spans of a document share one pass over it and see the whole of it. A span's logits are the
+    mean of those of its tokens. `doc.spans[spans_key]` gets a span for each label, with its
+    probability in `attrs["scores"]`.
+
+    It learns from the spans in the gold `doc.spans[spans_key]`. Other spans are not annotated: they
+    are neither learned from nor scored. With independent labels, a gold span without a label is one
+    to which none applies.
+    """
+
+    attribute = "doc.spans"
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "span_classifier",
+        *,
+        spans: str = "sents",
+        spans_key: str = "sc",
+        kind: Optional[LabelKind] = None,
+        threshold: float = 0.5,
+        temperature: Optional[float] = None,
+        scorer: Optional[Callable] = spancat_score,
+    ) -> None:
+        """Create the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model): Docs to a row of logits for each token, one column per label.
+        name (str): Name of the component, used as the key of its loss.
+        spans (str): See `make_span_classifier`, as for the other settings.
+        spans_key (str): Key of the labeled spans.
+        kind (Optional[LabelKind]): The kind of labels; `Exclusive()` if left out.
+        threshold (float): Probability from which on an independent label is given.
+        temperature (Optional[float]): Number that logits are divided by, or None to fit it on dev.
+        scorer (Optional[Callable]): The scoring method.
+        RAISES (ValueError): A setting is out of range.
+        """
+        if not spans or not spans_key:
+            raise ValueError(
+                f"spans = {spans!r} and spans_key = {spans_key!r}: name 'sents', 'ents' or a key "
+                "of doc.spans for the first, and a key of doc.spans for the second."
+            )
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.spans = spans
+        self.kind = kind or Exclusive()
+        self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold, "spans_key": spans_key}
+        self.calibration = Calibration(self.cfg, temperature)
+        self.scorer = scorer
+
+    @property
+    def key(self) -> str:
+        """RETURNS (str): Key of the labeled spans."""
+        return self.cfg["spans_key"]
+
+    def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
+        """See `EncoderPipe`."""
+        n_labels = len(self.labels)
+        bias = numpy.zeros(n_labels + 1, dtype="f")
+        bias[-1] = NEW_LABEL
+        return numpy.eye(n_labels + 1, n_labels, dtype="f"), bias
+
+    def predict(self, docs: Iterable[Doc]) -> List[SpanScores]:
+        """Score the spans of docs without changing them.
+
+        docs (Iterable[Doc]): The docs. One without spans costs nothing.
+        RETURNS (List[SpanScores]): Spans and their probabilities, one item per doc.
+        """
+        docs = list(docs)
+        places = [places_of(doc, self.spans) for doc in docs]
+        empty = SpanScores([], numpy.zeros((0, len(self.labels)), dtype="f"))
+        found = [empty] * len(docs)
+        chosen = [i for i, own in enumerate(places) if own]
+        if not chosen:
+            return found
+        scores = self.model.predict([docs[i] for i in chosen])
+        spans = [places[i] for i in chosen]
+        means = SpanRows(spans, scores.lengths, to_numpy(scores.logits)).means
+        logits = numpy.split(means, numpy.cumsum([len(own) for own in spans])[:-1])
+        self.calibration.note([docs[i] for i in chosen], zip(spans, logits, strict=True))
+        for i, own in zip(chosen, logits, strict=True):
+            found[i] = SpanScores(places[i], self.kind.probabilities(own / self.temperature))
+        return found
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[SpanScores]) -> None:
+        """Write labeled spans to `doc.spans[spans_key]`, with `attrs["scores"]`.
+
+        docs (Iterable[Doc]): The docs. One that does not have the spans at all stays as it is.
+        predictions (Iterable[SpanScores]): What `predict` returned for them.
+        """
+        for doc, (places, scores) in zip(docs, predictions, strict=True):
+            if not has_spans(doc, self.spans):
+                continue
+            given = self._given(scores)
+            spans = [
+                Span(doc, *places[row], label=self.labels[column])
+                for row, column in zip(*numpy.nonzero(given), strict=True)
+            ]
+            attrs = {"scores": scores[given].astype("f")}
+            doc.spans[self.key] = SpanGroup(doc, name=self.key, attrs=attrs, spans=spans)
+
+    def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
+        """Compute the loss and its gradient.
+
+        examples (Iterable[Example]): The examples.
+        scores (TagScores): The model's logits for the tokens of their predicted docs.
+        RETURNS (Tuple[float, TagScores]): Mean cross-entropy over the annotated spans, and its
+            gradient.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        golds = [gold_spans(eg, self.key) for eg in examples]
+        places = [sorted(own) for own in golds]
+        rows = SpanRows(places, scores.lengths, to_numpy(scores.logits))
+        gold, known = self._targets(golds, places)
+        loss, gradient = self.kind.loss(rows.means, gold, known)
+        d_logits = self.model.ops.asarray2f(rows.gradient(gradient))
+        return loss, TagScores(d_logits, scores.lengths, None)
+
+    def training_batch(self, examples: List[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The examples with an annotated span.
+
+        RAISES (ValueError): A span has several exclusive labels.
+        """
+        self._check(examples)
+        return [eg for eg in examples if gold_spans(eg, self.key)]
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Find the labels, load the pretrained encoder, make a new head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
+            examples (and sorted) if left out.
+        RAISES (ValueError): There are too few labels, or a span has several exclusive ones.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.calibration.reset()
+        self.warned_of = frozenset()
+        found, keys = set(), set()
+        for example in get_examples():
+            self._check([example])
+            found |= self.gold_labels([example])
+            keys |= set(example.reference.spans)
+        for label in sorted(found) if labels is None else labels:
+            self.take_label(label)
+        if not self.labels:
+            seen = f"their span groups are {', '.join(sorted(keys))}" if keys else "they have none"
+            raise ValueError(
+                f"'{self.name}' has no labels: no training doc has labeled spans in "
+                f"doc.spans[{self.key!r}]; {seen}. Set spans_key, or convert with --spans-key "
+                f"{self.key}."
+            )
+        self.kind.check_labels(self.labels, None, self.name)
+        sample = numpy.zeros((1, len(self.labels)), dtype="f")
+        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        self.announce([eg.reference.text for eg in get_examples()])
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score the labels of annotated spans; fits the temperature if `spacy train` asks.
+
+        Where the spans are a group that nothing in the pipeline sets, those of the gold doc are
+        classified.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): The scores, with the keys of spaCy's `spancat`: precision, recall
+            and F over all labels and per label.
+        """
+        examples = list(examples)
+        warn_of_unknown_labels(self, examples, training=False)
+        scored = [self._scored(eg) for eg in examples if self.key in eg.reference.spans]
+        self._predict_given(scored)
+        scores = super().score([self._annotated_only(eg) for eg in scored], **kwargs)
+        self.calibrate_to_noted(scored)
+        return scores
+
+    def calibration_loss(
+        self, examples: List[Example], logits: List[Tuple[List[Place], NDArray]]
+    ) -> Optional[LossOfTemperature]:
+        """Prepare to fit the temperature to the labels of annotated spans.
+
+        examples (List[Example]): Predicted examples.
+        logits (List[Tuple[List[Tuple[int, int]], ndarray]]): Spans and logits of each.
+        RETURNS (Optional[Callable[[float], float]]): The cross-entropy at a temperature, or None
+            if nothing is annotated.
+        """
+        golds = [gold_spans(eg, self.key) for eg in examples]
+        gold, known = self._targets(golds, [places for places, _ in logits])
+        if not known.any():
+            return None
+        rows = numpy.concatenate([own for _, own in logits])
+        # As if there were one more value of each kind; see `TextClassifier.calibration_loss`.
+        smoothing = 2.0 / (known.any(1).sum() + 2.0)
+        return lambda temperature: self.kind.loss(
+            rows / temperature, gold, known, smoothing=smoothing
+        )[0]
+
+    def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
+        """RETURNS (Set[str]): The labels of the gold spans."""
+        groups = [eg.reference.spans[self.key] for eg in examples if self.key in eg.reference.spans]
+        return {span.label_ for group in groups for span in group} - {""}
+
+    def _given(self, scores: NDArray) -> NDArray[numpy.bool_]:
+        """Which labels a span gets."""
+        if self.kind.exclusive and len(scores):
+            return numpy.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
+        return scores >= self.cfg["threshold"]
+
+    def _targets(
+        self, golds: Sequence[Dict[Place, Set[str]]], places: Sequence[Sequence[Place]]
+    ) -> Tuple[NDArray, NDArray]:
+        """Gold values of spans, and 1 where they are known; see `label_kinds`."""
+        found = [own.get(p) for own, ps in zip(golds, places, strict=True) for p in ps]
+        gold = numpy.zeros((len(found), len(self.labels)), dtype="f")
+        annotated = numpy.zeros_like(gold)
+        for row, labels in enumerate(found):
+            annotated[row] = labels is not None
+            gold[row] = [label in (labels or ()) for label in self.labels]
+        return gold, self.kind.known(gold, annotated) if len(gold) else annotated
+
+    def _check(self, examples: Iterable[Example]) -> None:
+        for example in examples if self.kind.exclusive else ():
+            for (start, end), labels in gold_spans(example, self.key).items():
+                if len(labels) > 1:
+                    raise ValueError(
+                        f"'{self.name}' has exclusive labels, but the span "
+                        f"{example.predicted[start:end].text[:60]!r} has several: "
+                        f"{', '.join(sorted(labels))}. Set exclusive = false."
+                    )
+
+    def _scored(self, example: Example) -> Example:
+        """An example whose predicted doc has the spans, those of the gold doc if need be."""
+        if has_spans(example.predicted, self.spans) or self.spans in ("sents", "ents"):
+            return example
+        places = gold_spans(example, self.key)
+        doc = example.predicted.copy()
+        doc.tensor = example.predicted.tensor
+        doc.spans[self.spans] = [doc[start:end] for start, end in places]
+        return Example(doc, example.reference)
+
+    def _predict_given(self, examples: Sequence[Example]) -> None:
+        docs = [eg.predicted for eg in examples if self.key not in eg.predicted.spans]
+        given = [doc for doc in docs if has_spans(doc, self.spans)]
+        if self.spans == self.key:
+            docs = [eg.predicted for eg in examples]
+            given = [doc for doc in docs if not any(s.label_ for s in doc.spans[self.key])]
+        if given:
+            self.set_annotations(given, self.predict(given))
+
+    def _annotated_only(self, example: Example) -> Example:
+        """Both docs without spans that are not annotated, and without those that have no label."""
+        gold = gold_spans(example, self.key)
+        sides = []
+        for doc, places in ((example.predicted, gold), (example.reference, None)):
+            own = doc.copy()
+            group = doc.spans.get(self.key, [])
+            own.spans[self.key] = [
+                Span(own, span.start, span.end, label=span.label)
+                for span in group
+                if span.label and (places is None or (span.start, span.end) in places)
+            ]
+            sides.append(own)
+        return Example(*sides)
