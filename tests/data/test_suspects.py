@@ -138,7 +138,9 @@ def test_the_command_writes_a_table_a_file_and_a_section(corpus, tiny_encoder, t
     result = CliRunner().invoke(app, ["reprtune", "check", *map(str, [corpus, *arguments])])
     rows = list(srsly.read_jsonl(tmp_path / "suspects.jsonl"))
     assert rows and "annotations look wrong" in result.output
-    assert json.loads((tmp_path / "check.json").read_text())["suspects"] == rows[:100]
+    saved = json.loads((tmp_path / "check.json").read_text())["suspects"]
+    assert [row["doubt"] for row in saved] == pytest.approx([row["doubt"] for row in rows[:100]])
+    assert [row["text"] for row in saved] == [row["text"] for row in rows[:100]]
     metrics, _, sections = make_report(tmp_path, corpus=tmp_path / "no", training=tmp_path / "no")
     page = to_html(sections, title="Report", problems=metrics.problems)
     assert "Doubtful annotations" in page and f"doubt {rows[0]['doubt']:.2f}" in page

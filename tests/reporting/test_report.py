@@ -187,7 +187,11 @@ def test_the_last_line_names_what_is_missing(plain, gone, said):
     last = markdown.rstrip().splitlines()[-1]
     assert last.startswith("Missing: ") and said.split("/")[-1].split(".")[0] in last
     shown = [i for i in Page(html).ids if i in SECTIONS]
-    assert set(SECTIONS) - set(shown) <= {"freezing", "few-shot", "pretraining"}
+    lost = set(SECTIONS) - set(shown)
+    # Without its predictions, a recipe is not compared text by text.
+    assert lost <= {"freezing", "few-shot", "pretraining"} | (
+        {"changes"} if "predictions" in gone else set()
+    )
 
 
 def test_half_of_the_metrics_is_enough(plain):
