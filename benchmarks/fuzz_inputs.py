@@ -2,11 +2,16 @@
 
 import json
 import random
+import re
 import shutil
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
 
+# How often the rows of an export stand in its file.
+COPIES = 32
+_HALF = re.compile("[\ud800-\udfff]")
 # Where characters come from: letters, scripts without spaces, combining marks, emoji and their
 # joiners, private use, controls, line ends of Unicode, directions, half-width forms.
 _RANGES = (
@@ -26,7 +31,8 @@ def random_text(draw: random.Random) -> str:
     RETURNS (str): The text, from nothing up to some thousand characters.
     """
     parts: List[str] = []
-    for _ in range(draw.choice([0, 1, 2, 5, 12, 40])):
+    # Most faults need a few characters; some need several windows.
+    for _ in range(draw.choice([0, 1, 1, 2, 2, 3, 3, 4, 5, 12] if draw.random() < 0.95 else [40])):
         kind = draw.random()
         if kind < 0.3:
             part = draw.choice(_PLAIN)
@@ -37,7 +43,7 @@ def random_text(draw: random.Random) -> str:
             part = "".join(chr(draw.randrange(low, high)) for _ in range(draw.randint(1, 9)))
         if draw.random() < 0.2:
             part = unicodedata.normalize(draw.choice(["NFC", "NFD", "NFKC", "NFKD"]), part)
-        part *= draw.choice([1] * 9 + [60])
+        part *= draw.choice([1] * 40 + [2, 60])
         parts += [part, draw.choice(["", " ", " ", "  ", "\n", "\u00a0"])]
     return "".join(parts)[:4000]
 
@@ -166,47 +172,77 @@ _VALUES = [None, True, 3, -1, 2.5, float("nan"), 10**30, "", "Bo", " ", "[1]", "
 _VALUES += [[None], [[]], {"": None}, {"start": 0}, ["x", 1], [[0, 2, "P"]], "\ud83d"]
 
 
-def mutate_rows(draw: random.Random, folder: Path) -> Tuple[Path, int]:
+@dataclass
+class Mutated:
+    """An export with some changes.
+
+    path (Path): File or folder.
+    changes (List[str]): Each change, to be shown.
+    n_untouched (int): Number of texts that no change may cost; 0 where that is not known.
+    """
+
+    path: Path
+    changes: List[str]
+    n_untouched: int = 0
+
+
+def mutate_rows(draw: random.Random, folder: Path) -> Mutated:
     """Write an export with some values or characters changed.
 
     draw (Random): Source of chance.
     folder (Path): Where to write. Its content is removed.
-    RETURNS (Tuple[Path, int]): File or folder, and its number of rows.
+    RETURNS (Mutated): What was written.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     name = draw.choice([*OBJECTS, *TEXTS])
+    result = Mutated(folder / name, [])
     if name in OBJECTS:
         # Good rows around the changed ones: these must not cost them.
-        rows = OBJECTS[name] * 8
-        for _ in range(draw.randint(1, 4)):
-            place = draw.choice(list(places(rows))[1:])
-            rows = replaced(rows, place, draw.choice(_VALUES))
+        rows = OBJECTS[name] * COPIES
+        changed = set()
+        for _ in range(draw.randint(4, 32)):
+            index, *inner = draw.choice(list(places(OBJECTS[name]))[1:])
+            place = (index + len(OBJECTS[name]) * draw.randrange(COPIES), *inner)
+            if place[0] not in changed:
+                value = draw.choice(_VALUES)
+                rows = replaced(rows, place, value)
+                changed.add(place[0])
+                result.changes.append(f"{place}: {value!r}")
         if name.endswith(".json"):
             text = json.dumps(rows, ensure_ascii=draw.random() < 0.5)
         else:
             text = "".join(json.dumps(row) + "\n" for row in rows)
-        n_rows = len(rows)
+        # A word belongs to the sentence of its neighbors.
+        result.n_untouched = 0 if name == "words.jsonl" else len(rows) - len(changed)
     else:
-        text = TEXTS[name]
-        n_rows = text.count("\n")
+        text = TEXTS[name] * 8
     if name in TEXTS or draw.random() < 0.2:
-        for _ in range(draw.randint(1, 4)):
-            k = draw.randint(0, len(text))
-            text = text[:k] + draw.choice(_PIECES) + text[k + draw.randint(0, 2) :]
+        for _ in range(draw.randint(1, 12)):
+            k, piece, cut = draw.randint(0, len(text)), draw.choice(_PIECES), draw.randint(0, 2)
+            text = text[:k] + piece + text[k + cut :]
+            result.changes.append(f"{piece!r} for {cut} characters at {k}")
+        result.n_untouched = 0
     if draw.random() < 0.1:
-        text = text.replace("\n", draw.choice(["\r\n", "\r"]))
-    content = text.encode(draw.choice(["utf-8"] * 8 + ["utf-8-sig", "utf-16"]), "surrogatepass")
+        end = draw.choice(["\r\n", "\r"])
+        text = text.replace("\n", end)
+        result.changes.append(f"lines end with {end!r}")
+    encoding = draw.choice(["utf-8"] * 8 + ["utf-8-sig", "utf-16"])
+    content = text.encode(encoding, "surrogatepass")
+    if _HALF.search(text):
+        # Half of a pair that is not escaped: no encoding has such bytes.
+        result.n_untouched = 0
     if draw.random() < 0.05:
-        content = damage(draw, content)[1]
-    path = folder / name
+        change, content = damage(draw, content)
+        result.changes.append(change)
+        result.n_untouched = 0
     if name == "brat":
-        path.mkdir()
-        (path / "a.txt").write_bytes(b"Bo came.")
-        (path / "a.ann").write_bytes(content)
+        result.path.mkdir()
+        (result.path / "a.txt").write_bytes(b"Bo came.")
+        (result.path / "a.ann").write_bytes(content)
     else:
-        path.write_bytes(content)
-    return path, n_rows
+        result.path.write_bytes(content)
+    return result
 
 
 def places(value: Any, path: Tuple[Any, ...] = ()) -> Iterator[Tuple[Any, ...]]:

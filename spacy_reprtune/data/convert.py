@@ -1,5 +1,7 @@
 """Files of many formats to a spaCy corpus, with an account of everything that was left out."""
 
+import re
+import unicodedata
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -169,14 +171,17 @@ def convert(
 
 
 def label_variants(labels: Iterable[str]) -> List[List[str]]:
-    """Find labels that differ only by case, spaces, hyphens and underscores.
+    """Find labels that differ only by case, spaces, hyphens and underscores, by how Unicode writes
+    a letter, or by how a number is written.
 
     labels (Iterable[str]): Labels in any order.
     RETURNS (List[List[str]]): Groups of two and more labels, sorted.
     """
     groups: Dict[str, List[str]] = {}
     for label in sorted(set(labels)):
-        folded = "".join(c for c in label.casefold() if not c.isspace() and c not in "-_")
+        plain = unicodedata.normalize("NFKC", label).casefold()
+        folded = "".join(c for c in plain if not c.isspace() and c not in "-_")
+        folded = re.sub(r"^0*(\d+)(\.0*)?$", r"\1", folded)
         groups.setdefault(folded, []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -20,8 +20,11 @@ _SYMMETRIC = frozenset(('"', "'"))
 _JOINING = frozenset("-/–")
 _WORD_LIKE = re.compile(r"\w")
 _URL = re.compile(r"://|www\.|\.\w+/")
-# Thai, Lao, Myanmar and Khmer write words without spaces between them.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+# Thai, Lao, Tibetan, Myanmar, Khmer, Tai, Balinese and Javanese are written without spaces between
+# words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1980-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaa7f]"
+)
 # So do Chinese and Japanese, next to Latin words and numbers as well: radicals, punctuation, kana,
 # ideographs, and full-width forms.
 _IDEOGRAPHIC = re.compile(

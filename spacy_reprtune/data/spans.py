@@ -30,6 +30,15 @@ def is_offset(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def as_offset(value: Any) -> Any:
+    """RETURNS (Any): A whole number that a file writes as `4.0` or `"4"`; other values as is."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return value
+
+
 def resolve_claims(
     text: str, claims: Sequence[Claim], offsets: str, where: str
 ) -> Tuple[List[Span], List[Tuple[str, str]]]:

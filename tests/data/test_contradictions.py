@@ -362,6 +362,9 @@ def test_dev_is_cut_from_train_where_only_test_is_given(tmp_path):
         ("我 O\n用 O\niPhone B-X\n。 O\n", "我用iPhone。"),
         ("กรุงเทพ B-LOC\nมี O\nรถ O\n", "กรุงเทพมีรถ"),
         ("東京 B-LOC\nタワー I-LOC\nに O\n", "東京タワーに"),
+        ("བོད་ B-LOC\nལྗོངས I-LOC\n", "བོད་ལྗོངས"),
+        ("ရန်ကုန် B-LOC\nမြို့ O\n", "ရန်ကုန်မြို့"),
+        ("ភ្នំ B-LOC\nពេញ I-LOC\n", "ភ្នំពេញ"),
         ("서울 B-LOC\n타워 I-LOC\n", "서울 타워"),
     ],
 )

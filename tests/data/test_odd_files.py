@@ -258,3 +258,93 @@ def test_parquet_files_named_after_splits_keep_them(tmp_path):
     (folder / "more.parquet").write_bytes((folder / "train-00000-of-00002.parquet").read_bytes())
     manifest = convert({"train": folder}, tmp_path / "out")
     assert set(manifest["splits"]) == {"train", "dev", "test"}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("Sentence #,Word,Tag\n1,Bo,PER\n1,came,O\n2,Li,PER\n", "'PER', which do not say"),
+        ("Word,Tag\nBo,PER\ncame,O\nran,O\n", "no column tells where a sentence ends"),
+        ("Sentence #,Word,Tag\n1,Bo,1\n1,came,0\n2,Li,1\n", "--label-names FILE"),
+    ],
+)
+def test_words_with_tags_of_other_kinds_are_never_texts(table, message, tmp_path):
+    columns = Columns(texts=("Word",), labels=("Tag",))
+    with pytest.raises(ValueError, match=rf"a\.csv looks like a table of words.*{message}"):
+        converted(write(tmp_path / "a.csv", table), tmp_path, columns=columns)
+
+
+def test_a_table_of_words_may_have_numbers_for_tags_no_break_spaces_and_no_entity(tmp_path):
+    columns = Columns(texts=("Word",), labels=("Tag",))
+    names = write(tmp_path / "names.txt", "O\nB-NUM\n")
+    rows = "1,12\u00a0345,1\n1,km,0\n2,came,0\n"
+    path = write(tmp_path / "a.csv", f"Sentence #,Word,Tag\n{rows}")
+    _, docs = converted(path, tmp_path, columns=columns, label_names=names)
+    assert [[ent.text for ent in doc.ents] for doc in docs] == [["12\u00a0345"], []]
+    rows = [{"sentence_id": k // 2, "word": "came", "labels": "O"} for k in range(4)]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    _, docs = converted(path, tmp_path)
+    assert [doc.text for doc in docs] == ["came came", "came came"]
+
+
+@pytest.mark.parametrize("rows", ["good,O\nbad,A\nfine,B\n", "good,x\nbad,y\n"])
+def test_texts_of_one_word_are_texts(rows, tmp_path):
+    _, docs = converted(write(tmp_path / "a.csv", f"text,label\n{rows}"), tmp_path)
+    assert len(docs) == rows.count("\n") and all(doc.cats for doc in docs)
+
+
+@pytest.mark.parametrize(
+    "span",
+    [["0", "4", "CITY"], {"start": 0.0, "end": "4", "label": "CITY"}, [0.0, 4.0, "CITY"]],
+)
+def test_offsets_may_be_written_as_texts_or_with_a_point(span, tmp_path):
+    path = write(tmp_path / "a.jsonl", json.dumps({"text": "Bern is", "spans": [span]}))
+    _, docs = converted(path, tmp_path)
+    assert [ent.text for ent in docs[0].ents] == ["Bern"]
+
+
+def test_two_options_with_one_id_cost_their_row(tmp_path):
+    row = {"text": "fine", "options": [{"id": 1}, {"id": "1"}], "accept": [1], "answer": "accept"}
+    good = {**row, "options": [{"id": 1}, {"id": 2}]}
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, [row, good])))
+    manifest, _ = converted(path, tmp_path)
+    assert manifest["texts"]["dropped"] == {"an option's id twice": 1}
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "1.0"), ("01", "1"), ("é", "e\u0301")])
+def test_labels_that_are_written_in_two_ways_are_warned_of(one, other, tmp_path):
+    path = write(tmp_path / "a.csv", f"text,label\nfine,{one}\ngood,{other}\nbad,10\n")
+    manifest, _ = converted(path, tmp_path)
+    assert manifest["label_variants"] == [sorted([one, other])]
+
+
+def test_a_json_file_in_another_encoding_names_the_line_and_the_remedy(tmp_path):
+    path = tmp_path / "a.json"
+    rows = '[{"text": "good", "label": "x"},\n{"text": "Grüße", "label": "y"}]'
+    path.write_bytes(rows.encode("cp1252"))
+    with pytest.raises(ValueError, match=r"line 2, near .*Grüße.*--encoding cp1252"):
+        converted(path, tmp_path)
+    _, docs = converted(path, tmp_path, columns=Columns(encodings=("cp1252",)))
+    assert docs[1].text == "Grüße"
+
+
+def test_documents_of_conll_2012_begin_and_end_in_comments(tmp_path):
+    block = "Bo B-P\ncame O\n\n"
+    document = f"#begin document (a); part 000\n{block}{block}#end document\n"
+    manifest, docs = converted(write(tmp_path / "a.conll", document * 2), tmp_path)
+    assert [doc.text for doc in docs] == ["Bo came Bo came"] * 2
+    assert not manifest["texts"]["dropped"]
+
+
+def test_a_mark_after_other_blocks_is_warned_of(tmp_path):
+    block = "Bo B-P\ncame O\n\n"
+    path = write(tmp_path / "a.conll", f"{block}-DOCSTART- O\n\n{block}{block}")
+    manifest, docs = converted(path, tmp_path)
+    assert len(docs) == 2 and "so its 2 blocks became one text" in manifest["notes"][0]
+
+
+def test_a_last_column_for_inner_entities_may_be_empty(tmp_path):
+    lines = "#\thttp://a.b [2009]\n1\tBern\tB-LOC\tO\n2\tist\tO\tO\n"
+    path = write(tmp_path / "a.tsv", lines)
+    _, docs = converted(path, tmp_path, columns=Columns(texts=("2",), labels=("3",)))
+    assert [ent.text for ent in docs[0].ents] == ["Bern"]

@@ -12,9 +12,9 @@ from .text import read_lines
 from .tokens import tagged_record
 
 DOCUMENT_MARK = "-DOCSTART-"
-# CoNLL-U Plus marks documents in comments.
-_NEW_DOCUMENT = re.compile(r"#\s*newdoc\b")
-_COMMENT = re.compile(r"#([ \t].*)?")
+# CoNLL-U Plus and CoNLL-2012 mark documents in comments.
+_NEW_DOCUMENT = re.compile(r"#\s*newdoc\b|#begin document\b")
+_COMMENT = re.compile(r"#([ \t].*|end document.*)?")
 # A no-break space is part of a token, so columns are cut at ASCII blanks only.
 _BLANKS = " \t"
 
@@ -44,7 +44,7 @@ def looks_like_columns(path: Path, lines: int = 200) -> bool:
 
     path (Path): File that may be anything.
     lines (int): Number of lines to look at.
-    RETURNS (bool): Whether all of them end in a tag.
+    RETURNS (bool): Whether all of them have a tag in one of the last two columns.
     """
     rows: List[List[str]] = []
     try:
@@ -53,7 +53,11 @@ def looks_like_columns(path: Path, lines: int = 200) -> bool:
                 rows.append(_cells(line))
     except (ValueError, OSError):
         return False
-    return min(map(len, rows), default=0) >= 2 and looks_like_tags([row[-1] for row in rows])
+    if min(map(len, rows), default=0) < 2:
+        return False
+    # The last column may be for entities inside of entities, and empty.
+    last, before = [row[-1] for row in rows], [row[-2] for row in rows]
+    return looks_like_tags(last) or (set(last) <= {"O", "o"} and looks_like_tags(before))
 
 
 def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
@@ -88,10 +92,11 @@ def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
         document.append(block)
     if document:
         record = _to_record(document, path)
-        if marks == 1 and len(document) == blocks > 1 and columns.sentences is None:
+        if marks == 1 and len(document) > 1 and columns.sentences is None:
+            where = "at the top" if len(document) == blocks else "after other blocks"
             record.note = (
-                f"{path} has one {DOCUMENT_MARK} at the top, so its {blocks:,} blocks became one "
-                "text. If each block is a text of its own, as in Label Studio's exports: "
+                f"{path} has one {DOCUMENT_MARK} {where}, so its {len(document):,} blocks became "
+                "one text. If each block is a text of its own, as in Label Studio's exports: "
                 "--sentences 1"
             )
         yield record

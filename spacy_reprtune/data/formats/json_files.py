@@ -12,7 +12,7 @@ from .label_studio import is_task, read_task
 from .prodigy import read_answer
 from .rows import read_row
 from .spacy_json import as_row, is_document, read_document
-from .text import open_text, read_lines
+from .text import read_lines, read_text
 from .token_table import PEEK, read_rows
 
 # Keys under which tools put the list of examples.
@@ -40,14 +40,14 @@ def read_json(path: Path, columns: Columns) -> Iterator[Record]:
     YIELDS (Record): One per object, in order.
     RAISES (ValueError): It is not a list of objects.
     """
-    with open_text(path, columns.encodings) as file:
-        try:
-            twice: List[str] = []
-            rows = parse_json(file.read(), twice)
-        except (ValueError, RecursionError) as error:
-            if not _has_lines(path, columns):
-                raise ValueError(f"{path} is not JSON: {error}") from error
-            rows = None
+    text = read_text(path, columns.encodings)
+    twice: List[str] = []
+    try:
+        rows = parse_json(text, twice)
+    except (ValueError, RecursionError) as error:
+        if not _has_lines(path, columns):
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        rows = None
     if rows is None:
         yield from read_json_lines(path, columns)
         return

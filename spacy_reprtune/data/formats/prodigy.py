@@ -3,6 +3,7 @@
 from typing import Any, Dict, Mapping
 
 from ..record import BadRow, Columns, Record
+from ..spans import as_offset
 from .rows import as_label, read_row
 
 _ANSWERS = ("accept", "reject", "ignore")
@@ -63,6 +64,11 @@ def _read_choice(row: Mapping[str, Any], record: Record) -> None:
         )
     # 1 and "1" are the same option.
     names = [as_label(option) for option in ids]
+    if len(set(names)) < len(names):
+        raise BadRow(
+            f"{record.where}: 'options' has the same id for several options: {', '.join(names)}.",
+            "an option's id twice",
+        )
     chosen = {as_label(option) for option in accepted}
     if chosen - set(names):
         raise BadRow(
@@ -102,8 +108,8 @@ def _check_tokens(
         first = tokens.get(_id(span, "token_start"))
         last = tokens.get(_id(span, "token_end"))
         if first and last:
-            stated = span.get("start"), span.get("end")
-            found = first.get("start"), last.get("end")
+            stated = as_offset(span.get("start")), as_offset(span.get("end"))
+            found = as_offset(first.get("start")), as_offset(last.get("end"))
             if stated != found:
                 raise BadRow(
                     f"{where}: a span has the offsets {stated} and tokens with the offsets "

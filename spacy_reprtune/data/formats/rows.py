@@ -8,7 +8,7 @@ import re
 from typing import Any, List, Mapping, Optional, Sequence
 
 from ..record import BadRow, Columns, Record
-from ..spans import Claim, is_offset, resolve_claims, seems_utf16
+from ..spans import Claim, as_offset, is_offset, resolve_claims, seems_utf16
 from .tokens import tagged_record
 
 # Where an annotation may stand, when nobody says where.
@@ -251,12 +251,13 @@ def _has_offsets(value: Mapping[str, Any]) -> bool:
 def _as_claims(value: Any, key: str, where: str) -> List[Claim]:
     said: Any = None
     if isinstance(value, Mapping):
-        start = value.get("start", value.get("start_offset"))
-        end = value.get("end", value.get("end_offset"))
+        start = as_offset(value.get("start", value.get("start_offset")))
+        end = as_offset(value.get("end", value.get("end_offset")))
         labels = value.get("label", value.get("labels"))
         said = value.get("text")
     else:
         start, end, labels = value if len(value) == 3 else (None, None, None)
+        start, end = as_offset(start), as_offset(end)
     labels = labels if isinstance(labels, list | tuple) else [labels]
     named = all(isinstance(x, str) or is_offset(x) for x in labels)
     if not is_offset(start) or not is_offset(end) or not labels or not named:

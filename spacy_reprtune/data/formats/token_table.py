@@ -1,11 +1,24 @@
 """Tables with one word per row, such as `Sentence #, Word, POS, Tag`: rows to sentences."""
 
+import re
 from functools import partial
-from itertools import chain, islice
-from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from itertools import chain, islice, pairwise
+from typing import (
+    AbstractSet,
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 from ..record import BadRow, Columns, Record, read_each
-from .rows import find_key, group_of, read_row
+from ..spans import is_offset
+from .rows import as_label, find_key, group_of, read_row
 from .tags import is_tag, looks_like_tags, split_tag
 from .tokens import tagged_record
 
@@ -15,7 +28,7 @@ PEEK = 200
 # Share of them that has to look like words with tags: a damaged row does not hide a table.
 _SHARE = 0.9
 WORDS = ("word", "words", "token", "form")
-_TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label")
+_TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label", "labels")
 
 
 class _Table(NamedTuple):
@@ -57,25 +70,58 @@ def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
     word = columns.texts[0] if columns.texts else "text" if "text" in names else (known or [""])[0]
     known = [names[name] for name in _TAGS if name in names]
     tag = columns.labels[0] if columns.labels else (known or [""])[0]
-    values = [row[tag] for row in mappings if isinstance(row.get(tag), str) and row[tag]]
-    tags = [value for value in values if is_tag(value)]
+    values = [_named(row.get(tag), columns) for row in mappings]
+    values = [value for value in values if isinstance(value, str) and value]
     words = [row[word] for row in mappings if isinstance(row.get(word), str)]
-    single = sum(len(text.split()) <= 1 for text in words)
-    if not words or single < _SHARE * len(words):
+    # Words may have no-break spaces in them.
+    single = sum(len(text.strip().split(" ")) == 1 for text in words)
+    if not words or not values or single < _SHARE * len(words):
         return None
-    if len(tags) < _SHARE * len(values) or not looks_like_tags(tags):
+    tags = [value for value in values if is_tag(value)]
+    outside = sum(value in ("O", "o") for value in values) / len(values)
+    tagged = len(tags) >= _SHARE * len(values) and looks_like_tags(tags)
+    sentence = _sentence_column(mappings, names, {word, tag})
+    if sentence is not None and (tagged or outside == 1):
+        return _Table(word, tag, sentence)
+    named = sentence is not None and word.strip().casefold() in WORDS
+    if not tagged and not named and outside < 0.5:
         return None
-    for start in ("sent", "doc"):
-        sentence = next((names[name] for name in names if name.startswith(start)), None)
-        if sentence is not None:
-            return _Table(word, tag, sentence)
-    example = next(value for value in tags if value not in ("O", "o"))
-    raise ValueError(
+    example = next((value for value in values if value not in ("O", "o")), "O")
+    looks = (
         f"{head[0][0].rpartition(',')[0]} looks like a table of words: '{word}' has single words "
-        f"and '{tag}' has tags such as {example!r}, and no column tells where a sentence ends. "
-        "Name such a column 'sentence', with the same number for all words of a sentence; or write "
-        "one word and its tag per line, with blank lines between sentences (--format conll)."
+        f"and '{tag}' has tags such as {example!r}, "
     )
+    if sentence is None:
+        raise ValueError(
+            f"{looks}and no column tells where a sentence ends. Name such a column 'sentence', "
+            "with the same number for all words of a sentence; or write one word and its tag per "
+            "line, with blank lines between sentences (--format conll)."
+        )
+    raise ValueError(
+        f"{looks}which do not say where an entity begins. Write B-{example} at the first word of "
+        f"an entity and I-{example} at the others, or name the tags that numbers stand for: "
+        "--label-names FILE"
+    )
+
+
+def _sentence_column(
+    rows: List[Mapping[str, Any]], names: Mapping[str, str], others: AbstractSet[str]
+) -> Optional[str]:
+    """The column that numbers sentences: several rows have the same number, or none."""
+    for pattern in ("sent(?!i)", "doc"):
+        for name in (names[name] for name in names if re.match(pattern, name)):
+            numbers = [row.get(name) for row in rows]
+            repeated = any(x in (None, "", before) for before, x in pairwise(numbers))
+            if name not in others and (repeated or len(rows) == 1):
+                return name
+    return None
+
+
+def _named(tag: Any, columns: Columns) -> Any:
+    """A tag by its name, where `columns` says what numbers stand for."""
+    if columns.names and isinstance(tag, str | int | float):
+        return columns.names.get(as_label(tag), tag)
+    return as_label(tag) if is_offset(tag) else tag
 
 
 def _sentences(rows: Iterable[Row], table: _Table) -> Iterator[Tuple[str, List[Row]]]:
@@ -103,7 +149,7 @@ def _read_sentence(table: _Table, columns: Columns, rows: List[Row], where: str)
         if not isinstance(row, Mapping):
             raise BadRow(f"{place} is {row!r}; it has to be an object.", "not an object")
         word = row[find_key(row, table.word, "--text", place)]
-        tag = row[find_key(row, table.tag, "--label", place)]
+        tag = _named(row[find_key(row, table.tag, "--label", place)], columns)
         if not isinstance(word, str) or not word.strip():
             skipped += 1
             continue
