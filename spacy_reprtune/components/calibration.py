@@ -1,6 +1,5 @@
 """The temperature of a component: where it comes from, and when it is fitted."""
 
-import math
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
@@ -11,6 +10,17 @@ from spacy.training import Example
 from .spacy_calls import is_training_evaluation
 
 LossOfTemperature = Callable[[float], float]
+
+
+# What is fitted stays well inside of these. Outside, probabilities are rounded to 0, 1 or NaN.
+LOWEST, HIGHEST = 0.001, 1000.0
+_ALLOWED = f"Use a number from {LOWEST:g} to {HIGHEST:,.0f}"
+
+
+def is_temperature(value: Any) -> bool:
+    """RETURNS (bool): Whether logits can be divided by a value."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and LOWEST <= value <= HIGHEST
 
 
 class Calibration:
@@ -27,12 +37,10 @@ class Calibration:
         cfg (Dict[str, Any]): The component's `cfg`, which is saved. A fitted temperature is kept
             there, under "temperature".
         fixed (Optional[float]): The temperature that the config gives, or None to fit it.
-        RAISES (ValueError): The fixed temperature is not above 0.
+        RAISES (ValueError): The fixed temperature is out of range.
         """
-        if fixed is not None and not fixed > 0.0:
-            raise ValueError(
-                f"temperature = {fixed}. Use a number above 0, or null to fit it to dev."
-            )
+        if fixed is not None and not is_temperature(fixed):
+            raise ValueError(f"temperature = {fixed}. {_ALLOWED}, or null to fit it to dev.")
         self.cfg = cfg
         self.fixed = fixed
         # Logits by doc; None if there is nothing to fit, because no weight has changed.
@@ -70,12 +78,12 @@ class Calibration:
         """Check a temperature that was loaded, and forget what belongs to earlier weights.
 
         name (str): Name of the component, for errors.
-        RAISES (ValueError): The temperature is not a number above 0.
+        RAISES (ValueError): The temperature is out of range.
         """
-        if not 0.0 < self.temperature < math.inf:
+        if not is_temperature(self.temperature):
             raise ValueError(
-                f"The saved temperature of '{name}' is {self.temperature}, but has to be above 0: "
-                "its file cfg is damaged."
+                f"The saved temperature of '{name}' is {self.temperature!r}: its file cfg is "
+                f"damaged. {_ALLOWED}."
             )
         self.forget_noted()
 

@@ -336,7 +336,7 @@ class EncoderPipe(SavedPipe):
         labels, n_rows = self.labels, self.shim.n_labels
         if len(set(labels)) != len(labels):
             raise ValueError(f"'{self.name}' has a label twice: {', '.join(labels)}.")
-        if labels and n_rows is not None and n_rows != self.n_columns:
+        if n_rows is not None and n_rows != self.n_columns:
             raise ValueError(
                 f"'{self.name}' has {len(labels)} labels ({', '.join(labels[:9])}), which take "
                 f"{self.n_columns} rows of its head, and the saved head has {n_rows}: settings and "

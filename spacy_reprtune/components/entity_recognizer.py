@@ -15,6 +15,7 @@ from thinc.api import Model
 from thinc.util import to_numpy
 
 from ..bridge.token_classifier import TagScores
+from ..heads.incorrect_spans import incorrect_spans_loss
 from ..heads.losses import cross_entropy
 from ..heads.tags import TagScheme
 from .calibration import Calibration, LossOfTemperature
@@ -25,7 +26,7 @@ from .entity_calibration import calibration_error_of, loss_of_temperature
 from .entity_survey import nothing_to_learn, problems, survey
 from .notices import warn_of_unknown_labels
 from .soft_tags import soft_targets, tag_posteriors, write_tags
-from .tag_rows import DocEntities, GoldTags, decode, gold_tags
+from .tag_rows import DocEntities, GoldTags, decode, gold_tags, incorrect_spans
 
 if TYPE_CHECKING:
     from ..heads.lattice import Lattice
@@ -63,6 +64,7 @@ class EntityRecognizer(EncoderPipe):
         temperature: Optional[float] = None,
         spans_key: Optional[str] = "ner",
         overwrite: bool = False,
+        incorrect_spans_key: Optional[str] = None,
         scorer: Optional[Callable] = ner_score,
     ) -> None:
         """Create the component.
@@ -87,6 +89,7 @@ class EntityRecognizer(EncoderPipe):
         self.min_score = min_score
         self.spans_key = spans_key
         self.overwrite = overwrite
+        self.incorrect_spans_key = incorrect_spans_key
         self.cfg: Dict[str, Any] = {
             "labels": [],
             "scheme": scheme,
@@ -142,7 +145,9 @@ class EntityRecognizer(EncoderPipe):
         examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
         scores (TagScores): The model's logits for their predicted docs.
         RETURNS (Tuple[float, TagScores]): Mean over the annotated tokens of the cross-entropy, or
-            with learned transitions of the negative log-likelihood, and its gradient.
+            with learned transitions of the negative log-likelihood, and its gradient. Spans that
+            are known to be incorrect count as a token each.
+        RAISES (ValueError): A span is an entity and known to be incorrect.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
@@ -150,6 +155,12 @@ class EntityRecognizer(EncoderPipe):
         logits, transitions = tags.logits(to_numpy(scores.logits)), self._transitions(scores)
         gold = gold_tags(examples, logits, tags)
         gradient = numpy.zeros_like(logits)
+        wrong = incorrect_spans(examples, gold.rows, tags, self.incorrect_spans_key)
+        if wrong and (self.soft_labels or transitions is not None):
+            raise ValueError(
+                f"incorrect_spans_key of '{self.name}' needs learned_transitions = false and "
+                "soft_labels = false, whose losses have no term for spans that are incorrect."
+            )
         if self.soft_labels and transitions is not None:
             raise ValueError(
                 f"'{self.name}' can't learn probabilities of tags (soft_labels = true) with "
@@ -168,11 +179,24 @@ class EntityRecognizer(EncoderPipe):
         loss = 0.0
         if len(rows):
             loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
+        if wrong:
+            # A span counts as much as a token.
+            share = 1.0 / (len(rows) + len(wrong))
+            more, d_more = incorrect_spans_loss(logits, wrong, tags)
+            loss = share * (len(rows) * loss + more)
+            gradient = share * (len(rows) * gradient + d_more)
         return loss, self._of_parts(gradient, scores.lengths, None)
 
     def training_batch(self, examples: List[Example]) -> List[Example]:
-        """RETURNS (List[Example]): The examples with an annotated token that is not white space."""
-        return [eg for eg in examples if (read_gold(eg).known & ~is_space(eg.predicted)).any()]
+        """RETURNS (List[Example]): The examples with an annotated token that is not white space, or
+        with a span that is known to be incorrect."""
+        key = self.incorrect_spans_key
+        return [
+            eg
+            for eg in examples
+            if (key and eg.reference.spans.get(key))
+            or (read_gold(eg).known & ~is_space(eg.predicted)).any()
+        ]
 
     def initialize(
         self,

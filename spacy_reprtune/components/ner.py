@@ -34,6 +34,7 @@ head_lr = 1.0
         "temperature": None,
         "spans_key": "ner",
         "overwrite": False,
+        "incorrect_spans_key": None,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
     default_score_weights={
@@ -56,6 +57,7 @@ def make_ner(
     temperature: Optional[float],
     spans_key: Optional[str],
     overwrite: bool,
+    incorrect_spans_key: Optional[str],
     scorer: Optional[Callable],
 ) -> "EntityRecognizer":
     """Create an entity recognizer.
@@ -78,6 +80,8 @@ def make_ner(
     spans_key (Optional[str]): Key of `doc.spans` under which the entities are written with their
         scores, or null for none.
     overwrite (bool): Whether to replace entities and blocked tokens that a doc already has.
+    incorrect_spans_key (Optional[str]): Key of the training docs' `doc.spans` under which spans
+        are that are known not to be entities of their label, or null for none.
     scorer (Optional[Callable]): The scoring method.
     """
     resolve_optimizer_variables(nlp)
@@ -93,5 +97,6 @@ def make_ner(
         temperature=temperature,
         spans_key=spans_key,
         overwrite=overwrite,
+        incorrect_spans_key=incorrect_spans_key,
         scorer=scorer,
     )

@@ -1,7 +1,6 @@
 """A component as a directory: settings, the encoder as a Hugging Face directory, the head."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Dict, Iterable, Union
 
@@ -84,7 +83,6 @@ class SavedPipe(TrainablePipe):
         RAISES (ValueError): The files do not fit the config.
         """
         load_component(self, path, exclude=exclude)
-        self.after_load()
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -142,6 +140,7 @@ def load_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] 
             else:
                 shim.from_directory(path / "model")
             pipe.model.set_dim("nO", pipe.model.shims[0].n_labels, force=True)
+        pipe.after_load()
 
 
 def _read_cfg(path: Path) -> Dict[str, Any]:
@@ -150,10 +149,11 @@ def _read_cfg(path: Path) -> Dict[str, Any]:
         cfg = srsly.read_json(path)
     except ValueError as error:
         raise ValueError(f"{path} can't be read: {error}") from error
-    temperature, labels = cfg.get("temperature"), cfg.get("labels") or []
-    is_number = isinstance(temperature, (int, float)) and 0 < temperature < math.inf
-    if temperature is not None and not is_number:
-        raise ValueError(f"{path} has the temperature {temperature!r}. Use a number above 0.")
+    if not isinstance(cfg, dict):
+        raise ValueError(f"{path} holds a {type(cfg).__name__} instead of an object.")
+    labels = cfg.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{path} has the labels {labels!r}. They have to be a list of texts.")
     if len(set(labels)) != len(labels):
         raise ValueError(f"{path} has a label twice: {', '.join(labels)}.")
     return cfg

@@ -4,13 +4,14 @@ White space and tokens without a piece get no tag: they are left out of the sequ
 may span them, but never begins or ends with one.
 """
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..heads.incorrect_spans import IncorrectSpan
 from ..heads.tags import PartLogits, TagScheme, TagSpan
 from .entities import Entity, Gold, is_space, is_taken, read_gold, starts_sentence
 
@@ -133,6 +134,48 @@ def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> 
         start += len(doc)
     lengths = [len(own) for own in tags[1:]]
     return GoldTags(numpy.flatnonzero(seen), lengths, numpy.concatenate(tags))
+
+
+def incorrect_spans(
+    examples: Sequence[Example],
+    rows: NDArray[numpy.int64],
+    scheme: TagScheme,
+    key: Optional[str],
+) -> List[IncorrectSpan]:
+    """Find the spans that are known not to be entities.
+
+    examples (Sequence[Example]): The examples.
+    rows (NDArray[int64]): Tokens that have tags, as rows of all tokens, in order.
+    scheme (TagScheme): The tags. A span without a label is not an entity of any label.
+    key (Optional[str]): Key of the spans in `doc.spans` of the references, or None.
+    RETURNS (List[IncorrectSpan]): The spans. One whose borders cut a token says nothing.
+    RAISES (ValueError): A span is an entity as well.
+    """
+    found: List[IncorrectSpan] = []
+    numbers = {label: [i] for i, label in enumerate(scheme.labels)}
+    numbers[""] = list(range(len(scheme.labels)))
+    first = 0
+    for example in examples:
+        n_tokens = len(example.predicted)
+        spans = example.reference.spans.get(key, ()) if key else ()
+        if len(spans):
+            own = rows[(rows >= first) & (rows < first + n_tokens)]
+            entities = {(e.start_char, e.end_char, e.label_) for e in example.reference.ents}
+            both = [s for s in spans if (s.start_char, s.end_char, s.label_) in entities]
+            if both:
+                raise ValueError(
+                    f"'{both[0].text}' is an entity with the label {both[0].label_}, and under "
+                    f"doc.spans['{key}'] a span that is known not to be one, in the text "
+                    f"{example.reference.text[:60]!r}. Keep one of them."
+                )
+            for span in example.get_aligned_spans_y2x(spans, allow_overlap=True):
+                inside = own[(own >= first + span.start) & (own < first + span.end)]
+                after = own[own >= first + span.end]
+                if len(inside) and span.label_ in numbers:
+                    following = int(after[0]) if len(after) else -1
+                    found.append(IncorrectSpan(inside, following, numbers[span.label_]))
+        first += n_tokens
+    return found
 
 
 def seen_tokens(docs: Sequence[Doc], rows: NDArray) -> NDArray[numpy.bool_]:

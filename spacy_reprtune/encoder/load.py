@@ -3,11 +3,12 @@
 import importlib.util
 import logging
 import re
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional
 
 from ..files import digest_of
-from .weight_files import INDEX, check_weights, read_json_object, weight_files
+from .weight_files import INDEX, LAYERS, check_weights, read_json_object, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -138,11 +139,26 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
             f"The weights in {path} lack {len(missing)} tensors that its config.json asks for "
             f"(the first is '{min(missing)}'): the two files belong to different models.{own_code}"
         )
+    _warn_of_layers(path, settings, info["unexpected_keys"])
     classes = settings.get("architectures") or []
     heads = [name for name in classes if "Classification" in str(name)]
     if heads:
         logger.info("The head of the classifier in %s (%s) is not used.", path, heads[0])
     return without_pooler(model).eval()
+
+
+def _warn_of_layers(path: Path, settings: Dict[str, Any], unexpected: Iterable[str]) -> None:
+    """Say that config.json asks for fewer layers than there are weights of."""
+    found = [re.search(r"\.layers?\.(\d+)\.", key) for key in unexpected]
+    highest = max((int(match[1]) for match in found if match), default=-1)
+    wanted = next((settings[key] for key in LAYERS if key in settings), highest + 1)
+    if highest >= wanted:
+        warnings.warn(
+            f"{path / 'config.json'} asks for {wanted} layers, and the weights beside it have "
+            f"{highest + 1}. The last {highest + 1 - wanted} are not used. If that is not what you "
+            "want, the two files belong to different models.",
+            stacklevel=2,
+        )
 
 
 def build_empty(config: dict) -> "PreTrainedModel":

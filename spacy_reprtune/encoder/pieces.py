@@ -101,13 +101,16 @@ class PieceTokenizer:
 
         n_rows (int): Rows of the encoder's embedding.
         name (str): What the user called the encoder.
-        RAISES (ValueError): The tokenizer has more pieces.
+        RAISES (ValueError): The tokenizer has more pieces, or a piece with a higher id.
         """
-        added = max(self.tokenizer.added_tokens_decoder, default=-1) + 1
-        n_pieces = max(self._backend.get_vocab_size(with_added_tokens=True), added)
-        if n_pieces > n_rows:
+        n_pieces = self._backend.get_vocab_size(with_added_tokens=True)
+        # Ids may have gaps, so that few pieces can reach far.
+        highest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if max(n_pieces, highest + 1) > n_rows:
+            has = f"{n_pieces} pieces"
+            has = has if highest < n_pieces else f"a piece with the id {highest}"
             raise ValueError(
-                f"The tokenizer of the encoder '{name}' has {n_pieces} pieces, but the encoder's "
+                f"The tokenizer of the encoder '{name}' has {has}, but the encoder's "
                 f"embedding has {n_rows} rows: they belong to different models, or pieces were "
                 "added without model.resize_token_embeddings(len(tokenizer))."
             )
@@ -202,7 +205,9 @@ def _check_files(path: Path) -> None:
 
     for file in sorted(path.glob("*.json")):
         try:
-            json.loads(file.read_bytes())
+            content = json.loads(file.read_bytes())
+            if "token" in file.name and not isinstance(content, dict):
+                raise ValueError("it does not hold an object")
             if file.name == "tokenizer.json":
                 Tokenizer.from_file(str(file))
         except Exception as error:

@@ -10,7 +10,7 @@ INDEX = "model.safetensors.index.json"
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "BOOL")
 # Every layer has tensors of its own, and each of these sizes is that of some tensor. ALBERT's
 # layers share theirs, but its few tensors are more than the layers that anybody has trained.
-_LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
+LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 _SIZES = (
     *("hidden_size", "dim", "d_model", "intermediate_size", "hidden_dim", "embedding_size"),
     *("vocab_size", "type_vocab_size"),
@@ -69,7 +69,7 @@ def check_weights(path: Path, config: Dict[str, Any]) -> None:
     tensors = [tensor for file in weight_files(path) for tensor in read_header(file)]
     largest = max((size for tensor in tensors for size in tensor.shape), default=0)
     limits = {
-        **dict.fromkeys(_LAYERS, len(tensors)),
+        **dict.fromkeys(LAYERS, len(tensors)),
         **dict.fromkeys(_SIZES, largest),
         _POSITIONS: max(largest, _MOST_POSITIONS),
     }
@@ -78,7 +78,7 @@ def check_weights(path: Path, config: Dict[str, Any]) -> None:
         if value is None:
             continue
         number = isinstance(value, int) and not isinstance(value, bool)
-        if not number or value > limit or (value < 0 and key in _LAYERS + _SIZES):
+        if not number or value > limit or (value < 0 and key in LAYERS + _SIZES):
             raise ValueError(
                 f"{path / 'config.json'} says {key} = {value!r}, but the weights beside it have "
                 f"{len(tensors)} tensors, the largest dimension of which is {largest}: the files "

@@ -71,7 +71,7 @@ def test_swapped_labels_are_refused(one):
 
 
 @pytest.mark.parametrize("component", ["textcat", "ner"])
-@pytest.mark.parametrize("temperature", ["0", "-1", "NaN", '"hot"'])
+@pytest.mark.parametrize("temperature", ["0", "-1", "NaN", '"hot"', "1e-320", "1e300", "true"])
 def test_an_impossible_temperature_is_refused_without_a_manifest_too(one, component, temperature):
     path = one / component / "cfg"
     cfg = json.loads(path.read_text())
@@ -106,13 +106,31 @@ def test_bytes_that_were_cut_or_changed_or_are_another_components_are_refused(sa
 
 
 @pytest.mark.parametrize("component", ["textcat", "ner"])
-@pytest.mark.parametrize("change", ["first again", "one more", "one less"])
+@pytest.mark.parametrize(
+    "change", ["first again", "one more", "one less", "none", "null", "a text", "numbers"]
+)
 def test_labels_that_do_not_fit_the_head_are_refused_without_a_manifest_too(one, component, change):
     path = one / component / "cfg"
     cfg = json.loads(path.read_text())
     own = cfg["labels"]
-    changed = {"first again": own[:1] * 2 + own[2:], "one more": [*own, "X"], "one less": own[:-1]}
-    path.write_text(json.dumps({**cfg, "labels": changed[change] or ["X", "Y"]}))
+    changed = {
+        "first again": own[:1] * 2 + own[2:],
+        "one more": [*own, "X"],
+        "one less": own[:-1] or ["X", "Y"],
+        "none": [],
+        "null": None,
+        "a text": "".join(own)[: len(own)],
+        "numbers": list(range(len(own))),
+    }
+    path.write_text(json.dumps({**cfg, "labels": changed[change]}))
     (one / component / MANIFEST).unlink()
-    with pytest.raises(ValueError, match=f"'{component}'"):
+    with pytest.raises(ValueError, match=f"'{component}' can't be loaded from .*{component}"):
+        spacy.load(one)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
+def test_settings_that_are_not_an_object_are_refused(one, content):
+    (one / "ner" / "cfg").write_text(content)
+    (one / "ner" / MANIFEST).unlink()
+    with pytest.raises(ValueError, match=r"ner/cfg holds a \w+ instead of an object"):
         spacy.load(one)

@@ -439,3 +439,44 @@ def test_gold_survives_any_tokens_pieces_and_windows(
         if seen:
             expected.append((seen[0], seen[-1] + 1, "ACTOR"))
     assert found.entities == expected
+
+
+def wrong_example(nlp, text, start, end, label, key="wrong"):
+    """An example of which only one span is known, not to be an entity."""
+    doc = nlp.make_doc(text)
+    example = Example(doc, doc.copy())
+    example.reference.spans[key] = [Span(example.reference, start, end, label)]
+    return example
+
+
+@pytest.mark.parametrize("label", ["ACTOR", ""])
+def test_a_span_that_is_known_to_be_incorrect_is_unlearned(nlp, token_config, label):
+    config = {"model": token_config(), "incorrect_spans_key": "wrong"}
+    nlp.add_pipe("reprtune_ner", name="ner", config=config)
+    examples = make_entity_examples(nlp)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(60):
+        nlp.update(examples, sgd=optimizer)
+    text = examples[0].reference.text
+    assert [(ent.start, ent.end) for ent in nlp(text).ents] == [(2, 4)]
+    wrong = wrong_example(nlp, text, 2, 4, label)
+    for _ in range(20):
+        losses = nlp.update([wrong], sgd=optimizer)
+    assert losses["ner"] < 0.1
+    assert (2, 4) not in [(ent.start, ent.end) for ent in nlp(text).ents]
+
+
+def test_a_span_can_not_be_right_and_wrong(nlp, token_config):
+    for name, model in (("ner", token_config()), ("crf", token_config(learned_transitions=True))):
+        config = {"model": model, "incorrect_spans_key": "wrong"}
+        nlp.add_pipe("reprtune_ner", name=name, config=config)
+    examples = make_entity_examples(nlp)
+    nlp.initialize(lambda: examples)
+    both = examples[0]
+    both.reference.spans["wrong"] = [both.reference.ents[0]]
+    with pytest.raises(ValueError, match="lovely bright.*ACTOR.*Keep one of them"):
+        nlp.update([both], exclude=["crf"])
+    wrong = wrong_example(nlp, "a film", 0, 1, "ACTOR")
+    with pytest.raises(ValueError, match="'crf' needs learned_transitions = false"):
+        nlp.update([wrong], exclude=["ner"])

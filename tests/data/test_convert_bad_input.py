@@ -43,7 +43,7 @@ CSV = "text,label\nA warm lamp,good\nA cold lamp,bad\n"
         ("a.jsonl", '["a"]\n', "line 1 is .*it has to be an object"),
         ("a.jsonl", '[{"text": "a"},\n', "one list of objects .* name it .json"),
         ("a.jsonl", '{"text": "a", "spans": [[0, 1]]}', r"span \[0, 1\]. A span needs"),
-        ("a.jsonl", '{"text": "a", "spans": [["0", 1, "X"]]}', "A span needs a first character"),
+        ("a.jsonl", '{"text": "a", "spans": [["a", 1, "X"]]}', "A span needs a first character"),
         ("a.jsonl", '{"text": "a", "cats": {"x": 2}}', "score of 'x' is 2; .* between 0 and 1"),
         ("a.jsonl", '{"text": "a", "label": [1, "x"]}', "allowed are a label"),
         ("a.jsonl", '{"text": "a", "answer": "yes"}', "'answer' is 'yes'; Prodigy writes accept"),

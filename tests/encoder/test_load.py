@@ -215,3 +215,28 @@ def test_a_tokenizer_with_more_pieces_than_the_embedding_has_rows_is_refused(tmp
         else:
             with pytest.raises(ValueError, match=f"{n_pieces} pieces.* {n_rows} rows"):
                 model.initialize()
+
+
+def test_a_piece_with_an_id_beyond_the_embedding_is_refused(tmp_path):
+    path = save_encoder(tmp_path / "encoder", vocab_size=400)
+    file = path / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf8"))
+    content["model"]["vocab"]["zzz"] = 400
+    file.write_text(json.dumps(content), encoding="utf8")
+    with pytest.raises(ValueError, match="a piece with the id 400, .* 400 rows"):
+        Encoder_v1(str(path), precision="fp32").initialize()
+
+
+def test_tokenizer_settings_that_are_not_an_object_are_named(tmp_path):
+    path = save_encoder(tmp_path / "encoder")
+    (path / "tokenizer_config.json").write_text("[1]", encoding="utf8")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is damaged"):
+        Encoder_v1(str(path), precision="fp32").initialize()
+
+
+def test_weights_of_more_layers_than_the_configuration_has_are_warned_of(tmp_path):
+    path = save_encoder(tmp_path / "encoder", num_hidden_layers=3)
+    file = path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 2}))
+    with pytest.warns(UserWarning, match="asks for 2 layers, .* 3. The last 1 are not used"):
+        load_pretrained(path)
