@@ -18,8 +18,8 @@ def save_pipeline(path: Path, kind: str, encoder: Path) -> None:
     """Make a pipeline whose heads are initialized, and write it.
 
     path (Path): Directory of the pipeline.
-    kind (str): "separate" (a text classifier and a recognizer with an encoder each), "shared" (both
-        listen to one encoder) or "setfit".
+    kind (str): "textcat", "ner", "separate" (both, with an encoder each), "shared" (both listen to
+        one encoder) or "setfit".
     encoder (Path): Directory of the encoder.
     """
     import spacy
@@ -36,6 +36,8 @@ def save_pipeline(path: Path, kind: str, encoder: Path) -> None:
     heads = {"reprtune_textcat": "TextClassifier", "reprtune_ner": "TokenClassifier"}
     if kind == "setfit":
         heads = {"reprtune_setfit": "SentenceClassifier"}
+    elif f"reprtune_{kind}" in heads:
+        heads = {f"reprtune_{kind}": heads[f"reprtune_{kind}"]}
     block: Dict[str, Any] = own
     if kind == "shared":
         block = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16, "upstream": "*"}

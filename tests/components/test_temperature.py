@@ -218,7 +218,7 @@ def test_a_damaged_temperature_is_refused_when_it_is_loaded(value, textcat, tmp_
         spacy.load(tmp_path)
     # As the message says, for whoever has changed a file on purpose.
     (tmp_path / "textcat" / "manifest.json").unlink()
-    with pytest.raises(ValueError, match="has the temperature"):
+    with pytest.raises(ValueError, match="The saved temperature of 'textcat' is"):
         spacy.load(tmp_path)
 
 
