@@ -27,9 +27,11 @@ class Failure(AssertionError):
 class Fuzzer:
     """Makes the pipelines once, and runs cases by part and number."""
 
-    def __init__(self, folder: Path, batch: int = BATCH) -> None:
+    def __init__(self, folder: Path, *, batch: int = BATCH, english: bool = True) -> None:
         """folder (Path): Folder for pipelines and files.
         batch (int): Texts per case.
+        english (bool): Whether texts are cut by the English tokenizer, which takes a second to load
+            for each pipeline.
         """
         # Imports take long on a busy machine, and are not the case's time.
         import spacy
@@ -41,7 +43,7 @@ class Fuzzer:
         spacy.util.fix_random_seed(0)
         torch.set_num_threads(1)
         self.folder = folder
-        self.batch = batch
+        self.batch, self.english = batch, english
         # The input of the current case.
         self.shown = ""
         self._loaded: Dict[str, Any] = {}
@@ -71,7 +73,7 @@ class Fuzzer:
             return cases[part](draw, source)
 
     def _texts(self, draw: random.Random, source: Path) -> int:
-        nlp = self._load(source, "English")
+        nlp = self._load(source, "English" if self.english else "")
         texts = [random_text(draw) for _ in range(self.batch)]
         self.shown = json.dumps(texts)
         docs = self._pipe(nlp, texts, draw.choice([32, 64, 512]))
