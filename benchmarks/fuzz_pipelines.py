@@ -41,7 +41,7 @@ def save_pipeline(path: Path, kind: str, encoder: Path) -> None:
     block: Dict[str, Any] = own
     if kind == "shared":
         block = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16, "upstream": "*"}
-        nlp.add_pipe("reprtune_encoder", config={"model": own})
+        nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": own})
     for factory, head in heads.items():
         model = {"@architectures": f"spacy_reprtune.{head}.v1", "encoder": block}
         nlp.add_pipe(factory, name=factory.partition("_")[2], config={"model": model})
