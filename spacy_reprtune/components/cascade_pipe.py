@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -18,7 +18,6 @@ from thinc.api import Model, Optimizer
 
 from ..files import replaced_directory
 from ..manifest import check_manifest, seal, unseal, write_manifest
-from .cats import positive_labels
 from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, Independent
 from .spacy_calls import is_training_evaluation
@@ -252,10 +251,6 @@ class Cascade(EncoderPipe):
             self._weights_changed()
         return max(added)
 
-    def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
-        """RETURNS (Set[str]): The labels that are right for some example."""
-        return positive_labels(examples)
-
     def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
         """Fit the temperatures and the threshold to annotated examples that are not training data.
 
@@ -291,7 +286,6 @@ class Cascade(EncoderPipe):
         from ..heads.cascade import fit_threshold
 
         noted, self._noted = self._noted, None
-        # In its own `score` the large one has done so already, and has forgotten its logits.
         for part in self.parts.values():
             part.calibrate_to_noted(examples)
         found = [eg for eg in examples if noted and eg.predicted in noted]

@@ -144,6 +144,19 @@ def test_posteriors_of_a_recognizer_reach_the_training_data(teachers, texts, tmp
     assert totals == pytest.approx(1.0, abs=0.01)
 
 
+def test_a_teacher_of_spacy_hands_over_its_entities(texts, tmp_path):
+    nlp = spacy.blank("xx")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "KIND", "pattern": "film"}])
+    nlp.to_disk(tmp_path / "teacher")
+    label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
+    docs = docs_of(tmp_path / "corpus")
+    assert {ent.text for doc in docs for ent in doc.ents} == {"film"}
+    assert not any(TAGS in doc.user_data for doc in docs)
+    # What has no entity is known to have none.
+    assert all(doc.has_annotation("ENT_IOB") for doc in docs)
+
+
 def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts, tmp_path):
     nlp = spacy.blank("xx")
     nlp.add_pipe("sentencizer")
