@@ -83,8 +83,13 @@ def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> Lis
     for pipe in pipes:
         find = label_doubts if isinstance(pipe, TextClassifier) else entity_doubts
         doubts = numpy.maximum(doubts, find(pipe, docs))
-    encoder = next(e for e in map(_own_encoder, [*pipes, *(p for _, p in nlp.pipeline)]) if e)
-    vectors = text_vectors(encoder, [text for _, text in pool])
+    encoders = [e for e in map(_own_encoder, [*pipes, *(p for _, p in nlp.pipeline)]) if e]
+    if not encoders:
+        raise ValueError(
+            "The components listen to an encoder that is not of this package, so there are no "
+            "vectors to compare texts by. Use a reprtune_encoder, or an encoder for each component."
+        )
+    vectors = text_vectors(encoders[0], [text for _, text in pool])
     return [_choice(pool[i], docs[i], doubts[i], pipes) for i in choose_unsure(vectors, doubts, n)]
 
 
@@ -116,18 +121,19 @@ def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
     may be one of an entity that was not found. Shape (n_docs,)."""
     from thinc.util import to_numpy
 
+    from ..components.streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
     from ..heads.losses import softmax
 
-    found = numpy.zeros(len(docs))
-    for i, doc in enumerate(docs):
-        if not len(doc):
-            continue
-        parts = to_numpy(pipe.model.predict([doc]).logits)
-        likely = softmax(pipe.tags.logits(parts[parts.any(1)]) / pipe.temperature)
-        if len(likely):
+    found: List[float] = []
+    for block in blocks(iter(docs), LOOK_AHEAD_DOCS, LISTENING_CHARS):
+        scores = pipe.model.predict(block)
+        ends = numpy.cumsum(scores.lengths)[:-1]
+        for parts in numpy.split(to_numpy(scores.logits), ends):
+            # Tokens without a piece have rows of zeros.
+            likely = softmax(pipe.tags.logits(parts[parts.any(1)]) / pipe.temperature)
             best = numpy.sort(likely, axis=1)
-            found[i] = 1.0 - (best[:, -1] - best[:, -2]).min()
-    return found
+            found.append(float(1.0 - (best[:, -1] - best[:, -2]).min(initial=1.0)))
+    return numpy.array(found)
 
 
 def _own_encoder(pipe: Any) -> Any:
