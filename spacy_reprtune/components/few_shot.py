@@ -17,6 +17,7 @@ from ..bridge.listening import listeners, token_rows
 from ..bridge.sentence_classifier import PooledScores
 from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
 from .few_shot_checks import check_support, check_training
+from .few_shot_probe import ProbeOnDev
 from .streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
 from .support_set import SupportSet, unique_texts
 
@@ -85,6 +86,7 @@ class FewShotTrainer:
     def forget(self) -> None:
         """Begin with an empty support set."""
         self.support = SupportSet()
+        self.probe = ProbeOnDev()
         # Chooses the texts that fill up a batch.
         self._rng = random.Random(0)
         # Whether the encoder has moved since the head was fitted.
@@ -249,16 +251,22 @@ class FewShotTrainer:
         gradients[1][rows] = share * d_logits
         return loss, PooledScores(*map(pipe.model.ops.asarray2f, gradients))
 
-    def encoder_moved(self) -> None:
-        """Note that the encoder has moved, whichever of its heads made it move."""
+    def encoder_moved(self, rate: float) -> None:
+        """Note that the encoder has moved, whichever of its heads made it move.
+
+        rate (float): Learning rate of the step.
+        """
+        self.probe.step(rate)
         self._stale = True
 
-    def before_step(self, pipe: "TextClassifier") -> None:
+    def before_step(self, pipe: "TextClassifier", rate: float) -> None:
         """Note that the encoder is about to move.
 
         pipe (TextClassifier): The component.
+        rate (float): Learning rate of the step.
         """
         if pipe.shim.n_backward:
+            self.probe.step(rate)
             # An annotating component has predicted since the gradients were computed.
             self._take_trained_head(pipe)
             self._stale = True

@@ -333,7 +333,7 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         super().finish_update(sgd)
         for head in self._heads.values():
             if few_shot := getattr(head, "few_shot", None):
-                few_shot.encoder_moved()
+                few_shot.encoder_moved(sgd.learn_rate)
 
     def _check_width(self, name: str) -> None:
         width = self.model.has_dim("nO") and self.model.get_dim("nO")

@@ -28,6 +28,7 @@ from .encoding import head_inputs
 from .few_shot import FewShotTrainer
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
+from .spacy_calls import is_training_evaluation
 
 logger = logging.getLogger("spacy")
 
@@ -212,7 +213,7 @@ class TextClassifier(EncoderPipe):
         sgd (Optimizer): The optimizer.
         """
         if self.few_shot is not None:
-            self.few_shot.before_step(self)
+            self.few_shot.before_step(self, sgd.learn_rate)
         super().finish_update(sgd)
 
     def initialize(
@@ -278,6 +279,8 @@ class TextClassifier(EncoderPipe):
             confidences = self.kind.confidences(numpy.array(cells), gold, known)
             scores["cats_ece"] = calibration_error(*confidences)
         self.calibrate_to_noted(given)
+        if self.few_shot is not None and is_training_evaluation():
+            self.few_shot.probe.compare(self.name, scores.get("cats_score"))
         return scores
 
     def calibration_loss(

@@ -367,6 +367,25 @@ def test_spacy_train_selects_the_best_step_and_the_same_seed_gives_the_same_weig
     assert pipe_of(first).cfg == pipe_of(second).cfg
 
 
+def test_the_probe_is_scored_beside_it_and_kept_where_training_hurts(
+    sentence_config, tmp_path, caplog
+):
+    config = training_config(sentence_config(), tmp_path)
+    # At this rate the weights are destroyed, and all texts get nearly the same vector.
+    config["training"]["optimizer"]["learn_rate"]["initial_rate"] = 0.3
+    nlp = init_nlp(config)
+    untouched = {k: v.clone() for k, v in module_of(nlp).encoder.state_dict().items()}
+    with caplog.at_level("INFO", logger="spacy"):
+        spacy_train(nlp, tmp_path, stdout=_Sink(), stderr=_Sink())
+    messages = [m for m in caplog.messages if "probe" in m and "on dev" in m]
+    assert "a linear probe on the untouched encoder has" in messages[0]
+    assert any("below the linear probe" in m and "model-best keeps" in m for m in messages[1:])
+    best = module_of(spacy.load(tmp_path / "model-best")).encoder.state_dict()
+    last = module_of(spacy.load(tmp_path / "model-last")).encoder.state_dict()
+    assert all(torch.equal(best[key], untouched[key]) for key in untouched)
+    assert not all(torch.equal(last[key], untouched[key]) for key in untouched)
+
+
 class _Sink:
     def write(self, text):
         """Nowhere."""
