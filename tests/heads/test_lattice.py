@@ -282,9 +282,9 @@ def test_what_is_impossible_stays_impossible():
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_fifty_thousand_tokens_do_not_underflow(learned):
+def test_five_thousand_tokens_do_not_underflow(learned):
     scheme, logits, lengths, transitions = random_case(
-        "bio", learned, lengths=(50_000,), n_labels=1, scale=10.0
+        "bio", learned, lengths=(5_000,), n_labels=1, scale=10.0
     )
     lattice = Lattice(scheme, transitions)
     tags = lattice.decode(logits, lengths)

@@ -32,7 +32,7 @@ def run(corpus, encoder, *more):
     args += ["--output", str(corpus.parent / "curve.json"), "--seeds", "1"]
     args += ["--setfit-steps", "2", "--joint-steps", "2"]
     args += ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
-    args += ["--paths.encoder", str(encoder)]
+    args += ["--paths.encoder", str(encoder), "--nlp.lang", "xx"]
     args += ["--components.textcat.model.encoder.precision", "fp32"]
     return CliRunner().invoke(reprtune_cli, [*args, *more])
 

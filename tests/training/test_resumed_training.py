@@ -26,7 +26,7 @@ train = null
 seed = 3
 
 [nlp]
-lang = "en"
+lang = "xx"
 
 [components]
 
@@ -65,7 +65,7 @@ initial_rate = 0.0008
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     path = tmp_path_factory.mktemp("corpus") / "train.spacy"
     examples = make_examples(nlp) + make_entity_examples(nlp)
     DocBin(docs=[eg.reference for eg in examples], store_user_data=True).to_disk(path)

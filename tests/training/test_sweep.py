@@ -21,7 +21,7 @@ dev = null
 seed = 7
 
 [nlp]
-lang = "en"
+lang = "xx"
 pipeline = ["textcat"]
 
 [components]
