@@ -6,7 +6,7 @@ import random
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # A process a core: torch with as many threads in each of them would be slower.
+    # One process per core: more threads in each of them would be slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
@@ -280,7 +280,7 @@ def sentences(n: int, seed: int = 0) -> List[str]:
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory) -> Path:
-    """Some three hundred sentences, one a line."""
+    """Some three hundred sentences, one per line."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("\n".join(sentences(400)) + "\n", encoding="utf8")
     return path

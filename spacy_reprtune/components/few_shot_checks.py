@@ -26,7 +26,7 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
     if missing:
         raise ValueError(
             f"'{name}' has no example of {', '.join(map(repr, missing))}, so it could "
-            "never predict that. Annotate at least one text, take the label away, or make "
+            "never predict that. Annotate at least one text, remove the label, or make "
             "examples from its name with the corpus reader spacy_reprtune.LabelTemplates.v1."
         )
     positive, negative = support.has_pairs(gold_of)

@@ -98,6 +98,6 @@ def _share(starts: NDArray, ends: NDArray) -> Tuple[NDArray, NDArray]:
     position = numpy.arange(len(run)) - (numpy.cumsum(sizes) - sizes)[run]
     chars, size = ends - starts, sizes[run]
     first = starts + position * chars // size
-    # Of more pieces than characters, each has one character.
+    # With more pieces than characters, each piece gets one character.
     last = numpy.maximum(starts + (position + 1) * chars // size, numpy.minimum(first + 1, ends))
     return first, last

@@ -81,7 +81,7 @@ def test_public_sentences_are_all_in_one_split_or_counted(shared_data, tmp_path)
         writer.writerow(["text", "label"])
         for label in ("pos", "neg"):
             source = shared_data / "rotten_tomatoes" / f"rt-polarity.{label}"
-            # Lines end with a line feed alone: other characters of the set look like line ends.
+            # Lines end only with a line feed: other characters of the set look like line ends.
             for line in source.read_bytes().decode("latin-1").split("\n"):
                 if line:
                     writer.writerow([line, label])

@@ -1,4 +1,4 @@
-"""A folder with a file a label, and splits that keep the order of the files."""
+"""A folder with one file per label, and splits that keep the order of the files."""
 
 from pathlib import Path
 

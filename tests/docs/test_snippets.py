@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import catalogue
 import click
 import pytest
 import spacy
@@ -102,7 +103,12 @@ def reader(tmp_path, tmp_path_factory, monkeypatch):
         DocBin(docs=docs).to_disk(tmp_path / name)
     (tmp_path / "my_text.txt").write_text("\n".join(sentences(200)), encoding="utf8")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = set(catalogue.REGISTRY)
+    yield tmp_path
+    # Formats and sections of a page would be in the lists that other tests check.
+    for key in set(catalogue.REGISTRY) - before:
+        if key[0] == "spacy_reprtune":
+            del catalogue.REGISTRY[key]
 
 
 @pytest.fixture(scope="module")

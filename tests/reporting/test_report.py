@@ -1,5 +1,6 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import catalogue
 import pytest
@@ -239,19 +240,8 @@ def test_axes_of_one_point_are_not_blown_up():
     assert [figure.axes[0].get_xlim()[0] for figure in figures[1:]] == [0, 0]
 
 
-SECTION = """
-from spacy_reprtune.reporting.blocks import Missing, Section, Text
-from spacy_reprtune.reporting.report import report_sections
-
-@report_sections("energy")
-def energy_section(metrics, groups):
-    section = Section("energy", "Energy")
-    if "energy" in metrics.others:
-        section.blocks.append(Text(f"{metrics.others['energy']['kwh']} kWh"))
-    else:
-        section.missing.append(Missing("energy (metrics/energy.json)", "measure-energy"))
-    return section
-"""
+WALKS = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf8")
+[SECTION] = [code for code in re.findall(r"```python\n(.*?)```", WALKS, re.DOTALL) if "kwh" in code]
 
 
 def test_a_section_is_added_from_outside(plain, tmp_path):

@@ -26,7 +26,8 @@ def corpus(tmp_path) -> Path:
     return tmp_path / "corpus.spacy"
 
 
-def run(corpus, encoder, *more):
+def run(corpus, encoder, *more, drawn=False):
+    """Run the command; drawing takes a third of the time of such a curve."""
     args = ["learning-curve"]
     args += [str(CONFIGS / "textcat_setfit.cfg"), str(CONFIGS / "textcat_joint.cfg")]
     args += ["--output", str(corpus.parent / "curve.json"), "--seeds", "1"]
@@ -34,11 +35,14 @@ def run(corpus, encoder, *more):
     args += ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
     args += ["--paths.encoder", str(encoder), "--nlp.lang", "xx"]
     args += ["--components.textcat.model.encoder.precision", "fp32"]
-    return CliRunner().invoke(reprtune_cli, [*args, *more])
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr("spacy_reprtune.cli.experiments._save_picture", lambda *_: None)
+        return CliRunner().invoke(reprtune_cli, [*args, *more])
 
 
 def test_all_recipes_are_scored_on_the_same_samples_and_drawn(corpus, tiny_encoder):
-    done = run(corpus, tiny_encoder, "--per-class", "2,4")
+    done = run(corpus, tiny_encoder, "--per-class", "2,4", drawn=True)
     assert done.exit_code == 0, done.output
     saved = srsly.read_json(corpus.parent / "curve.json")
     found = {(r["recipe"], r["per_class"]) for r in saved["results"]}

@@ -62,10 +62,14 @@ use_averages = false
 """
 
 
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_encoder(tmp_path_factory.mktemp("encoder") / "bert", num_hidden_layers=3)
+
+
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path, encoder):
     """A config and the data that it names."""
-    encoder = save_encoder(tmp_path / "bert", num_hidden_layers=3)
     docs = []
     for example in make_examples(spacy.blank("xx")):
         docs.append(example.reference)
@@ -74,11 +78,15 @@ def files(tmp_path):
     return tmp_path
 
 
-def run(files, *args):
+def run(files, *args, drawn=False):
+    """Run the command; drawing takes a third of the time of such a sweep."""
     data = str(files / "data.spacy")
     command = ["sweep", str(files / "config.cfg"), "--output", str(files / "m" / "sweep.json")]
     paths = ["--paths.train", data, "--paths.dev", data]
-    return CliRunner().invoke(reprtune_cli, [*command, *args, *paths])
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr("spacy_reprtune.cli.experiments._save_picture", lambda *_: None)
+        return CliRunner().invoke(reprtune_cli, [*command, *args, *paths])
 
 
 def results(files):
@@ -86,7 +94,7 @@ def results(files):
 
 
 def test_a_sweep_from_the_command_line(files):
-    done = run(files, "--unfreeze", "all,none,2", "--seeds", "2")
+    done = run(files, "--unfreeze", "all,none,2", "--seeds", "2", drawn=True)
     assert done.exit_code == 0, done.output
     saved = results(files)
     assert [(r["unfreeze"], r["seed"]) for r in saved["runs"]] == [
@@ -171,7 +179,7 @@ def test_points_are_those_of_the_sweep_that_was_asked_for(files):
     assert len(saved["runs"]) == 5
 
 
-def test_a_block_that_would_start_anew_has_to_train_at_every_point(files):
+def test_a_block_that_starts_again_has_to_train_at_every_point(files):
     setting = "--components.textcat.model.encoder.reinit_last"
     done = run(files, "-u", "none,2", "-s", "1", setting, "1")
     assert done.exit_code == 1 and "reinit_last = 1" in " ".join(done.output.split())
