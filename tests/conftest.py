@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 import catalogue
+import hypothesis
 import pytest
 import spacy
 from spacy.language import Language
@@ -25,6 +26,14 @@ if hasattr(_POINTS, "groups"):
     catalogue.AVAILABLE_ENTRY_POINTS = {
         group: tuple(_POINTS.select(group=group)) for group in _POINTS.groups
     }
+
+# How long an example takes says more about what else the machine does than about the test.
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
 
 WORDS = [
     *"the a an of and to in is was it this that film movie plot actor scene music".split(),
