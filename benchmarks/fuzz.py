@@ -14,8 +14,8 @@ before it in the same folder ended, and any case can be repeated: `--case PART:N
 - rows: exports of annotation tools with changed values or characters, through `convert`. Counts add
   up, and a changed row costs no other row, or a ValueError names the file.
 
-A case that computes for over two minutes counts as hanging. What failed is written to the folder, with its
-input. The exit status is 1 if anything failed.
+A case that computes for over two minutes counts as hanging. What failed is written to the folder,
+with its input. The exit status is 1 if anything failed.
 """
 
 import json
