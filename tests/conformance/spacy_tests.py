@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 EXPECTED = HERE / "expected.json"
 PAGE = HERE.parents[1] / "docs" / "conformance.md"
 UPDATE = "python tests/conformance/spacy_tests.py"
-# The modules of spacy.tests that create `textcat`, `textcat_multilabel`, `ner` or `tok2vec`. Others,
-# such as `test_cli_app` and `training.test_logger`, were run and create none of them.
+# The modules of spacy.tests that create `textcat`, `textcat_multilabel`, `ner` or `tok2vec`.
+# `test_cli_app` and `training.test_logger` create none of them.
 MODULES = [
     *("pipeline.test_textcat", "pipeline.test_tok2vec", "pipeline.test_pipe_methods"),
     *("pipeline.test_pipe_factories", "pipeline.test_initialize", "pipeline.test_entity_linker"),
