@@ -22,6 +22,7 @@ def Encoder_v1(
     window: Optional[int] = None,
     overlap: int = 0,
     batch_pieces: int = 4096,
+    packed: Union[str, bool] = "auto",
     precision: str = "auto",
     device: str = "auto",
     cache_mb: int = 1000,
@@ -50,6 +51,9 @@ def Encoder_v1(
         the encoder takes. Longer texts get several windows.
     overlap (int): Pieces that neighboring windows of a text share.
     batch_pieces (int): Padded pieces that are computed at once: memory against speed.
+    packed (Union[str, bool]): Whether to compute the windows of a batch in one row without
+        padding: "auto" on CUDA in half precision, true wherever the encoder's family gives the
+        same vectors so, which is tried when it is loaded, or false.
     precision (str): "auto" computes in bf16 where the hardware does that faster, "bf16" always,
         "fp32" never. Weights are kept and saved in fp32.
     device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" needs no
@@ -82,6 +86,7 @@ def Encoder_v1(
         window=window,
         overlap=overlap,
         batch_pieces=batch_pieces,
+        packed=packed,
         precision=precision,
         device=device,
         cache_mb=cache_mb,

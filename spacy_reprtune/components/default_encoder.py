@@ -10,6 +10,7 @@ unfreeze = "all"
 window = null
 overlap = 0
 batch_pieces = 4096
+packed = "auto"
 precision = "auto"
 device = "auto"
 cache_mb = 1000

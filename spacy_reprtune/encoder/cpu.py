@@ -58,13 +58,21 @@ def cheap_dropout(input: torch.Tensor, rate: float) -> torch.Tensor:
     rate (float): The share to drop, up to, not including, 1.
     RETURNS (Tensor): The same shape.
     """
+    return input if round(rate * _LEVELS) == 0 else input * dropout_factors(input, rate)
+
+
+def dropout_factors(like: torch.Tensor, rate: float) -> torch.Tensor:
+    """Draw what dropout multiplies by: 0 for an element that is dropped, or its scale.
+
+    like (Tensor): Any shape, on a CPU.
+    rate (float): The share to drop.
+    RETURNS (Tensor): The same shape and type.
+    """
     dropped = round(rate * _LEVELS)
-    if dropped == 0:
-        return input
-    draws = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
-    bits = draws.view(torch.int16)[: input.numel()].view(input.shape)
+    draws = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(_LOWEST, None)
+    bits = draws.view(torch.int16)[: like.numel()].view(like.shape)
     scale = _LEVELS / max(_LEVELS - dropped, 1)
-    return input * (bits >= dropped - _LEVELS // 2).to(input.dtype).mul_(scale)
+    return (bits >= dropped - _LEVELS // 2).to(like.dtype).mul_(scale)
 
 
 class CheapAttentionDropout(TorchFunctionMode):

@@ -27,3 +27,11 @@ def piece_limit(model: Any, tokenizer_limit: Optional[int]) -> int:
         if hasattr(module, "position_embeddings") and hasattr(module, "padding_idx"):
             return int(positions) - int(module.padding_idx) - 1
     return int(positions)
+
+
+def local_reach(config: Any) -> Optional[int]:
+    """RETURNS (Optional[int]): How many pieces away the blocks with local attention see, in a
+    family whose code takes a mask for each kind of block (ModernBERT in transformers 5); None for
+    all others."""
+    kinds = getattr(config, "layer_types", None) or ()
+    return int(config.sliding_window) if "sliding_attention" in kinds else None

@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch.utils.checkpoint import checkpoint
 
+from .attention import fits_flash
 from .cache import shared_cache
 from .cpu import prepare_for_cpu
 from .families import piece_limit, width_of
@@ -23,11 +24,13 @@ from .freezing import (
 )
 from .keep_blocks import check_keep_blocks, keep_blocks
 from .load import MODEL_TYPE
+from .packed import PackedRow, find_packing
 from .passes import Passes
 from .pieces import Pieces, PieceTokenizer
 from .precision import PRECISIONS, resolve_precision
 from .prefix import FixedPooling
-from .windows import Windows, batch_by_pieces, cut_windows
+from .transfer import transfer
+from .windows import ReadPieces, Windows, batch_by_pieces, cut_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,6 +53,7 @@ class EncoderSettings:
     window: Optional[int] = None
     overlap: int = 0
     batch_pieces: int = 4096
+    packed: Union[str, bool] = "auto"
     precision: str = "auto"
     device: str = "auto"
     cache_mb: int = 1000
@@ -66,6 +70,8 @@ class EncoderSettings:
         check_unfreeze(self.unfreeze)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision = {self.precision!r}. Use one of {', '.join(PRECISIONS)}.")
+        if self.packed not in ("auto", True, False):
+            raise ValueError(f"packed = {self.packed!r}. Use 'auto', true or false.")
         if self.window is not None and self.window < 8:
             raise ValueError(f"window = {self.window} pieces. Use at least 8, or null for all.")
         if self.max_pieces is not None and self.max_pieces < 8:
@@ -127,20 +133,22 @@ class WindowBatch:
     keep (Tensor): True for the positions to be read from this window, shape (n_windows, length).
         Over all windows of a text they are its pieces once each, in order, between the first
         window's leading special pieces and the last one's closing special pieces.
-    first_piece (Tensor): Index in its text of the piece at each window's position 0, shape
-        (n_windows,). Negative by the number of leading special pieces for a first window.
     lengths (List[int]): Pieces of each window, special pieces included.
     keys (List[bytes]): Digests of what each window shows and keeps; empty while the encoder is
         not `caching`.
+    read (Optional[ReadPieces]): The pieces at the positions that are read; None where the vectors
+        are those of tokens.
+    row (Optional[PackedRow]): The same windows in one row, where the encoder computes them so.
     """
 
     texts: torch.Tensor
     ids: torch.Tensor
     mask: torch.Tensor
     keep: torch.Tensor
-    first_piece: torch.Tensor
     lengths: List[int]
     keys: List[bytes]
+    read: Optional[ReadPieces] = None
+    row: Optional[PackedRow] = None
 
 
 class Encoder(torch.nn.Module):
@@ -180,6 +188,7 @@ class Encoder(torch.nn.Module):
         if self.device.type == "cpu":
             prepare_for_cpu(model)
         self.to(self.device)
+        self.packing = find_packing(model, tokenizer.pad_id) if self._packs() else None
         self.cache = None
         if settings.cache_mb:
             self.cache = shared_cache(settings.cache_mb, settings.cache_dir)
@@ -286,14 +295,19 @@ class Encoder(torch.nn.Module):
                 yield batch, self._vectors(batch, pooling)
 
     def _vectors(self, batch: WindowBatch, pooling: Optional[FixedPooling]) -> torch.Tensor:
-        cached = self.caching and self.cache is not None
+        cached, row = self.caching and self.cache is not None, batch.row
         if self.passes.cut is None or not (cached or torch.is_grad_enabled()):
-            return self.passes.whole(batch.ids, batch.mask)
+            if row is None:
+                return self.passes.whole(batch.ids, batch.mask)
+            return row.unpack(self.passes.whole(row.ids, row), batch.ids)
         cache = self.cache if cached else None
         if cached and not self.trainable and pooling is not None:
             return self.passes.below(batch, cache, pooling)
+        # Padded: each window comes from the cache or is computed for it once.
         hidden = self.passes.below(batch, cache)
-        return self.passes.above(batch.ids, batch.mask, hidden)
+        if row is None:
+            return self.passes.above(batch.ids, batch.mask, hidden)
+        return row.unpack(self.passes.above(row.ids, row, row.pack(hidden)), batch.ids)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Run all blocks over one batch.
@@ -334,22 +348,26 @@ class Encoder(torch.nn.Module):
                 digest.update(keep[row, :n])
             keys.append(digest.digest())
 
-        def put(array: NDArray) -> torch.Tensor:
-            return torch.from_numpy(array).to(self.device, non_blocking=True)
-
-        return WindowBatch(
-            texts=put(windows.texts[group]),
-            ids=put(ids),
-            mask=put(mask.astype(numpy.int64)),
-            keep=put(keep),
-            first_piece=put(starts - lead),
-            lengths=(lengths + special).tolist(),
-            keys=keys,
-        )
+        texts = windows.texts[group]
+        arrays = [texts, ids, mask.astype(numpy.int64), keep]
+        batch = WindowBatch(*transfer(arrays, self.device), (lengths + special).tolist(), keys)
+        batch.read = ReadPieces.of(keep, texts, starts - lead, sizes)
+        if self.packing is not None:
+            batch.row = PackedRow.of(self.packing, batch.ids, batch.lengths)
+        return batch
 
     def weights_changed(self) -> None:
         """Note that an optimizer has changed the trainable weights."""
         self.passes.changed()
+
+    def _packs(self) -> bool:
+        """Whether to pack, if the encoder can."""
+        if self.settings.packed != "auto":
+            return bool(self.settings.packed)
+        # The kernel that pays for it computes in half precision, on CUDA. On a CPU, sorted windows
+        # have so little padding that packing loses: see docs/benchmarks.md.
+        heads = getattr(self.model.config, "num_attention_heads", None) or 1
+        return fits_flash(self.device, self.dtype, self.width // heads)
 
     def _check_window(self) -> int:
         limit = piece_limit(self.model, self.tokenizer.max_pieces)

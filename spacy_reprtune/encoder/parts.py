@@ -1,11 +1,12 @@
 """Some consecutive blocks of an encoder of any family, run by themselves."""
 
 import threading
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 
 from .freezing import find_blocks
+from .packed import PackedRow, run
 from .shell import make_shell
 
 Tail = Optional[Tuple[None, ...]]
@@ -37,18 +38,22 @@ class Part:
         self._shell = make_shell(model, replaced)
 
     def __call__(
-        self, ids: torch.Tensor, mask: torch.Tensor, hidden: Optional[torch.Tensor] = None
+        self,
+        ids: torch.Tensor,
+        windows: Union[torch.Tensor, PackedRow],
+        hidden: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
         """Run the part.
 
-        ids, mask (Tensor): Piece ids and mask, shape (n_windows, length).
-        hidden (Optional[Tensor]): Input of block `start`, shape (n_windows, length, width); not
+        ids (Tensor): Piece ids, shape (n_rows, length).
+        windows (Union[Tensor, PackedRow]): Their mask, or the packed row.
+        hidden (Optional[Tensor]): Input of block `start`, shape (n_rows, length, width); not
             needed where that is 0.
         RETURNS (Tensor): Input of block `stop`, or the encoder's output; the same shape.
         """
         self._given.hidden = hidden
         try:
-            return self._shell(input_ids=ids, attention_mask=mask)[0]
+            return run(self._shell, ids, windows)
         except _Reached as reached:
             return reached.hidden
         finally:

@@ -2,13 +2,14 @@
 
 import copy
 from contextlib import contextmanager, nullcontext
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
 
 from .cache import PrefixCache
 from .cpu import CheapAttentionDropout, prepare_for_cpu
 from .freezing import find_block_list, find_blocks
+from .packed import PackedRow, run
 from .parts import Part, can_be_cut, output_tail
 from .prefix import CachedPrefix, FixedPooling
 
@@ -65,31 +66,34 @@ class Passes:
         self._stale.update(dict.fromkeys(self.trainable))
         self._version = self._current_version()
 
-    def whole(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def whole(self, ids: torch.Tensor, windows: Union[torch.Tensor, PackedRow]) -> torch.Tensor:
         """Run all blocks.
 
-        ids, mask (Tensor): Piece ids and mask, shape (n_windows, length).
-        RETURNS (Tensor): Vectors, shape (n_windows, length, width).
+        ids (Tensor): Piece ids, shape (n_rows, length).
+        windows (Union[Tensor, PackedRow]): Their mask, or the packed row.
+        RETURNS (Tensor): Vectors, shape (n_rows, length, width).
         """
         if not (torch.is_grad_enabled() and self.trainable):
             with torch.no_grad():
-                return self._inference_model()(input_ids=ids, attention_mask=mask)[0]
+                return run(self._inference_model(), ids, windows)
         with self._training():
-            return self.model(input_ids=ids, attention_mask=mask)[0]
+            return run(self.model, ids, windows)
 
-    def above(self, ids: torch.Tensor, mask: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def above(
+        self, ids: torch.Tensor, windows: Union[torch.Tensor, PackedRow], hidden: torch.Tensor
+    ) -> torch.Tensor:
         """Run the blocks from the cut on.
 
-        ids, mask (Tensor): Piece ids and mask, shape (n_windows, length).
-        hidden (Tensor): Result of `below` for them, shape (n_windows, length, width).
+        ids, windows (Tensor): See `whole`.
+        hidden (Tensor): Result of `below` for them, shape (n_rows, length, width).
         RETURNS (Tensor): Vectors of the same shape.
         """
         if self.cut == self.depth:
             return hidden
         if not torch.is_grad_enabled():
-            return self._part(self._inference_model(), self.cut, self.depth)(ids, mask, hidden)
+            return self._part(self._inference_model(), self.cut, self.depth)(ids, windows, hidden)
         with self._training():
-            return self._part(self.model, self.cut, self.depth)(ids, mask, hidden)
+            return self._part(self.model, self.cut, self.depth)(ids, windows, hidden)
 
     @torch.no_grad()
     def below(

@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .module import WindowBatch
+from .transfer import transfer
 from .windows import batch_by_pieces
 
 # Rows that are padded at once, to reduce docs to one vector each.
@@ -43,13 +44,12 @@ class TokenRows:
                 continue
             vectors = pad_sequence([rows[i] for i in group], batch_first=True)
             columns = numpy.arange(vectors.shape[1])
-            keep = torch.from_numpy(columns < lengths[group][:, None]).to(device)
+            texts, keep = transfer([group, columns < lengths[group][:, None]], device)
             batch = WindowBatch(
-                texts=torch.from_numpy(group).to(device),
+                texts=texts,
                 ids=keep,
                 mask=keep,
                 keep=keep,
-                first_piece=torch.zeros(len(group), dtype=torch.int64, device=device),
                 lengths=lengths[group].tolist(),
                 keys=[],
             )

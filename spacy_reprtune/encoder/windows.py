@@ -32,6 +32,38 @@ class Windows:
         return self.ends - self.starts
 
 
+@dataclass
+class ReadPieces:
+    """The pieces that are read from a batch of windows, special pieces not counted. All arrays
+    have the shape (n_read,), and lie in memory of the host.
+
+    texts (NDArray[int64]): Index of the text that the piece belongs to.
+    pieces (NDArray[int64]): Index of the piece in its text.
+    places (NDArray[int64]): Its place in the padded rows of the batch, counted row by row.
+    """
+
+    texts: NDArray[numpy.int64]
+    pieces: NDArray[numpy.int64]
+    places: NDArray[numpy.int64]
+
+    @classmethod
+    def of(cls, keep: NDArray, texts: NDArray, first: NDArray, sizes: NDArray) -> "ReadPieces":
+        """Find out which pieces are read.
+
+        keep (NDArray[bool]): The positions that are read, shape (n_windows, length).
+        texts (NDArray[int64]): The text of each window, shape (n_windows,).
+        first (NDArray[int64]): Index in its text of what is at each window's position 0, negative
+            where that is a special piece, shape (n_windows,).
+        sizes (NDArray[int64]): Pieces of the text of each window, shape (n_windows,).
+        RETURNS (ReadPieces): The pieces, window by window.
+        """
+        window, column = numpy.nonzero(keep)
+        piece = first[window] + column
+        inside = (piece >= 0) & (piece < sizes[window])
+        window, column = window[inside], column[inside]
+        return cls(texts[window], piece[inside], window * keep.shape[1] + column)
+
+
 def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Windows:
     """Cut texts into windows. A text that fits is one window. A longer one gets as few windows as
     possible, all of about the same length, so that none is a stub without context.

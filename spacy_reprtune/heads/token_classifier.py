@@ -6,10 +6,10 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from ..encoder.align import Alignment, align
+from ..encoder.align import Alignment
 from ..encoder.module import Encoder
 from ..encoder.token_rows import TokenRows
-from ..encoder.token_vectors import TokenSpans, pool_tokens
+from ..encoder.token_vectors import TokenSpans, align_all, pool_tokens
 from ..encoder.windows import Windows
 from .resizing import resized
 
@@ -95,13 +95,10 @@ class TokenClassifier(torch.nn.Module):
     def _pool(self, texts: Sequence[TokenSpans], project, n_columns: int) -> torch.Tensor:
         cached = self.training or self.encoder.caching
         pieces = self.encoder.tokenize([t.text for t in texts], offsets=True, cached=cached)
-        alignments = [
-            align(text.starts, text.ends, piece.offsets, text.text)
-            for text, piece in zip(texts, pieces, strict=True)
-        ]
+        alignment = align_all(texts, pieces)
         if self.piece_pooling == "first":
-            alignments = [_first_pieces(alignment) for alignment in alignments]
-        return pool_tokens(self.encoder, pieces, alignments, project=project, n_columns=n_columns)
+            alignment = _first_pieces(alignment)
+        return pool_tokens(self.encoder, pieces, alignment, project=project, n_columns=n_columns)
 
 
 def _first_pieces(alignment: Alignment) -> Alignment:

@@ -58,9 +58,8 @@ class MaskedLM(torch.nn.Module):
         _set_dropout(model, settings.dropout)
         if device.type == "cpu":
             use_cheap_dropout(model)
-        vocab = model.get_input_embeddings().weight.shape[0]
         try:
-            self.body = choose_body(model.base_model, tokenizer.pad_id, vocab)
+            self.body = choose_body(model.base_model, tokenizer.pad_id)
             self.head = MaskedHead(model)
             fits = self._computes_what_the_model_does()
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from spacy_reprtune.bridge.encoder import token_spans
 from spacy_reprtune.encoder.align import align
 from spacy_reprtune.encoder.pieces import PieceTokenizer
+from spacy_reprtune.encoder.token_vectors import align_all
 
 NLP = spacy.blank("xx")
 TOKENIZERS = {
@@ -126,3 +128,20 @@ def test_thousands_of_unknown_characters_make_thousands_of_pairs():
     starts = numpy.arange(2402)
     own = align(starts, starts + 1, pieces.offsets, "\u9fa5 " + "\u9fa5" * 2400)
     assert own.lengths[2:].tolist() == [3] * 2400
+
+
+@given(st.lists(st.text(alphabet="ab \n\u9fa5\u00e9-", max_size=12), min_size=1, max_size=6))
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_texts_that_are_aligned_at_once_have_the_pairs_of_each(name, texts):
+    tokenizer = TOKENIZERS[name]
+    docs = [NLP.make_doc(text) for text in texts]
+    pieces = tokenizer(texts, offsets=True)
+    found = align_all([token_spans(doc) for doc in docs], pieces)
+    tokens, piece_numbers, n_tokens, n_pieces = [], [], 0, 0
+    for text, own in zip(texts, pieces, strict=True):
+        alignment = pairs(text, tokenizer)[2]
+        tokens += (alignment.tokens + n_tokens).tolist()
+        piece_numbers += (alignment.pieces + n_pieces).tolist()
+        n_tokens, n_pieces = n_tokens + alignment.n_tokens, n_pieces + len(own)
+    assert found.n_tokens == n_tokens
+    assert found.tokens.tolist() == tokens and found.pieces.tolist() == piece_numbers

@@ -29,6 +29,10 @@ FAMILIES = {
     "xlm-roberta": {"tokenizer": byte_level_tokenizer},
     "eurobert": {"tokenizer": byte_level_tokenizer, "num_key_value_heads": 2},
 }
+# Those whose attention is torch's own and that take positions.
+SINCE_5 = int(transformers.__version__.split(".")[0]) >= 5
+PACKED = {"bert", "roberta", "xlm-roberta", "eurobert"}
+PACKED |= {"distilbert", "electra", "modernbert"} if SINCE_5 else set()
 TEXTS = ["a great film", "", "  ", "this movie is not unfilmable, " * 20]
 
 
@@ -169,3 +173,34 @@ def test_frozen_blocks_run_once_in_training(family):
     for a, b, c in zip(first, again[::-1], uncached, strict=True):
         numpy.testing.assert_allclose(a, b, atol=1e-6)
         numpy.testing.assert_allclose(a, c, atol=5e-3)
+
+
+def test_packed_windows_give_the_vectors_and_the_training_of_padded_ones(family, request):
+    name = request.node.callspec.params["family"]
+    nlp = spacy.blank("xx")
+    docs = [nlp.make_doc(text) for text in TEXTS]
+
+    def train(packed, unfreeze):
+        model = make(family, packed=packed, unfreeze=unfreeze, batch_pieces=1000)
+        encoder = model.shims[0].module.encoder
+        assert (encoder.packing is not None) == (packed and name in PACKED)
+        for module in encoder.model.modules():
+            for rate in ("p", "dropout_prob", "attention_dropout"):
+                if isinstance(getattr(module, rate, None), float):
+                    setattr(module, rate, 0.0)
+        before = model.predict(docs)
+        vectors, backprop = model.begin_update(docs)
+        backprop([numpy.cumsum(numpy.ones_like(v), axis=1) for v in vectors])
+        # Each number moves by the same amount in Adam's first step, so compare gradients.
+        named = encoder.model.named_parameters()
+        found = {n: p.grad.to_dense() for n, p in named if p.grad is not None}
+        return [*before, *vectors], found
+
+    for unfreeze in ("all", 1):
+        padded, wanted = train(False, unfreeze)
+        packed, found = train(True, unfreeze)
+        assert wanted and wanted.keys() == found.keys()
+        for a, b in zip(packed, padded, strict=True):
+            numpy.testing.assert_allclose(a, b, atol=2e-5)
+        for key in wanted:
+            torch.testing.assert_close(found[key], wanted[key], atol=2e-3, rtol=2e-3)

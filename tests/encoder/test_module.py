@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import save_encoder
 
+from spacy_reprtune.encoder import attention
 from spacy_reprtune.encoder import module as module_under_test
 from spacy_reprtune.encoder.load import load_pretrained
 from spacy_reprtune.encoder.module import Encoder, EncoderSettings
@@ -130,6 +131,30 @@ def test_no_window_is_kept_for_the_way_back_of_a_long_text(make_encoder):
     assert sum(saved) < 30 * len(pieces[0]) * 2
 
 
+def test_an_encoder_with_other_vectors_when_packed_stays_padded(make_encoder, monkeypatch):
+    assert make_encoder(packed=True).packing is not None
+    attend = attention.packed_attention
+    monkeypatch.setattr(attention, "packed_attention", lambda *a, **kw: attend(*a, **kw) * 1.01)
+    assert make_encoder(packed=True).packing is None
+
+
+def test_auto_packs_where_the_kernel_of_the_device_pays_for_it(make_encoder, monkeypatch):
+    assert make_encoder().packing is None
+    monkeypatch.setattr(module_under_test, "fits_flash", lambda *_: True)
+    assert make_encoder().packing is not None
+    assert make_encoder(packed=False).packing is None
+
+
+def test_dropout_of_attention_is_applied_in_packed_windows(make_encoder):
+    encoder = make_encoder(packed=True).train()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    first, second = pool(encoder), pool(encoder)
+    encoder.eval()
+    assert torch.equal(first, second) and not torch.allclose(first, pool(encoder), atol=1e-3)
+
+
 def test_small_batches_of_uneven_texts_are_not_computed_twice(make_encoder, monkeypatch):
     monkeypatch.setattr(module_under_test, "CPU_PADDING", 0)
     encoder = make_encoder().train()
@@ -176,6 +201,7 @@ def test_too_many_blocks_names_the_depth(make_encoder):
         ({"overlap": -1}, "0 or more"),
         ({"batch_pieces": 0}, "1 or more"),
         ({"precision": "fp16"}, "bf16"),
+        ({"packed": "cuda"}, "'auto', true or false"),
     ],
 )
 def test_settings_out_of_range_are_refused(make_encoder, settings, message):

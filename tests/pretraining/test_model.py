@@ -1,18 +1,10 @@
 """Packed windows, only masked pieces, written-out gradients: all equal the plain computation."""
 
-import numpy
 import pytest
 import torch
 import transformers
 from conftest import byte_level_tokenizer, save_encoder, wordpiece_tokenizer
 
-from spacy_reprtune.pretraining.attention import (
-    FLASH_FROM,
-    Layout,
-    fits_varlen,
-    packed_attention,
-    varlen_takes_scale,
-)
 from spacy_reprtune.pretraining.body import PackedBody, PaddedBody, choose_body
 from spacy_reprtune.pretraining.head import ROWS, MaskedHead
 from spacy_reprtune.pretraining.masking import Masked
@@ -34,7 +26,7 @@ FAMILIES = {
         {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
         False,
     ),
-    "modernbert": ({"global_attn_every_n_layers": 2, "local_attention": 8}, False),
+    "modernbert": ({"global_attn_every_n_layers": 2, "local_attention": 8}, PACKED_SINCE_5),
 }
 LENGTHS = [3, 5, 5, 9, 20]
 
@@ -135,7 +127,7 @@ def test_packing_is_tried_in_full_precision_and_the_setting_is_left(tiny_encoder
     base.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
     torch.set_float32_matmul_precision("high")
     try:
-        body = choose_body(base, 0, 400)
+        body = choose_body(base, 0)
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -148,7 +140,7 @@ def test_the_padding_piece_may_stand_anywhere_in_the_vocabulary(tiny_encoder, pa
     base = make(tiny_encoder).model.base_model
     seen = []
     base.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
-    assert isinstance(choose_body(base, pad_id, 400), PackedBody)
+    assert isinstance(choose_body(base, pad_id), PackedBody)
     assert not (seen[-1]["input_ids"] == pad_id).any()
 
 
@@ -172,64 +164,6 @@ def test_packed_and_padded_agree_in_bf16(tiny_encoder):
     with torch.autocast("cpu", torch.bfloat16):
         padded = PaddedBody(lm.model.base_model, 0)(batch.ids, batch.lengths)
     torch.testing.assert_close(packed.float(), padded.float(), atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize("lengths", [[1], [4, 4, 7], [3, FLASH_FROM, FLASH_FROM + 5]])
-def test_attention_and_its_gradients_are_those_of_each_window_alone(lengths):
-    torch.manual_seed(0)
-    n = sum(lengths)
-    inputs = [torch.randn(1, 2, n, 8, requires_grad=True) for _ in range(3)]
-    weight = torch.randn(1, 2, n, 8)
-    layout = Layout.of(lengths, torch.device("cpu"))
-    found = packed_attention(layout, *inputs)
-    got = torch.autograd.grad((found * weight).sum(), inputs)
-    parts = zip(*(x.split(lengths, dim=2) for x in inputs), strict=True)
-    attention = torch.nn.functional.scaled_dot_product_attention
-    wanted = torch.cat([attention(*part) for part in parts], dim=2)
-    want = torch.autograd.grad((wanted * weight).sum(), inputs)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("width", [8, 64, 12])
-def test_attention_on_a_gpu_is_that_of_each_window_alone(width):
-    torch.manual_seed(0)
-    device, lengths = torch.device("cuda"), [3, 40, 40, 128]
-    inputs = [
-        torch.randn(1, 2, sum(lengths), width, device=device, dtype=torch.bfloat16) for _ in "qkv"
-    ]
-    inputs = [x.requires_grad_() for x in inputs]
-    weight = torch.randn_like(inputs[0])
-    found = packed_attention(Layout.of(lengths, device), *inputs)
-    got = torch.autograd.grad((found * weight).sum(), inputs)
-    parts = zip(*(x.split(lengths, dim=2) for x in inputs), strict=True)
-    attention = torch.nn.functional.scaled_dot_product_attention
-    wanted = torch.cat([attention(*part) for part in parts], dim=2)
-    want = torch.autograd.grad((wanted * weight).sum(), inputs)
-    for a, b in zip((found, *got), (wanted, *want), strict=True):
-        torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize(
-    "dtype, width, fits",
-    [
-        (torch.bfloat16, 32, True),
-        (torch.float32, 32, False),
-        (torch.bfloat16, 12, False),
-        (torch.bfloat16, 512, False),
-    ],
-)
-def test_only_what_the_kernel_for_windows_takes_goes_there(dtype, width, fits):
-    assert fits_varlen(dtype, width) == fits
-
-
-def test_a_kernel_without_a_scale_is_not_used(monkeypatch):
-    varlen = pytest.importorskip("torch.nn.attention.varlen")
-    assert varlen_takes_scale()
-    monkeypatch.setattr(varlen, "varlen_attn", lambda query, key, value, is_causal=False: None)
-    assert not varlen_takes_scale()
 
 
 def test_frozen_weights_count_without_the_way_back(tiny_encoder):
@@ -292,13 +226,6 @@ def test_a_missing_head_is_tied_to_the_embeddings(tiny_encoder):
     model, new = load_with_head(tiny_encoder)
     assert new
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-
-
-def test_windows_of_one_length_are_one_group():
-    layout = Layout.of([3, 5, 5, 9], torch.device("cpu"))
-    assert layout.groups == [(0, 1, 3), (3, 2, 5), (13, 1, 9)]
-    assert layout.bounds.tolist() == [0, 3, 8, 13, 22]
-    assert numpy.array_equal(layout.positions[:8], [0, 1, 2, 0, 1, 2, 3, 4])
 
 
 def test_auto_is_the_device_that_spacy_uses(tiny_encoder, monkeypatch):

@@ -1,14 +1,17 @@
 """Attention within each window of a packed batch, without padding or mask."""
 
-import inspect
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Dict, List, Optional, Sequence, Tuple
 
+import numpy
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
+
+from .cpu import dropout_factors
+from .precision import has_bf16
+from .transfer import transfer
 
 # For shorter windows, plain products are faster on a CPU than its flash kernel, which is made for
 # long rows. For longer ones, their memory would grow with the square of the length.
@@ -16,7 +19,7 @@ FLASH_FROM = 384
 
 
 class NotPackable(Exception):
-    """An encoder's attention needs more than the pieces of the window: a bias, a local mask."""
+    """An encoder's attention needs more than the pieces of the window, such as a bias."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Layout:
     positions: torch.Tensor
     bounds: torch.Tensor
     longest: int
-    orders: Dict[int, torch.Tensor]
+    orders: Dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> "Layout":
@@ -45,11 +48,11 @@ class Layout:
             rows = len(list(run))
             groups.append((first, rows, length))
             first += rows * length
-        sizes = torch.tensor(lengths, dtype=torch.int64)
-        bounds = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        positions = torch.arange(first) - torch.repeat_interleave(bounds[:-1], sizes)
-        move = {"device": device, "non_blocking": True}
-        return cls(groups, positions.to(**move), bounds.int().to(**move), max(lengths), {})
+        sizes = numpy.asarray(lengths, dtype=numpy.int64)
+        bounds = numpy.concatenate([[0], numpy.cumsum(sizes)])
+        positions = numpy.arange(first) - numpy.repeat(bounds[:-1], sizes)
+        on_device, ends = transfer([positions, bounds], device)
+        return cls(groups, on_device, ends.int(), max(lengths))
 
     def order(self, n_heads: int) -> torch.Tensor:
         """Order rows so that each window has its heads in a row, and each head its pieces.
@@ -72,7 +75,8 @@ class Layout:
 class PackedAttention(TorchFunctionMode):
     """Within this context, torch's attention over one packed row keeps to the windows.
 
-    Works for every family that calls `scaled_dot_product_attention` without a bias of its own.
+    Works for every family that calls `scaled_dot_product_attention` without a bias of its own. A
+    block with local attention says how far it sees: see `reach_mask`.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -100,9 +104,26 @@ class PackedAttention(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> torch.Tensor:
         self.called = True
-        if attn_mask is not None or dropout_p or is_causal or enable_gqa or query.shape[0] != 1:
+        is_reach = attn_mask is not None and attn_mask.ndim == 1
+        if is_causal or query.shape[0] != 1 or (attn_mask is not None and not is_reach):
             raise NotPackable
-        return packed_attention(self.layout, query, key, value, scale)
+        if enable_gqa:
+            n = query.shape[1] // key.shape[1]
+            key, value = (x.repeat_interleave(n, dim=1) for x in (key, value))
+        if torch.is_autocast_enabled(query.device.type):
+            # As torch's attention does, which this stands in for.
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = (x.to(dtype) for x in (query, key, value))
+        reach = int(attn_mask) if is_reach else None
+        return packed_attention(
+            self.layout, query, key, value, scale=scale, rate=dropout_p, reach=reach
+        )
+
+
+def reach_mask(reach: int) -> torch.Tensor:
+    """RETURNS (Tensor): What a family's code hands to attention as the mask of a block in which a
+    piece attends to those at most `reach` pieces away; shape (1,), on the CPU to be read there."""
+    return torch.tensor([reach])
 
 
 def packed_attention(
@@ -110,28 +131,59 @@ def packed_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
+    *,
     scale: Optional[float] = None,
+    rate: float = 0.0,
+    reach: Optional[int] = None,
 ) -> torch.Tensor:
     """Attend within each window.
 
     layout (Layout): The windows.
     query, key, value (Tensor): Shape (1, n_heads, n, width).
     scale (Optional[float]): Factor of the scores; None for one over the root of the width.
+    rate (float): Dropout rate of the weights.
+    reach (Optional[int]): The most pieces between a piece and those that it attends to, or None
+        for the whole window.
     RETURNS (Tensor): The result, of the same shape.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     # (n, n_heads, width): the heads of a piece are adjacent, as the previous layer left them.
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
-    if query.is_cuda and fits_varlen(query.dtype, query.shape[-1]) and _has_varlen():
-        from torch.nn.attention.varlen import varlen_attn
-
-        bounds, longest = layout.bounds, layout.longest
-        out = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scale)
-    else:
-        # Keep softmax in the type of the products.
-        with torch.autocast(query.device.type, enabled=False):
-            out = _GroupedAttention.apply(query, key, value, layout, scale)
+    # Softmax stays in the type of the products.
+    with torch.autocast(query.device.type, enabled=False):
+        if fits_flash(query.device, query.dtype, query.shape[-1]):
+            out = flash_attention(layout, query, key, value, scale, rate, reach)
+        else:
+            out = _GroupedAttention.apply(query, key, value, layout, scale, rate, reach)
     return out.transpose(0, 1)[None]
+
+
+def flash_attention(
+    layout: Layout,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    rate: float,
+    reach: Optional[int],
+) -> torch.Tensor:
+    """Attend with torch's flash kernel for rows of several sequences (Dao 2023).
+
+    It is the operator behind torch's nested tensors, and differentiable. The public function,
+    `torch.nn.attention.varlen.varlen_attn`, has no dropout, and is not in all versions of torch.
+
+    RETURNS (Tensor): See `packed_attention`; all tensors have the shape (n, n_heads, width).
+    """
+    bounds, longest = layout.bounds, layout.longest
+    local = {} if reach is None else {"window_size_left": reach, "window_size_right": reach}
+    return torch.ops.aten._flash_attention_forward(
+        # The kernel reads heads whose numbers are adjacent.
+        *(x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value)),
+        *(bounds, bounds, longest, longest),
+        *(rate, False, False),
+        scale=scale,
+        **local,
+    )[0]
 
 
 class _GroupedAttention(torch.autograd.Function):
@@ -143,7 +195,7 @@ class _GroupedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, layout, scale):
+    def forward(ctx, query, key, value, layout, scale, rate, reach):
         n_heads, width = query.shape[1:]
         order = layout.order(n_heads)
         query, key, value = (x.reshape(-1, width)[order] for x in (query, key, value))
@@ -151,19 +203,31 @@ class _GroupedAttention(torch.autograd.Function):
         for first, rows, length in layout.groups:
             part = slice(first * n_heads, (first + rows * length) * n_heads)
             q, k, v, o = (x[part].view(-1, length, width) for x in (query, key, value, out))
-            if _flash(q):
+            if _is_plain(q, rate, reach):
                 q, k, v, o = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o))
                 found, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                     q, k, v, scale=scale
                 )
                 o.copy_(found)
-                kept.append(log_sum)
+                kept.append((log_sum, None))
             else:
-                weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)) * scale, -1)
-                torch.bmm(weights, v, out=o)
-                kept.append(weights)
-        ctx.save_for_backward(query, key, value, out, *kept)
-        ctx.layout, ctx.scale, ctx.n_heads = layout, scale, n_heads
+                scores = torch.bmm(q, k.transpose(1, 2)) * scale
+                if reach is not None and length > reach + 1:
+                    places = torch.arange(length, device=q.device)
+                    far = (places[:, None] - places).abs() > reach
+                    scores = scores.masked_fill(far, -torch.inf)
+                weights = torch.softmax(scores, -1)
+                factors = _factors(weights, rate) if rate else None
+                torch.bmm(weights if factors is None else weights * factors, v, out=o)
+                kept.append((weights, factors))
+        ctx.save_for_backward(query, key, value, out, *(x for pair in kept for x in pair))
+        ctx.layout, ctx.scale, ctx.n_heads, ctx.rate, ctx.reach = (
+            layout,
+            scale,
+            n_heads,
+            rate,
+            reach,
+        )
         return _scattered(out, order, n_heads)
 
     @staticmethod
@@ -173,50 +237,48 @@ class _GroupedAttention(torch.autograd.Function):
         order = ctx.layout.order(n_heads)
         grad = grad.reshape(-1, width)[order]
         found = [torch.empty_like(x) for x in (query, key, value)]
-        for (first, rows, length), known in zip(ctx.layout.groups, kept, strict=True):
+        groups = zip(ctx.layout.groups, kept[::2], kept[1::2], strict=True)
+        for (first, rows, length), known, factors in groups:
             part = slice(first * n_heads, (first + rows * length) * n_heads)
             views = (
                 x[part].view(-1, length, width) for x in (query, key, value, out, grad, *found)
             )
             q, k, v, o, g, d_q, d_k, d_v = views
-            if _flash(q):
+            if _is_plain(q, ctx.rate, ctx.reach):
                 q, k, v, o, g = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o, g))
                 backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
                 new = backward(g, q, k, v, o, known, 0.0, False, scale=ctx.scale)
                 for x, gradient in zip((d_q, d_k, d_v), new, strict=True):
                     x.copy_(gradient.flatten(0, 1))
             else:
-                d_weights = torch.bmm(g, v.transpose(1, 2))
+                d_weights, used = torch.bmm(g, v.transpose(1, 2)), known
+                if factors is not None:
+                    d_weights, used = d_weights * factors, known * factors
                 d_scores = torch._softmax_backward_data(d_weights, known, -1, known.dtype)
                 d_scores *= ctx.scale
                 torch.bmm(d_scores, k, out=d_q)
                 torch.bmm(d_scores.transpose(1, 2), q, out=d_k)
-                torch.bmm(known.transpose(1, 2), g, out=d_v)
-        return (*(_scattered(x, order, n_heads) for x in found), None, None)
+                torch.bmm(used.transpose(1, 2), g, out=d_v)
+        return (*(_scattered(x, order, n_heads) for x in found), *(None,) * 4)
 
 
 def _scattered(x: torch.Tensor, order: torch.Tensor, n_heads: int) -> torch.Tensor:
     return torch.empty_like(x).index_copy_(0, order, x).view(-1, n_heads, x.shape[1])
 
 
-def _flash(x: torch.Tensor) -> bool:
-    return x.device.type == "cpu" and x.shape[1] >= FLASH_FROM
+def _is_plain(x: torch.Tensor, rate: float, reach: Optional[int]) -> bool:
+    """RETURNS (bool): Whether a CPU's flash kernel computes windows of this length."""
+    return x.device.type == "cpu" and x.shape[1] >= FLASH_FROM and not rate and reach is None
 
 
-def fits_varlen(dtype: torch.dtype, width: int) -> bool:
-    """RETURNS (bool): Whether the kernel takes heads of this type and width."""
-    return dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
+def _factors(weights: torch.Tensor, rate: float) -> torch.Tensor:
+    if weights.device.type == "cpu":
+        return dropout_factors(weights, rate)
+    return dropout(torch.ones_like(weights), rate)
 
 
-@lru_cache(maxsize=1)
-def _has_varlen() -> bool:
-    return varlen_takes_scale() and torch.cuda.get_device_capability()[0] >= 8
-
-
-def varlen_takes_scale() -> bool:
-    """RETURNS (bool): Whether torch has the kernel with a `scale`; its first versions do not."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return False
-    return "scale" in inspect.signature(varlen_attn).parameters
+def fits_flash(device: torch.device, dtype: Optional[torch.dtype], width: int) -> bool:
+    """RETURNS (bool): Whether the flash kernel takes heads of this type and width on a device."""
+    fits = dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
+    # It needs what makes bf16 fast.
+    return device.type == "cuda" and fits and has_bf16(device)
