@@ -128,7 +128,10 @@ def forward(
     RETURNS (Tuple[List[Floats2d], Callable]): A matrix per doc, one row per token (zeros for a
         token without a piece), and backprop from their gradients.
     """
-    rows, backward = model.shims[0](([token_spans(doc) for doc in docs], 0.0), is_train)
+    shim = model.shims[0]
+    rows, backward = None if is_train else shim.started(docs), None
+    if rows is None:
+        rows, backward = shim(([token_spans(doc) for doc in docs], 0.0), is_train)
     lengths = [len(doc) for doc in docs]
     vectors = model.ops.unflatten(model.ops.asarray2f(rows), model.ops.asarray1i(lengths))
 

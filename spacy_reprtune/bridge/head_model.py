@@ -118,14 +118,18 @@ def run_head(
     RETURNS (Tuple[Union[Floats2d, Tuple[Optional[Floats2d], ...]], Callable]): The output of the
         module, and backprop from its gradient, which has the same form.
     """
-    if model.layers:
-        lengths = [len(doc) for doc in docs]
-        rows, backprop_rows = flat_rows(model, docs, lengths, is_train)
-        argument: Any = rows, lengths
-    else:
-        argument, backprop_rows = read(docs), lambda d_rows: None
-    rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
-    output, backward = model.shims[0]((argument, rate), is_train)
+    shim = model.shims[0]
+    output = None if is_train else shim.started(docs)
+    backprop_rows = backward = _nothing
+    if output is None:
+        if model.layers:
+            lengths = [len(doc) for doc in docs]
+            rows, backprop_rows = flat_rows(model, docs, lengths, is_train)
+            argument: Any = rows, lengths
+        else:
+            argument = read(docs)
+        rate = model.attrs.get("fixed_dropout", model.attrs.get("dropout_rate", 0.0))
+        output, backward = shim((argument, rate), is_train)
 
     def backprop(d_output: Any) -> List[Doc]:
         backprop_rows(backward(d_output))
@@ -134,6 +138,10 @@ def run_head(
     if isinstance(output, tuple):
         return tuple(part if part is None else model.ops.asarray(part) for part in output), backprop
     return model.ops.asarray(output), backprop
+
+
+def _nothing(gradient: Any) -> None:
+    """Backprop into what takes no gradient."""
 
 
 def init(model: Model[List[Doc], Any], X: Optional[List[Doc]] = None, Y: Any = None) -> None:

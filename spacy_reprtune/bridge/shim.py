@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as save_tensors
+from spacy.tokens import Doc
 from thinc.api import Shim
 from thinc.util import to_numpy
 
@@ -18,6 +19,7 @@ from ..encoder.load import build_empty, check_directory, load_pretrained, resolv
 from ..encoder.module import Encoder, EncoderSettings
 from ..encoder.pieces import PieceTokenizer
 from ..encoder.weight_files import read_header, read_json_object
+from .ahead import Ahead
 from .device import configured_device
 from .optimizer import TorchOptimizer
 from .overview import training_overview
@@ -55,6 +57,7 @@ class TorchShim(Shim):
         self._n_backward = 0
         self._n_updates = 0
         self._process = os.getpid()
+        self.ahead = Ahead()
 
     @property
     def module(self) -> torch.nn.Module:
@@ -154,7 +157,8 @@ class TorchShim(Shim):
         if not is_train:
             module.eval()
             with torch.no_grad():
-                return _arrays(module(argument)), _no_backward
+                output = module(argument)
+            return _arrays(self.ahead.hold(output, self._version())), _no_backward
         module.train()
         module.encoder.caching = True
         try:
@@ -182,11 +186,23 @@ class TorchShim(Shim):
 
         return _arrays(output), backward
 
+    @property
+    def device(self) -> torch.device:
+        """RETURNS (device): Where the module computes; the CPU while it has no weights."""
+        return torch.device("cpu") if self._model is None else self._model.encoder.device
+
+    def started(self, docs: List[Doc]) -> Any:
+        """RETURNS (Any): The output for docs that were started ahead of time, as `__call__` gives
+        it; None if they were not."""
+        output = self.ahead.take(docs, self._version())
+        return None if output is None else _arrays(output)
+
     def finish_update(self, optimizer: "Optimizer") -> None:
         """Apply the gradients with the settings of a spaCy optimizer.
 
         optimizer (thinc.api.Optimizer): The optimizer.
         """
+        self.ahead.forget()
         n_backward, self._n_backward = max(self._n_backward, 1), 0
         self.updater.step(optimizer, n_backward=n_backward)
         self.module.encoder.weights_changed()
@@ -215,6 +231,11 @@ class TorchShim(Shim):
             pieces = encoder.tokenize(list(dict.fromkeys(texts)), cached=True)
             rows = self.module.cached_rows(encoder.windows(pieces))
         return training_overview(encoder, self._head_parameters(), self.head_lr, rows=rows)
+
+    def _version(self) -> int:
+        # Loading or fitting weights increases a tensor's version. For an update, `finish_update`
+        # drops what was started.
+        return sum(p._version for p in self.module.parameters())
 
     def _head_parameters(self) -> List[torch.nn.Parameter]:
         inside = set(self.module.encoder.parameters())

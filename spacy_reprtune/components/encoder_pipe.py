@@ -138,7 +138,8 @@ class EncoderPipe(SavedPipe):
         # Before what comes ahead in the pipeline computes, spaCy's stock transformer above all.
         self.shim.take_one_thread_after_fork()
         error_handler = self.get_error_handler()
-        for docs in blocks(iter(stream), *self.look_ahead(batch_size)):
+        read = blocks(iter(stream), *self.look_ahead(batch_size))
+        for docs in self.shim.ahead.batches(read, self.model.predict, self.shim.device):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:

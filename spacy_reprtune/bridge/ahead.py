@@ -1,0 +1,112 @@
+"""Starting on the next batch of a stream while a device computes the one before it.
+
+A CUDA device computes while the host goes on, as long as nobody reads a result. So the pass over a
+batch is started before the previous batch is decoded and written to its docs. No thread is needed:
+Python code in a second one would only take turns with the first.
+"""
+
+import logging
+import operator
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+import torch
+from spacy.tokens import Doc
+
+from ..encoder.transfer import Arriving, runs_behind
+
+logger = logging.getLogger("spacy")
+
+
+class Ahead:
+    """The outputs of batches that were started, until the calls that ask for them."""
+
+    def __init__(self) -> None:
+        self._starting = False
+        # Docs, the version of the weights, and the output.
+        self._started: List[Tuple[List[Doc], int, Any]] = []
+
+    def batches(
+        self,
+        batches: Iterator[List[Doc]],
+        predict: Callable[[List[Doc]], Any],
+        device: torch.device,
+    ) -> Iterator[List[Doc]]:
+        """Hand on batches. On a device that computes while the host goes on, each is started before
+        the one in front of it is handed on.
+
+        batches (Iterator[List[Doc]]): The batches.
+        predict (Callable[[List[Doc]], Any]): The prediction of the model.
+        device (torch.device): Where the model computes.
+        YIELDS (List[Doc]): The batches, in order.
+        """
+        if not runs_behind(device):
+            yield from batches
+            return
+        waiting: Optional[List[Doc]] = None
+        try:
+            for docs in batches:
+                self._start(predict, docs)
+                if waiting is not None:
+                    yield waiting
+                waiting = docs
+        except Exception:
+            # The stream has failed behind a batch that it gave.
+            if waiting is not None:
+                yield waiting
+            raise
+        else:
+            if waiting is not None:
+                yield waiting
+        finally:
+            self.forget()
+
+    def hold(self, output: Any, version: int) -> Any:
+        """Hold an output back if its pass is only being started.
+
+        output (Union[Tensor, Tuple[Optional[Tensor], ...]]): What a module computes.
+        version (int): Version of the weights that computed it.
+        RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The same.
+        """
+        if self._starting:
+            raise _Started(version, _each(Arriving, output))
+        return output
+
+    def take(self, docs: List[Doc], version: int) -> Any:
+        """Find the output of a batch that was started.
+
+        docs (List[Doc]): The batch.
+        version (int): Version of the weights now.
+        RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The output, on the CPU; None if the
+            batch was not started, or with other weights.
+        """
+        for k, (known, before, output) in enumerate(self._started):
+            if len(known) == len(docs) and all(map(operator.is_, known, docs)):
+                del self._started[k]
+                return _each(Arriving.wait, output) if before == version else None
+        return None
+
+    def forget(self) -> None:
+        """Drop what was started: it is of earlier weights, or nobody will ask for it."""
+        self._started.clear()
+
+    def _start(self, predict: Callable[[List[Doc]], Any], docs: List[Doc]) -> None:
+        self._starting = True
+        try:
+            predict(docs)
+        except _Started as started:
+            self._started.append((docs, *started.args))
+        except Exception:
+            # Raised again when it is the batch's turn to be predicted.
+            logger.debug("A batch could not be started ahead.", exc_info=True)
+        finally:
+            self._starting = False
+
+
+class _Started(Exception):
+    """Ends a prediction as soon as the device has all of its work."""
+
+
+def _each(call: Callable[[Any], Any], output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(None if part is None else call(part) for part in output)
+    return call(output)
