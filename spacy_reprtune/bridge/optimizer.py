@@ -4,9 +4,12 @@ thinc updates tensor by tensor and clips each by its own norm. Here the norm is 
 gradient, biases and the weights of normalizations do not decay, and the update is one fused call.
 """
 
+import math
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 import torch
+
+from ..encoder.transfer import Arriving, runs_behind
 
 
 class TorchOptimizer:
@@ -30,6 +33,7 @@ class TorchOptimizer:
         self._source = None
         self._known: Set[torch.nn.Parameter] = set()
         self._buffers: Dict[torch.nn.Parameter, torch.Tensor] = {}
+        self._norm: Optional[Arriving] = None
 
     def step(self, sgd, *, n_backward: int = 1) -> None:
         """Apply the gradients that have been accumulated, and clear them.
@@ -38,8 +42,10 @@ class TorchOptimizer:
             grad_clip apply.
         n_backward (int): Number of backward passes that added up their gradients (spaCy's
             `accumulate_gradient`). Each is of a mean loss, so their mean is applied.
-        RAISES (ValueError): The gradient is not finite; the weights are as they were.
+        RAISES (ValueError): The gradient is not finite; the weights are as they were. On a CUDA
+            device that is found out in the next step.
         """
+        self._check_norm()
         parameters = [p for p in self._parameters if p.grad is not None]
         if not parameters:
             return
@@ -49,14 +55,6 @@ class TorchOptimizer:
         if n_backward > 1:
             torch._foreach_mul_(gradients, 1.0 / n_backward)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(norm)):
-            self._clear(rows)
-            raise ValueError(
-                f"The norm of the gradient is {float(norm)}. The weights have not been touched. "
-                "Lower [training.optimizer] learn_rate, or set precision to 'fp32'. If the first "
-                "update fails, with a pooling of your own: a square root or a norm of zeros has no "
-                "finite gradient. Add a small number to what it is taken of."
-            )
         excess = (norm + 1e-6) / float(sgd.grad_clip) if sgd.grad_clip else None
         for parameter, (index, values) in rows.items():
             parameter.grad[index] = values
@@ -73,14 +71,22 @@ class TorchOptimizer:
             if "betas" in group:
                 group["betas"] = (float(sgd.b1), float(sgd.b2))
                 group["eps"] = float(sgd.eps)
-        if excess is not None and float(excess) > 1.0:
-            if self._optimizer.defaults.get("fused"):
-                # What torch's GradScaler sets: the fused update divides by it as it goes.
-                self._optimizer.grad_scale = excess
-            else:
-                torch._foreach_div_([p.grad for p in parameters], excess)
+        # What torch's GradScaler sets: the fused update divides by `grad_scale` as it goes, and
+        # does nothing where `found_inf` is 1.
+        fused = self._optimizer.defaults.get("fused")
+        self._norm = Arriving(norm)
+        if fused and runs_behind(norm.device):
+            self._optimizer.found_inf = (~torch.isfinite(norm)).float()
+            self._optimizer.grad_scale = None if excess is None else excess.clamp(min=1.0)
+        else:
+            self._check_norm(rows)
+            if excess is not None and float(excess) > 1.0:
+                if fused:
+                    self._optimizer.grad_scale = excess
+                else:
+                    torch._foreach_div_([p.grad for p in parameters], excess)
         self._optimizer.step()
-        self._optimizer.grad_scale = None
+        self._optimizer.grad_scale = self._optimizer.found_inf = None
         self._clear(rows)
 
     def state(self) -> Tuple[List[List[int]], Dict[str, torch.Tensor]]:
@@ -121,6 +127,18 @@ class TorchOptimizer:
             parameter = self._parameters[int(number)]
             device = parameter.device if fused or name != "step" else "cpu"
             self._optimizer.state[parameter][name] = tensor.clone().to(device)
+
+    def _check_norm(self, rows: Optional[Dict] = None) -> None:
+        """Look at the norm of the last gradient, if nobody has yet."""
+        norm, self._norm = self._norm, None
+        if norm is not None and not math.isfinite(found := float(norm.wait())):
+            self._clear(rows or {})
+            raise ValueError(
+                f"The norm of the gradient is {found}. The weights have not been touched. "
+                "Lower [training.optimizer] learn_rate, or set precision to 'fp32'. If the first "
+                "update fails, with a pooling of your own: a square root or a norm of zeros has no "
+                "finite gradient. Add a small number to what it is taken of."
+            )
 
     def _groups(self) -> List[Dict]:
         new = [p for p in self._parameters if p.requires_grad and p not in self._known]

@@ -1,13 +1,16 @@
 """Which pieces are masked: a pure function of seed, epoch and place in the corpus.
 
-There is no random state: a piece's place is hashed, on the device. So the masks of a step are the
-same in any batch, on any number of processes, and after a restart.
+There is no random state: a piece's place is hashed. So the masks of a step are the same in any
+batch, on any number of processes, and after a restart. The host does that: how many pieces are
+masked decides about shapes, and to ask a device for it is to wait until it has nothing left to do.
 """
 
 from dataclasses import dataclass
 from typing import Sequence
 
 import torch
+
+from ..encoder.transfer import transfer
 
 # 80 % of the chosen pieces become the mask, 10 % a random piece, 10 % stay (Devlin et al. 2019,
 # BERT).
@@ -34,6 +37,11 @@ class Masked:
     positions: torch.Tensor
     labels: torch.Tensor
 
+    def to(self, device: torch.device) -> "Masked":
+        """RETURNS (Masked): The batch on a device."""
+        arrays = [self.ids.numpy(), self.positions.numpy(), self.labels.numpy()]
+        return Masked(*transfer(arrays, device))
+
 
 class Masker:
     """Masks batches for one tokenizer."""
@@ -46,7 +54,6 @@ class Masker:
         vocab_size: int,
         rate: float,
         whole_words: bool,
-        device: torch.device,
     ) -> None:
         """Prepare to mask.
 
@@ -55,11 +62,10 @@ class Masker:
         vocab_size (int): Ids below this are pieces.
         rate (float): Share of the pieces to mask.
         whole_words (bool): Whether the pieces of a word are masked together.
-        device (torch.device): Device of the batches.
         """
         self.mask_id, self.whole_words = mask_id, whole_words
         self.rate = rate
-        self.ordinary = torch.ones(vocab_size, dtype=torch.bool, device=device)
+        self.ordinary = torch.ones(vocab_size, dtype=torch.bool)
         self.ordinary[torch.as_tensor(list(special_ids), dtype=torch.int64)] = False
         self.choices = self.ordinary.nonzero()[:, 0]
 

@@ -32,14 +32,6 @@ class Batch:
     lengths: List[int]
     n_real: int
 
-    def to(self, device: torch.device) -> "Batch":
-        """RETURNS (Batch): The batch on a device."""
-        tensors = (self.ids, self.index, self.words)
-        if device.type == "cuda":
-            tensors = tuple(tensor.pin_memory() for tensor in tensors)
-        moved = [tensor.to(device, non_blocking=True) for tensor in tensors]
-        return Batch(*moved, self.lengths, self.n_real)
-
 
 def cut_documents(part: Part, limit: int) -> NDArray[numpy.int64]:
     """Cut documents that are longer than the encoder. Every piece is in exactly one window.

@@ -1,13 +1,15 @@
 """Training steps: masked batches in, one update out; and the loss of held-out text."""
 
+import math
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, Optional, Tuple
 
 import numpy
 import torch
 
 from ..bridge.optimizer import parameter_groups
 from ..encoder.freezing import rate_factors
+from ..encoder.transfer import Arriving, runs_behind
 from .corpus import Part
 from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
 from .model import MaskedLM
@@ -23,18 +25,31 @@ COUNTED = 50_000_000
 
 @dataclass(frozen=True)
 class Step:
-    """What a step did, over all processes.
+    """What a step did, over all processes. A device may still be computing it: only who reads the
+    loss or the norm waits.
 
-    loss (float): Mean loss over the masked pieces.
+    total (Arriving): Loss, summed over the masked pieces.
+    count (float): Number of masked pieces.
     pieces (int): Number of pieces, special ones included.
     rate (float): The learning rate.
-    norm (float): Norm of the gradient before clipping.
+    root (Arriving): Norm of the gradient before clipping.
     """
 
-    loss: float
+    total: Arriving
+    count: float
     pieces: int
     rate: float
-    norm: float
+    root: Arriving
+
+    @property
+    def loss(self) -> float:
+        """RETURNS (float): Mean loss over the masked pieces."""
+        return float(self.total.wait()) / self.count
+
+    @property
+    def norm(self) -> float:
+        """RETURNS (float): Norm of the gradient before clipping."""
+        return float(self.root.wait())
 
 
 class Trainer:
@@ -68,6 +83,8 @@ class Trainer:
             eps=self.training.eps,
             fused=True,
         )
+        # The latest step, and the norm of its gradient.
+        self._late: Optional[Tuple[int, Arriving]] = None
 
     def rate(self, step: int) -> float:
         """RETURNS (float): The learning rate of a step, counted from the head's first one."""
@@ -82,32 +99,35 @@ class Trainer:
         step (int): Number of the step in the run.
         epoch, number (int): The epoch, and number of the step in it.
         RETURNS (Step): What the step did.
-        RAISES (ValueError): The gradient is not finite; the weights have not been touched.
+        RAISES (ValueError): The gradient is not finite; the weights have not been touched. On a
+            CUDA device that is found out in the next step.
         """
+        self._check_norm()
         self.lm.freeze_encoder(step < self.head_steps)
         self.lm.train()
         device, seed = self.lm.device, self.training.seed
         n_masked = n_pieces = 0
         data_epoch = HEAD_EPOCH if step < self.head_steps else epoch
-        losses: List[torch.Tensor] = []
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for k, batch in packer.step(data_epoch, number, self.world.rank, self.world.size):
-            batch = batch.to(device)
             masked = self.masker(batch.ids, batch.index, batch.words, seed, epoch)
-            # Dropout is a function of the place in the run, too.
-            torch.manual_seed(seed_of(seed, epoch, k))
-            loss = self.lm.loss(batch, masked)
-            # A sum, because the total number of masked pieces is known only at the end.
-            loss.backward()
-            losses.append(loss.detach())
             n_masked += len(masked.labels)
             n_pieces += batch.n_real
-        total, count, pieces = self.world.total(
-            [sum(map(float, losses)), n_masked, n_pieces], device
-        )
-        norm = self._update(step, max(count, 1.0))
-        return Step(total / max(count, 1.0), int(pieces), self.rate(step), norm)
+            # Dropout is a function of the place in the run, too.
+            torch.manual_seed(seed_of(seed, epoch, k))
+            loss = self.lm.loss(batch, masked.to(device))
+            # A sum, because the total number of masked pieces is known only at the end.
+            loss.backward()
+            loss_sum += loss.detach()
+        count, pieces = float(n_masked), n_pieces
+        if self.world.size > 1:
+            total, count, pieces = self.world.total([float(loss_sum), count, pieces], device)
+            loss_sum.fill_(total)
+        count = max(count, 1.0)
+        self._update(step, count)
+        return Step(Arriving(loss_sum), count, int(pieces), self.rate(step), self._late[1])
 
-    def _update(self, step: int, n_masked: float) -> float:
+    def _update(self, step: int, n_masked: float) -> None:
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
         for parameter in parameters:
             # A process without a batch in this step takes part in the sum, too. And a parameter
@@ -116,24 +136,41 @@ class Trainer:
                 parameter.grad = torch.zeros_like(parameter)
         self.world.sum([p.grad for p in parameters])
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]) / n_masked
-        if not bool(torch.isfinite(norm)):
-            self.optimizer.zero_grad()
-            raise ValueError(
-                f"The norm of the gradient is {float(norm)} in step {step}. The weights have not "
-                "been touched. Lower [training] learn_rate, or set [encoder] precision to 'fp32'."
-            )
+        self._late = step, Arriving(norm)
         clip = self.training.grad_clip
-        excess = max(1.0, float(norm) / clip) if clip else 1.0
+        if runs_behind(self.lm.device):
+            # The fused update does nothing where this is 1.
+            self.optimizer.found_inf = (~torch.isfinite(norm)).float()
+            excess = (norm / clip).clamp(min=1.0) if clip else torch.ones_like(norm)
+            scale = (n_masked * excess).float()
+        else:
+            found = self._check_norm()
+            excess = max(1.0, found / clip) if clip else 1.0
+            scale = torch.tensor(n_masked * excess, dtype=torch.float32, device=self.lm.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
         # torch's GradScaler sets this, and the fused update divides by it. So neither the mean over
         # pieces nor the clip needs a pass over the gradients.
-        scale = torch.tensor(n_masked * excess, dtype=torch.float32, device=self.lm.device)
         self.optimizer.grad_scale = scale
         self.optimizer.step()
-        self.optimizer.grad_scale = None
+        self.optimizer.grad_scale = self.optimizer.found_inf = None
         self.optimizer.zero_grad()
-        return float(norm)
+
+    def _check_norm(self) -> float:
+        """RETURNS (float): Norm of the latest gradient; 0.0 before the first.
+
+        RAISES (ValueError): It is not finite.
+        """
+        if self._late is None:
+            return 0.0
+        step, norm = self._late[0], float(self._late[1].wait())
+        if not math.isfinite(norm):
+            self.optimizer.zero_grad()
+            raise ValueError(
+                f"The norm of the gradient is {norm} in step {step}. The weights have not been "
+                "touched. Lower [training] learn_rate, or set [encoder] precision to 'fp32'."
+            )
+        return norm
 
     def moments(self) -> Dict[str, torch.Tensor]:
         """RETURNS (Dict[str, Tensor]): The optimizer's state, by the names of the parameters."""
@@ -179,7 +216,7 @@ def learn_rate(training: TrainingPart, step: int, n_steps: int) -> float:
 
 
 def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
-    """RETURNS (Masker): A masker for a model's tokenizer, on its device."""
+    """RETURNS (Masker): A masker for a model's tokenizer."""
     tokenizer = lm.tokenizer.tokenizer
     return Masker(
         mask_id=tokenizer.mask_token_id,
@@ -187,7 +224,6 @@ def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
         vocab_size=min(len(tokenizer), lm.model.get_input_embeddings().weight.shape[0]),
         rate=rate,
         whole_words=whole_words,
-        device=lm.device,
     )
 
 
@@ -206,9 +242,9 @@ def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = 
     with torch.no_grad():
         batches = [packer.epoch(0)[k] for k in range(world.rank, len(packer.epoch(0)), world.size)]
         for chosen in batches:
-            batch = packer.collate(chosen).to(lm.device)
+            batch = packer.collate(chosen)
             masked = masker(batch.ids, batch.index, batch.words, EVAL_SEED)
-            losses.append(lm.loss(batch, masked))
+            losses.append(lm.loss(batch, masked.to(lm.device)))
             n_masked += len(masked.labels)
     total, count = world.total([sum(map(float, losses)), n_masked], lm.device)
     if not count:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from thinc.api import SGD, Adam, RAdam
 
+from spacy_reprtune.bridge import optimizer as optimizer_module
 from spacy_reprtune.bridge.optimizer import TorchOptimizer, parameter_groups
 
 
@@ -83,6 +84,42 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights():
         TorchOptimizer(module).step(Adam(0.01, use_averages=False))
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.fixture
+def behind(monkeypatch):
+    """As on a CUDA device, which computes while the host goes on."""
+    monkeypatch.setattr(optimizer_module, "runs_behind", lambda device: True)
+
+
+def test_a_device_that_runs_behind_skips_the_update_and_the_next_step_raises(behind):
+    module, sgd = make_module(), Adam(0.01, use_averages=False)
+    optimizer = TorchOptimizer(module)
+    backward(module)
+    optimizer.step(sgd)
+    before = copy.deepcopy(module.state_dict())
+    _, moments = copy.deepcopy(optimizer.state())
+    backward(module, float("nan"))
+    optimizer.step(sgd)
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+    assert all(torch.equal(moments[k], v) for k, v in optimizer.state()[1].items())
+    backward(module)
+    with pytest.raises(ValueError, match="weights have not been touched"):
+        optimizer.step(sgd)
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5, 1e3])
+def test_a_device_that_runs_behind_makes_the_same_updates(clip, monkeypatch):
+    modules = make_module(), make_module()
+    for module, late in zip(modules, (False, True), strict=True):
+        monkeypatch.setattr(optimizer_module, "runs_behind", lambda device, late=late: late)
+        optimizer, sgd = TorchOptimizer(module), Adam(0.01, grad_clip=clip, use_averages=False)
+        for _ in range(3):
+            backward(module)
+            optimizer.step(sgd)
+    for a, b in zip(*(module.parameters() for module in modules), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
 def test_another_spacy_optimizer_starts_with_fresh_moments():

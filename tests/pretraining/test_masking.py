@@ -19,7 +19,6 @@ def make_masker(**settings) -> Masker:
         "vocab_size": 1000,
         "rate": 0.2,
         "whole_words": False,
-        "device": torch.device("cpu"),
     }
     return Masker(**{**defaults, **settings})
 
