@@ -16,7 +16,9 @@ from typing import Any, Dict, List
 
 from benchmarks.gpu import setup
 
-KINDS = ("textcat", "multilabel", "ner", "shared")
+KINDS = ("textcat", "multilabel", "setfit", "ner", "shared")
+# Processes of `nlp.pipe`.
+N_PROCESS = 2
 
 
 def agreement(args: argparse.Namespace) -> Dict[str, Any]:
@@ -28,6 +30,8 @@ def agreement(args: argparse.Namespace) -> Dict[str, Any]:
         figures.update(_compare(kind, encoder, texts))
     frozen = _compare("textcat", encoder, texts, unfreeze=1)
     figures.update({f"frozen_{name}": value for name, value in frozen.items()})
+    padded = _compare("ner", encoder, texts, packed=False) if setup.on_gpu() else {}
+    figures.update({f"padded_{name}": value for name, value in padded.items()})
     return figures
 
 
@@ -38,6 +42,20 @@ def cupy(args: argparse.Namespace) -> Dict[str, Any]:
     if not spacy.prefer_gpu():
         return {"not_run": "no CuPy, or no GPU"}
     return agreement(args)
+
+
+def workers(args: argparse.Namespace) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): The largest difference between the scores of `nlp.pipe` with
+    `n_process` and without."""
+    # A process with a GPU can't be forked.
+    multiprocessing.set_start_method("spawn", force=True)
+    texts = setup.some_texts(args, 256 if setup.on_gpu() else 8)
+    nlp = setup.trained("textcat", setup.make_encoder(texts), texts, precision="fp32")
+    here = [doc.cats for doc in nlp.pipe(texts)]
+    docs = nlp.pipe(texts, n_process=N_PROCESS, batch_size=max(1, len(texts) // 4))
+    there = [doc.cats for doc in docs]
+    pairs = zip(here, there, strict=True)
+    return {"workers_largest_difference": max(abs(a[k] - b[k]) for a, b in pairs for k in a)}
 
 
 def resume(args: argparse.Namespace) -> Dict[str, Any]:

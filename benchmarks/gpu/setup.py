@@ -9,12 +9,23 @@ import os
 import random
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from benchmarks import data
 from benchmarks.gpu.mlm import BASE, TINY, VOCABULARY
 
 PERSON, PLACE = "PERSON", "PLACE"
+SHAPES = {
+    "base": BASE,
+    "minilm": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
+}
+# Padded pieces at once, as docs/gpu.md advises.
+GPU_BATCH_PIECES = 32_768
 
 
 def on_gpu() -> bool:
@@ -42,10 +53,11 @@ def some_texts(args: argparse.Namespace, n: int) -> List[str]:
     return (found * (1 + n // len(found)))[:n]
 
 
-def make_encoder(texts: List[str]) -> Path:
-    """Save a BERT with random weights, of base size on a GPU, and a tokenizer for texts.
+def make_encoder(texts: List[str], shape: Optional[Dict[str, int]] = None) -> Path:
+    """Save a BERT with random weights and a tokenizer for texts.
 
     texts (List[str]): What the tokenizer is made from.
+    shape (Optional[Dict[str, int]]): Sizes; None for base size on a GPU and a tiny one elsewhere.
     RETURNS (Path): A new directory.
     """
     import torch
@@ -54,7 +66,7 @@ def make_encoder(texts: List[str]) -> Path:
 
     path = Path(tempfile.mkdtemp(prefix="gpu-encoder-"))
     torch.manual_seed(0)
-    shape = BASE if on_gpu() else TINY
+    shape = shape or (BASE if on_gpu() else TINY)
     BertModel(BertConfig(vocab_size=VOCABULARY, **shape)).save_pretrained(path)
     backend = BertWordPieceTokenizer()
     backend.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
@@ -70,6 +82,7 @@ def encoder_config(path: Path, precision: str, **settings: Any) -> Dict[str, Any
         "name": str(path),
         "precision": precision,
         "device": device(),
+        **({"batch_pieces": GPU_BATCH_PIECES} if on_gpu() else {}),
         **settings,
     }
 
@@ -77,8 +90,8 @@ def encoder_config(path: Path, precision: str, **settings: Any) -> Dict[str, Any
 def pipeline(kind: str, encoder: Dict[str, Any]) -> Any:
     """Build a pipeline that is not initialized yet.
 
-    kind (str): "textcat", "multilabel", "ner", or "shared" for a classifier and a recognizer that
-        listen to one encoder.
+    kind (str): "textcat", "multilabel", "setfit", "ner", or "shared" for a classifier and a
+        recognizer that listen to one encoder.
     encoder (Dict[str, Any]): See `encoder_config`.
     RETURNS (Language): The pipeline.
     """
@@ -88,6 +101,7 @@ def pipeline(kind: str, encoder: Dict[str, Any]) -> Any:
     heads = {
         "textcat": ("reprtune_textcat", "TextClassifier"),
         "multilabel": ("reprtune_textcat_multilabel", "TextClassifier"),
+        "setfit": ("reprtune_setfit", "SentenceClassifier"),
         "ner": ("reprtune_ner", "TokenClassifier"),
     }
     names = ("textcat", "ner") if kind == "shared" else (kind,)
@@ -135,6 +149,17 @@ def train(nlp: Any, examples: List[Any], *, steps: int, size: int) -> None:
     for step in range(steps):
         start = step * size % len(examples)
         nlp.update(examples[start : start + size], sgd=sgd)
+
+
+def trained(
+    kind: str, encoder: Path, texts: List[str], *, precision: str = "auto", **settings: Any
+) -> Any:
+    """RETURNS (Language): A pipeline after two steps on the first texts."""
+    nlp = pipeline(kind, encoder_config(encoder, precision, **settings))
+    examples = examples_of(nlp, texts[:64])
+    nlp.initialize(lambda: examples)
+    train(nlp, examples, steps=2, size=min(16, len(examples)))
+    return nlp
 
 
 def outputs(nlp: Any, texts: List[str]) -> Iterator[Tuple[Dict[str, float], Any, List[float]]]:

@@ -1,4 +1,4 @@
-"""Annotating and fine-tuning on a GPU beside the peers, and where the time of a pipeline goes."""
+"""Annotating and fine-tuning on a GPU beside the peers, and the memory that they take."""
 
 import argparse
 import statistics
@@ -15,33 +15,9 @@ BATCH = 64
 LONG_PIECES = 512
 
 
-def host(args: argparse.Namespace) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Words per second of each part of `nlp.pipe`, and of the whole."""
-    texts = setup.some_texts(args, 20_000 if setup.on_gpu() else 64)
-    nlp = _recognizer(texts, precision="auto")
-    pipe = nlp.get_pipe("ner")
-    docs = [nlp.make_doc(text) for text in texts]
-    words = sum(len(doc) for doc in docs)
-    list(nlp.pipe(texts[:BATCH]))
-    predicted = pipe.predict(docs)
-    steps: Dict[str, Callable[[int], Any]] = {
-        "make_doc": lambda _: [nlp.make_doc(text) for text in texts],
-        "tokenize": lambda _: pipe.encoder.tokenizer(texts, offsets=True),
-        "tokenize_compute_decode": lambda _: _wait(pipe.predict(docs)),
-        "annotate": lambda _: pipe.set_annotations(docs, predicted),
-        "pipe": lambda _: list(nlp.pipe(texts)),
-    }
-    times = interleave(steps, args.repeats)
-    speeds = {name: words / statistics.median(own) for name, own in times.items()}
-    return {
-        **{f"{name}_words_per_second": round(speed) for name, speed in speeds.items()},
-        "pipe_share_of_make_doc": round(speeds["pipe"] / speeds["make_doc"], 3),
-    }
-
-
 def annotate(args: argparse.Namespace) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Entities and classes of texts beside `pipeline(…)` of transformers
-    at its best batch size, and beside spacy-transformers where it is installed."""
+    at its best batch size."""
     from transformers import (
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
@@ -65,41 +41,60 @@ def annotate(args: argparse.Namespace) -> Dict[str, Any]:
             settings["aggregation_strategy"] = "first"
         peer = pipeline(task, **settings)
         kind = "textcat" if task == "text-classification" else "ner"
-        ours = _trained(kind, encoder, texts)
+        ours = setup.trained(kind, encoder, texts)
         systems: Dict[str, Callable[[int], Any]] = {"ours": lambda _, n=ours: list(n.pipe(texts))}
         for size in HF_BATCH_SIZES if setup.on_gpu() else (8,):
             systems[f"hf_{size}"] = lambda _, p=peer, s=size: p(texts, batch_size=s)
-        stock = _stock(encoder, texts) if kind == "ner" else None
-        if stock is not None:
-            systems["spacy_transformers"] = lambda _, n=stock: list(n.pipe(texts))
         for system in systems.values():
             system(0)
         times = interleave(systems, args.repeats)
         best = min((n for n in times if n.startswith("hf")), key=lambda n: sum(times[n]))
         figures.update(ratio(f"{kind}_speedup_vs_hf_pipeline", times[best], times["ours"]))
         figures[f"{kind}_hf_best"] = best
-        if stock is not None:
-            peers = times["spacy_transformers"]
-            figures.update(ratio("ner_speedup_vs_spacy_transformers", peers, times["ours"]))
+        figures[f"{kind}_words_per_second"] = _speed(texts, times["ours"])
     return figures
+
+
+def stock(args: argparse.Namespace) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Words per second of spacy-transformers with spaCy's `ner`, on the
+    texts of `annotate`; or why it was not run. It needs a transformers of its own: see
+    `benchmarks.gpu.all --peer-site`."""
+    texts = setup.some_texts(args, 8000 if setup.on_gpu() else 32)
+    nlp = _stock(setup.make_encoder(texts), texts)
+    if nlp is None:
+        return {"not_run": "spacy-transformers is not installed"}
+    systems = {"spacy_transformers": lambda _: list(nlp.pipe(texts))}
+    systems["spacy_transformers"](0)
+    times = interleave(systems, args.repeats)["spacy_transformers"]
+    return {"ner_words_per_second": _speed(texts, times)}
+
+
+def _speed(texts: List[str], times: List[float]) -> int:
+    """RETURNS (int): Words per second."""
+    import spacy
+
+    make_doc = spacy.blank("en").make_doc
+    return round(sum(len(make_doc(text)) for text in texts) / statistics.median(times))
 
 
 def fine_tune(args: argparse.Namespace) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Joint training beside the `Trainer`, both in bf16 on a GPU, with
     short texts and with texts of 512 pieces."""
     figures: Dict[str, Any] = {}
-    steps = 30 if setup.on_gpu() else 2
     size = BATCH if setup.on_gpu() else 4
-    short = setup.some_texts(args, steps * size)
-    long = [" ".join(short[i % len(short)] for i in range(k, k + 40)) for k in range(steps * size)]
+    # So many that what a `Trainer` does once hardly counts.
+    n_short, n_long = (200, 40) if setup.on_gpu() else (2, 2)
+    short = setup.some_texts(args, n_short * size)
+    starts = range(n_long * size)
+    long = [" ".join(short[i % len(short)] for i in range(k, k + 40)) for k in starts]
     encoder = setup.make_encoder(short)
-    for name, texts in (("short", short), (str(LONG_PIECES), long)):
-        nlp = _trained("textcat", encoder, texts, window=LONG_PIECES)
+    for name, texts, steps in (("short", short, n_short), (str(LONG_PIECES), long, n_long)):
+        nlp = setup.trained("textcat", encoder, texts, window=LONG_PIECES)
         examples = setup.examples_of(nlp, texts)
         peer = _HFTrainer(encoder, texts, size)
         systems: Dict[str, Callable[[int], Any]] = {
-            "ours": lambda _, n=nlp, e=examples: setup.train(n, e, steps=steps, size=size),
-            "hf_trainer": lambda _, p=peer: p.train(steps),
+            "ours": lambda _, n=nlp, e=examples, k=steps: setup.train(n, e, steps=k, size=size),
+            "hf_trainer": lambda _, p=peer, k=steps: p.train(k),
         }
         for system in systems.values():
             system(0)
@@ -115,7 +110,7 @@ def memory(args: argparse.Namespace) -> Dict[str, Any]:
 
     texts = setup.some_texts(args, 256)
     words = 1_000_000 if setup.on_gpu() else 2000
-    nlp = _recognizer(texts, precision="auto")
+    nlp = setup.trained("ner", setup.make_encoder(texts), texts)
     nlp.max_length = 10**9
     long = " ".join(texts * (1 + words // sum(len(text.split()) for text in texts)))
     figures: Dict[str, Any] = {}
@@ -131,32 +126,10 @@ def memory(args: argparse.Namespace) -> Dict[str, Any]:
     peak("document_of_a_million_words", lambda: nlp(" ".join(long.split()[:words])))
     size = BATCH if setup.on_gpu() else 2
     rows = [" ".join(texts[k : k + 40]) for k in range(size)]
-    trained = _trained("textcat", setup.make_encoder(texts), rows, window=LONG_PIECES)
+    trained = setup.trained("textcat", setup.make_encoder(texts), rows, window=LONG_PIECES)
     examples = setup.examples_of(trained, rows)
     peak("step_of_64_times_512", lambda: setup.train(trained, examples, steps=1, size=size))
     return figures
-
-
-def _wait(found: Any) -> Any:
-    import torch
-
-    if setup.on_gpu():
-        torch.cuda.synchronize()
-    return found
-
-
-def _recognizer(texts: List[str], *, precision: str) -> Any:
-    return _trained("ner", setup.make_encoder(texts), texts, precision=precision)
-
-
-def _trained(
-    kind: str, encoder: Path, texts: List[str], *, precision: str = "auto", **settings: Any
-) -> Any:
-    nlp = setup.pipeline(kind, setup.encoder_config(encoder, precision, **settings))
-    examples = setup.examples_of(nlp, texts[:64])
-    nlp.initialize(lambda: examples)
-    setup.train(nlp, examples, steps=2, size=min(16, len(examples)))
-    return nlp
 
 
 def _stock(encoder: Path, texts: List[str]) -> Any:
@@ -197,17 +170,16 @@ class _HFTrainer:
         self.tokenizer = AutoTokenizer.from_pretrained(encoder)
         self.model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=2)
         self.collate = DataCollatorWithPadding(self.tokenizer)
-        self.texts, self.size = texts, size
+        self.size = size
+        # Once, as ours, which remembers the pieces of training texts.
+        rows = self.tokenizer(texts, truncation=True, max_length=LONG_PIECES)
+        self.data = [
+            {**{name: rows[name][i] for name in rows}, "labels": i % 2} for i in range(len(texts))
+        ]
 
     def train(self, steps: int) -> None:
         from transformers import Trainer, TrainingArguments
 
-        # From raw text on, as ours.
-        rows = self.tokenizer(self.texts, truncation=True, max_length=LONG_PIECES)
-        data = [
-            {**{name: rows[name][i] for name in rows}, "labels": i % 2}
-            for i in range(len(self.texts))
-        ]
         arguments = TrainingArguments(
             tempfile.mkdtemp(prefix="gpu-trainer-"),
             per_device_train_batch_size=self.size,
@@ -219,4 +191,4 @@ class _HFTrainer:
             report_to=[],
             disable_tqdm=True,
         )
-        Trainer(self.model, arguments, data_collator=self.collate, train_dataset=data).train()
+        Trainer(self.model, arguments, data_collator=self.collate, train_dataset=self.data).train()

@@ -7,7 +7,8 @@ import subprocess
 import numpy
 import pytest
 
-from benchmarks.gpu import agreement, setup, speed
+from benchmarks import packed
+from benchmarks.gpu import agreement, host, setup, speed
 from benchmarks.gpu import all as all_parts
 
 ARGS = {"repeats": 1, "threads": 1, "data": None, "quick": True}
@@ -46,11 +47,17 @@ def test_a_difference_would_be_seen(args, monkeypatch):
     assert figures["frozen_textcat_fp32_largest_difference"] == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("part", [speed.host, speed.fine_tune])
+@pytest.mark.parametrize("part", [host.host, speed.fine_tune, packed.packed])
 def test_a_part_gives_figures(part, args):
     figures = part(args)
     values = [x for value in figures.values() for x in numpy.atleast_1d(value)]
-    assert len(values) >= 2 and min(values) > 0
+    assert len(values) >= 2 and min(values) >= 0
+
+
+def test_workers_predict_what_the_pipeline_predicts(args, monkeypatch):
+    monkeypatch.setattr(agreement, "N_PROCESS", 1)
+    monkeypatch.setattr(agreement.multiprocessing, "set_start_method", lambda *_, **__: None)
+    assert agreement.workers(args)["workers_largest_difference"] < 1e-6
 
 
 def test_memory_is_that_of_the_device(args):
@@ -58,7 +65,6 @@ def test_memory_is_that_of_the_device(args):
 
 
 def test_annotating_is_compared_with_the_best_batch_size_of_the_peer(args, monkeypatch):
-    monkeypatch.setattr(speed, "_stock", lambda *_: None)
     figures = speed.annotate(args)
     assert figures["ner_hf_best"] == figures["textcat_hf_best"] == "hf_8"
     assert figures["ner_speedup_vs_hf_pipeline"] > 0.0
@@ -86,3 +92,20 @@ def test_parts_go_on_where_they_stopped_and_a_slow_one_costs_no_other(
     assert ran[3:] == ["host"]
     said = capsys.readouterr().out
     assert "| memory | words | 7 |" in said and "| host | not measured | |" in said
+
+
+def test_the_peer_with_packages_of_its_own_is_compared_in_the_table(tmp_path, monkeypatch, capsys):
+    paths = {}
+
+    def run(command, *, env, **_):
+        part = command[command.index("--part") + 1]
+        paths[part] = env.get("PYTHONPATH", "").split(all_parts.os.pathsep)[0]
+        figures = {"figures": {"ner_words_per_second": {"annotate": 900, "stock": 60}[part]}}
+        (tmp_path / f"{part}.json").write_text(json.dumps(figures), encoding="utf8")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(all_parts.subprocess, "run", run)
+    command = ["--out", str(tmp_path), "--peer-site", "peer", "--parts", "annotate", "stock"]
+    all_parts.main(command)
+    assert paths["stock"] == "peer" != paths["annotate"]
+    assert "| ner_speedup_vs_spacy_transformers | 15.0 |" in capsys.readouterr().out
