@@ -60,29 +60,29 @@ class Ahead:
         finally:
             self.forget()
 
-    def hold(self, output: Any, version: int) -> Any:
+    def hold(self, output: Any, module: torch.nn.Module) -> Any:
         """Hold an output back if its pass is only being started.
 
         output (Union[Tensor, Tuple[Optional[Tensor], ...]]): What a module computes.
-        version (int): Version of the weights that computed it.
+        module (Module): The module.
         RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The same.
         """
         if self._starting:
-            raise _Started(version, _each(Arriving, output))
+            raise _Started(_version(module), _each(Arriving, output))
         return output
 
-    def take(self, docs: List[Doc], version: int) -> Any:
+    def take(self, docs: List[Doc], module: torch.nn.Module) -> Any:
         """Find the output of a batch that was started.
 
         docs (List[Doc]): The batch.
-        version (int): Version of the weights now.
+        module (Module): The module that would compute it now.
         RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The output, on the CPU; None if the
             batch was not started, or with other weights.
         """
         for k, (known, before, output) in enumerate(self._started):
             if len(known) == len(docs) and all(map(operator.is_, known, docs)):
                 del self._started[k]
-                return _each(Arriving.wait, output) if before == version else None
+                return _each(Arriving.wait, output) if before == _version(module) else None
         return None
 
     def forget(self) -> None:
@@ -104,6 +104,11 @@ class Ahead:
 
 class _Started(Exception):
     """Ends a prediction as soon as the device has all of its work."""
+
+
+def _version(module: torch.nn.Module) -> int:
+    # Loading or fitting weights increases a tensor's version. A fused update does not: see `forget`.
+    return sum(parameter._version for parameter in module.parameters())
 
 
 def _each(call: Callable[[Any], Any], output: Any) -> Any:

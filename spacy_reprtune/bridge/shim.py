@@ -158,7 +158,7 @@ class TorchShim(Shim):
             module.eval()
             with torch.no_grad():
                 output = module(argument)
-            return _arrays(self.ahead.hold(output, self._version())), _no_backward
+            return _arrays(self.ahead.hold(output, module)), _no_backward
         module.train()
         module.encoder.caching = True
         try:
@@ -194,7 +194,7 @@ class TorchShim(Shim):
     def started(self, docs: List[Doc]) -> Any:
         """RETURNS (Any): The output for docs that were started ahead of time, as `__call__` gives
         it; None if they were not."""
-        output = self.ahead.take(docs, self._version())
+        output = self.ahead.take(docs, self.module)
         return None if output is None else _arrays(output)
 
     def finish_update(self, optimizer: "Optimizer") -> None:
@@ -231,11 +231,6 @@ class TorchShim(Shim):
             pieces = encoder.tokenize(list(dict.fromkeys(texts)), cached=True)
             rows = self.module.cached_rows(encoder.windows(pieces))
         return training_overview(encoder, self._head_parameters(), self.head_lr, rows=rows)
-
-    def _version(self) -> int:
-        # Loading or fitting weights increases a tensor's version. For an update, `finish_update`
-        # drops what was started.
-        return sum(p._version for p in self.module.parameters())
 
     def _head_parameters(self) -> List[torch.nn.Parameter]:
         inside = set(self.module.encoder.parameters())

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
-import numpy
 import torch
 
 from .attention import Layout, NotPackable, PackedAttention, reach_mask
 from .families import local_reach
 from .transfer import transfer
+from .windows import places_of
 
 
 class Packing:
@@ -86,9 +86,7 @@ class PackedRow:
     @classmethod
     def of(cls, packing: Packing, ids: torch.Tensor, lengths: List[int]) -> "PackedRow":
         """RETURNS (PackedRow): The row of windows, given their padded ids and their lengths."""
-        columns = numpy.arange(ids.shape[1])
-        inside = columns < numpy.asarray(lengths)[:, None]
-        (places,) = transfer([numpy.flatnonzero(inside)], ids.device)
+        (places,) = transfer([places_of(lengths, ids.shape[1])], ids.device)
         return cls(packing, Layout.of(lengths, ids.device), ids.flatten()[places][None], places)
 
     def pack(self, padded: torch.Tensor) -> torch.Tensor:

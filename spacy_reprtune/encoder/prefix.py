@@ -5,6 +5,8 @@ from typing import Callable, List, Optional, Protocol, Tuple
 import torch
 
 from .cache import PrefixCache, prefix_digests
+from .transfer import transfer
+from .windows import places_of
 
 
 class FixedPooling(Protocol):
@@ -100,9 +102,10 @@ class CachedPrefix:
 
     def _padded(self, rows: List[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
         flat = torch.cat(rows).to(self.device, non_blocking=True).to(self.dtype or torch.float32)
-        hidden = flat.new_zeros(*mask.shape, flat.shape[1])
-        hidden[mask.bool()] = flat
-        return hidden
+        # By places that the host knows: to index with the mask is to wait for the device.
+        (places,) = transfer([places_of([len(row) for row in rows], mask.shape[1])], self.device)
+        hidden = flat.new_zeros(mask.numel(), flat.shape[1]).index_copy_(0, places, flat)
+        return hidden.view(*mask.shape, -1)
 
     def _kept_dtype(self, pooling: Optional[FixedPooling]) -> torch.dtype:
         # Results in bf16 are kept as they are, all others in the more precise of the 16-bit types.

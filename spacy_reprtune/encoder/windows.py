@@ -64,6 +64,13 @@ class ReadPieces:
         return cls(texts[window], piece[inside], window * keep.shape[1] + column)
 
 
+def places_of(lengths: Sequence[int], width: int) -> NDArray[numpy.int64]:
+    """RETURNS (NDArray[int64]): The places of all pieces in padded rows of a width, counted row by
+    row, given the pieces of each row; shape (n_pieces,)."""
+    inside = numpy.arange(width) < numpy.asarray(lengths, dtype=numpy.int64)[:, None]
+    return numpy.flatnonzero(inside)
+
+
 def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Windows:
     """Cut texts into windows. A text that fits is one window. A longer one gets as few windows as
     possible, all of about the same length, so that none is a stub without context.
