@@ -107,7 +107,8 @@ class _Started(Exception):
 
 
 def _version(module: torch.nn.Module) -> int:
-    # Loading or fitting weights increases a tensor's version. A fused update does not: see `forget`.
+    # Loading or fitting weights increases a tensor's version. A fused update does not, so the shim
+    # calls `forget`.
     return sum(parameter._version for parameter in module.parameters())
 
 
