@@ -136,6 +136,9 @@ class WindowBatch:
     lengths (List[int]): Pieces of each window, special pieces included.
     keys (List[bytes]): Digests of what each window shows and keeps; empty while the encoder is
         not `caching`.
+    first_piece (Optional[NDArray[int64]]): Index in its text of the piece at each window's position
+        0, negative by the number of leading special pieces for a first window; on the host, shape
+        (n_windows,).
     read (Optional[ReadPieces]): The pieces at the positions that are read; None where the vectors
         are those of tokens.
     row (Optional[PackedRow]): The same windows in one row, where the encoder computes them so.
@@ -147,6 +150,7 @@ class WindowBatch:
     keep: torch.Tensor
     lengths: List[int]
     keys: List[bytes]
+    first_piece: Optional[NDArray] = None
     read: Optional[ReadPieces] = None
     row: Optional[PackedRow] = None
 
@@ -351,7 +355,8 @@ class Encoder(torch.nn.Module):
         texts = windows.texts[group]
         arrays = [texts, ids, mask.astype(numpy.int64), keep]
         batch = WindowBatch(*transfer(arrays, self.device), (lengths + special).tolist(), keys)
-        batch.read = ReadPieces.of(keep, texts, starts - lead, sizes)
+        batch.first_piece = starts - lead
+        batch.read = ReadPieces.of(keep, texts, batch.first_piece, sizes)
         if self.packing is not None:
             batch.row = PackedRow.of(self.packing, batch.ids, batch.lengths)
         return batch

@@ -94,7 +94,7 @@ class TracedEncoder:
             values = (way * gradient).sum(-1).double().cpu().numpy()
             window, column = numpy.nonzero(self._inside(batch).cpu().numpy())
             # In windows that overlap, a piece counts for each that shows it.
-            piece = batch.first_piece.cpu().numpy()[window] + column
+            piece = batch.first_piece[window] + column
             text = batch.texts.cpu().numpy()[window]
             numpy.add.at(found, (text, piece), values[window, column])
         return found
