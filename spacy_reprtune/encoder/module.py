@@ -369,8 +369,8 @@ class Encoder(torch.nn.Module):
         """Whether to pack, if the encoder can."""
         if self.settings.packed != "auto":
             return bool(self.settings.packed)
-        # The kernel that pays for it computes in half precision, on CUDA. On a CPU, sorted windows
-        # have so little padding that packing loses: see docs/benchmarks.md.
+        # The kernel that pays for it computes in half precision, on CUDA. On a CPU it can pay, too
+        # (docs/gpu.md), but vectors would differ in their last bits from those of earlier versions.
         heads = getattr(self.model.config, "num_attention_heads", None) or 1
         return fits_flash(self.device, self.dtype, self.width // heads)
 
