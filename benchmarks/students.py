@@ -58,6 +58,8 @@ def main(argv: Optional[List[str]] = None) -> None:
         figures.update(summary(name, rows))
         trainer = Trainer(name, args.first_seed, splits, args)
         timed = [system for system in TIMED if system in args.systems]
+        if "teacher" not in timed:
+            continue
         speed = finished.once(
             lambda t=trainer, s=timed: t.time(s), set=name, seed=args.first_seed, timed=timed
         )
@@ -98,6 +100,7 @@ class Trainer:
         """
         self.name, self.seed, self.args = name, seed, args
         self.folder = args.work / f"{name}-{seed}{'-quick' * args.quick}"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.splits = splits
         size = min(GOLD[name], len(splits["train"]) // 3)
         self.gold = splits["train"].take(common.order(len(splits["train"]), seed)[:size])
@@ -178,9 +181,12 @@ class Trainer:
             lang="en", pipeline=["textcat"], optimize="efficiency", gpu=False, silent=True
         )
 
+        settings = dict(config["components"]["textcat"])
+        factory = settings.pop("factory")
+
         def build() -> Any:
             nlp = spacy.blank("en")
-            nlp.add_pipe("textcat", config=dict(config["components"]["textcat"]))
+            nlp.add_pipe(factory, name="textcat", config=settings)
             return nlp
 
         # The learning rate of that config.
