@@ -6,6 +6,8 @@ from typing import List, Optional
 import typer
 from wasabi import msg
 
+from .overrides import CODE_PATH, USE_GPU
+
 
 def annotate_cli(
     model: str = typer.Argument(..., help="Directory or name of a pipeline"),
@@ -28,10 +30,8 @@ def annotate_cli(
     disable: str = typer.Option(
         "", "--disable", help="Components that do not run, separated by commas"
     ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Annotate files of any size; the same command goes on after a kill.

@@ -6,6 +6,8 @@ from typing import Optional
 import typer
 from wasabi import msg
 
+from .overrides import CODE_PATH, USE_GPU
+
 
 def evaluate_cli(
     model: str = typer.Argument(..., help="Directory or name of a pipeline"),
@@ -22,10 +24,8 @@ def evaluate_cli(
         help="HTML file for a report of everything in the directory of --output",
         dir_okay=False,
     ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Score a pipeline as `spacy evaluate` does, and keep its predictions for `reprtune report`.

@@ -6,7 +6,7 @@ from typing import Callable, Optional
 import typer
 from wasabi import msg
 
-from .overrides import config_overrides
+from .overrides import CODE_PATH, REPLACE, USE_GPU, config_overrides, experiment_config
 
 
 def sweep_cli(
@@ -22,13 +22,9 @@ def sweep_cli(
     plot: Optional[Path] = typer.Option(
         None, "--plot", "-p", help="Picture: .png, .svg or .pdf  [default: beside the JSON file]"
     ),
-    replace: bool = typer.Option(
-        False, "--replace", help="Replace the results of another config or other data"
-    ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    replace: bool = REPLACE,
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Find out how many blocks of the encoder have to train.
@@ -39,16 +35,9 @@ def sweep_cli(
     interruption the same command goes on. Settings of the config can be overridden as with
     `spacy train`, for example --paths.train FILE.
     """
-    from spacy.cli._util import import_code, setup_gpu, show_validation_error
-    from spacy.util import load_config
-
     from ..training import sweep as sweeping
 
-    overrides = config_overrides(ctx)
-    import_code(code_path)
-    setup_gpu(use_gpu)
-    with show_validation_error(config_path):
-        config = load_config(config_path, overrides=overrides, interpolate=False)
+    config, _ = experiment_config(ctx, config_path, code_path, use_gpu)
     try:
         points = sweeping.parse_points(unfreeze)
         runs = sweeping.sweep(
@@ -102,7 +91,7 @@ def learning_curve_cli(
     plot: Optional[Path] = typer.Option(
         None, "--plot", "-p", help="Picture: .png, .svg or .pdf  [default: beside the JSON file]"
     ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Find out what more annotated texts would gain.

@@ -1,12 +1,12 @@
 """`python -m spacy reprtune train`: `spacy train`, which goes on after a kill."""
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import typer
 from wasabi import msg
 
-from .overrides import config_overrides
+from .overrides import CODE_PATH, USE_GPU, config_overrides
 
 
 def train_cli(
@@ -22,11 +22,9 @@ def train_cli(
         help="Directory for model-last, model-best and, until the end, training-state",
         file_okay=False,
     ),
-    code_path: Path = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
+    code_path: Optional[Path] = CODE_PATH,
     verbose: bool = typer.Option(False, "--verbose", "-V", "-VV", help="Print debug messages"),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Train as `spacy train` does, and go on after a kill.

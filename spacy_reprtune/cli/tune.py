@@ -6,7 +6,7 @@ from typing import Optional
 import typer
 from wasabi import msg
 
-from .overrides import config_overrides
+from .overrides import CODE_PATH, REPLACE, USE_GPU, experiment_config
 
 
 def tune_cli(
@@ -21,13 +21,9 @@ def tune_cli(
     output: Path = typer.Option(
         Path("metrics/tune.json"), "--output", "-o", help="JSON file for the results"
     ),
-    replace: bool = typer.Option(
-        False, "--replace", help="Replace the results of another config or other data"
-    ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    replace: bool = REPLACE,
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Search for the settings with the best score on dev.
@@ -38,17 +34,10 @@ def tune_cli(
     is known, and after an interruption the same command goes on. Settings of the config can be
     overridden as with `spacy train`, for example --paths.train FILE.
     """
-    from spacy.cli._util import import_code, setup_gpu, show_validation_error
-    from spacy.util import load_config
-
     from ..data.recipes import set_value
     from ..training import tune as tuning
 
-    overrides = config_overrides(ctx)
-    import_code(code_path)
-    setup_gpu(use_gpu)
-    with show_validation_error(config_path):
-        config = load_config(config_path, overrides=overrides, interpolate=False)
+    config, overrides = experiment_config(ctx, config_path, code_path, use_gpu)
     try:
         trials = tuning.tune(
             config, minutes, output, replace=replace, use_gpu=use_gpu, progress=True

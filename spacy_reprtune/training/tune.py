@@ -1,14 +1,16 @@
 """Search for settings: successive halving over the steps of a training, scored on dev.
 
 Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization".
-Many candidates train for a ninth of the steps, the best third of them for a third, and the best
-third of those for all. Schedules follow the steps, so each candidate is judged at the end of one.
+Many candidates train for a ninth of their steps, the best third of them for a third, and the best
+third of those for all. Schedules and their warm-up shrink with the steps, so each candidate is
+judged at the end of a whole schedule.
 """
 
 import copy
 import logging
 import math
 import random
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -28,6 +30,7 @@ SPACE = "[tune.space]"
 # Each rung has a third of the candidates of the one before it, and three times its steps.
 FACTOR = 3
 RUNGS = 3
+STEPS = "training.max_steps"
 Settings = Dict[str, Any]
 
 
@@ -37,12 +40,14 @@ class Trial:
 
     settings (Dict[str, Any]): What differs from the config, by dotted name. Empty for the config
         itself.
+    rung (int): Rung of the search, from 0. The last one trains for all steps.
     steps (int): Steps of the training.
     score (float): Score of the best step on dev.
     seconds (float): Time from initializing the pipeline to the end.
     """
 
     settings: Settings
+    rung: int
     steps: int
     score: float
     seconds: float
@@ -125,7 +130,7 @@ def tune(
     full = full_config(config)
     training = full.interpolate()["training"]
     steps = training["max_steps"]
-    if not steps:
+    if not all([steps, *space.get(STEPS, [])]):
         raise ValueError("A search needs [training] max_steps, which it divides into rungs.")
     drawn = candidates(space, training["seed"] or 0)
     for settings in drawn:
@@ -135,30 +140,32 @@ def tune(
     kept: List[Any] = []
     spent = sum(trial.seconds for trial in trials)
 
-    def run(settings: Settings, n_steps: int) -> Optional[Trial]:
+    def run(settings: Settings, rung: int) -> Optional[Trial]:
         nonlocal spent
         for trial in trials:
-            if (trial.settings, trial.steps) == (settings, n_steps):
+            if (trial.settings, trial.rung) == (settings, rung):
                 return trial
         if trials and spent >= 60 * minutes:
             return None
-        trials.append(_train(full, settings, n_steps, use_gpu, kept))
+        trials.append(_train(full, settings, rung, use_gpu, kept))
         spent += trials[-1].seconds
         write_results(output, {"fingerprint": own, "trials": list(map(asdict, trials))})
         return trials[-1]
 
-    rungs = [max(1, steps // FACTOR**k) for k in reversed(range(RUNGS))]
-    first = run({}, rungs[0])
+    first = run({}, 0)
     assert first is not None
     # All rungs cost about the same; the config itself trains on each of them besides.
-    affordable = 60 * minutes / max(first.seconds, 1e-6) - sum(r / rungs[0] for r in rungs)
-    alive = drawn[: max(1, math.floor(affordable / RUNGS))]
-    for n_steps in rungs:
+    own_cost = sum(FACTOR**rung for rung in range(RUNGS))
+    cost = statistics.fmean(space.get(STEPS, [steps])) / steps
+    affordable = 60 * minutes / max(first.seconds, 1e-6) - own_cost
+    alive = drawn[: max(1, math.floor(affordable / RUNGS / cost))]
+    for rung in range(RUNGS):
         scored: List[Trial] = []
-        run({}, n_steps)
-        with bar(alive, unit="trainings", what=f"{n_steps} steps", shown=progress) as shown:
+        run({}, rung)
+        what = f"Rung {rung + 1} of {RUNGS}"
+        with bar(alive, unit="trainings", what=what, shown=progress) as shown:
             for settings in shown:
-                trial = run(settings, n_steps)
+                trial = run(settings, rung)
                 if trial is not None:
                     scored.append(trial)
         scored.sort(key=lambda trial: -trial.score)
@@ -167,30 +174,51 @@ def tune(
 
 
 def ranked(trials: Sequence[Trial]) -> List[Trial]:
-    """RETURNS (List[Trial]): One training per candidate, its longest: those with the most steps
-    first, and among them the best. Of equal scores the config itself comes first."""
+    """RETURNS (List[Trial]): One training per candidate, that of its last rung: those of the
+    highest rung first, and among them the best. Of equal scores the config itself comes first."""
     longest: List[Trial] = []
-    for trial in sorted(trials, key=lambda trial: -trial.steps):
+    for trial in sorted(trials, key=lambda trial: -trial.rung):
         if all(trial.settings != other.settings for other in longest):
             longest.append(trial)
-    return sorted(longest, key=lambda trial: (-trial.steps, -trial.score, len(trial.settings)))
+    return sorted(longest, key=lambda trial: (-trial.rung, -trial.score, len(trial.settings)))
 
 
-def _train(
-    config: Config, settings: Settings, n_steps: int, use_gpu: int, kept: List[Any]
-) -> Trial:
-    config = with_settings(config, settings)
-    training = config["training"]
-    training["max_steps"] = n_steps
+def shortened(config: Config, rung: int) -> Config:
+    """Shorten a training to the steps of a rung, with its schedules and their warm-up.
+
+    config (Config): A full training config. It is not changed.
+    rung (int): Rung of the search, from 0.
+    RETURNS (Config): A config that evaluates after a third of the steps, two thirds, and the end.
+    """
+    share = FACTOR ** (RUNGS - 1 - rung)
+    short = copy.deepcopy(config)
+    training = short["training"]
+    training["max_steps"] = max(1, config.interpolate()["training"]["max_steps"] // share)
     training["patience"] = 0
-    # spaCy evaluates after the first step as well; a third of the way, two thirds, and the end.
-    training["eval_frequency"] = max(1, n_steps // FACTOR)
-    seed = config.interpolate()["training"]["seed"] or 0
+    # spaCy evaluates after the first step as well.
+    training["eval_frequency"] = max(1, training["max_steps"] // FACTOR)
+    _shorten_schedules(training, share)
+    return short
+
+
+def _shorten_schedules(section: Dict[str, Any], share: int) -> None:
+    # A length that refers to [training] max_steps follows it.
+    for name, value in section.items():
+        if isinstance(value, dict):
+            _shorten_schedules(value, share)
+        elif name in ("warmup_steps", "total_steps") and isinstance(value, int):
+            section[name] = max(1, value // share)
+
+
+def _train(config: Config, settings: Settings, rung: int, use_gpu: int, kept: List[Any]) -> Trial:
+    config = shortened(with_settings(config, settings), rung)
+    training = config.interpolate()["training"]
+    steps, seed = training["max_steps"], training["seed"] or 0
     start = time.perf_counter()
     _, rows = train(config, seed, use_gpu=use_gpu, on_start=lambda nlp: kept.extend(caches_of(nlp)))
     scores = [row["score"] for row in rows if row["score"] is not None]
     if not scores:
         raise ValueError("A training had no score on dev: see [training] score_weights.")
-    trial = Trial(settings, n_steps, max(scores), round(time.perf_counter() - start, 2))
-    logger.info("%s, %d steps: %.4f", settings or "the config itself", n_steps, trial.score)
+    trial = Trial(settings, rung, steps, max(scores), round(time.perf_counter() - start, 2))
+    logger.info("%s, %d steps: %.4f", settings or "the config itself", steps, trial.score)
     return trial

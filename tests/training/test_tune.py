@@ -78,10 +78,12 @@ def scores(monkeypatch):
     """Takes the place of trainings: rates are good, and all else is noise. Returns what ran."""
     ran = []
 
-    def train(config, settings, n_steps, use_gpu, kept):
+    def train(config, settings, rung, use_gpu, kept):
         rate = settings.get("training.optimizer.learn_rate", 0.0)
-        ran.append((settings, n_steps))
-        return Trial(settings, n_steps, 100 * rate + n_steps / 1000, float(n_steps))
+        config = tuning.shortened(tuning.with_settings(config, settings), rung)
+        steps = config["training"]["max_steps"]
+        ran.append((settings, steps))
+        return Trial(settings, rung, steps, 100 * rate + steps / 1000, float(steps))
 
     monkeypatch.setattr(tuning, "_train", train)
     return ran
@@ -116,9 +118,37 @@ def test_time_limits_the_candidates_and_finished_trainings_are_not_repeated(
         tuning.tune(config, 1, tmp_path / "tune.json")
 
 
+def test_each_candidate_has_a_share_of_its_own_steps(config_path, scores, tmp_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    config["tune"]["space"] = {"training.max_steps": [18, 36]}
+    found = tuning.tune(config, 60, tmp_path / "tune.json")
+    lengths = [(settings.get("training.max_steps", 9), steps) for settings, steps in scores]
+    assert sorted(lengths) == [(9, 1), (9, 3), (9, 9), (18, 2), (36, 4), (36, 12), (36, 36)]
+    assert found[0].settings == {"training.max_steps": 36}
+    # The config itself costs 13 units, and a candidate 3 per rung on average.
+    scores.clear()
+    tuning.tune(config, 22 / 60, tmp_path / "less.json")
+    assert len({str(settings) for settings, _ in scores if settings}) == 1
+
+
+def test_a_shorter_training_has_a_shorter_warm_up(config_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    schedule = {"@schedules": "warmup_linear.v1", "warmup_steps": 45, "initial_rate": 0.001}
+    config["training"]["max_steps"] = 90
+    for total in (90, "${training.max_steps}"):
+        config["training"]["optimizer"]["learn_rate"] = {**schedule, "total_steps": total}
+        rates = []
+        for rung in range(3):
+            short = tuning.shortened(config, rung).interpolate()["training"]
+            rate = short["optimizer"]["learn_rate"]
+            assert rate["total_steps"] == short["max_steps"]
+            rates.append((short["max_steps"], rate["warmup_steps"]))
+        assert rates == [(10, 5), (30, 15), (90, 45)]
+
+
 def test_the_config_itself_is_the_best_of_equals():
-    own, other = Trial({}, 9, 0.5, 1.0), Trial({"a.b": 1}, 9, 0.5, 1.0)
-    short = Trial({"a.b": 2}, 3, 0.9, 1.0)
+    own, other = Trial({}, 2, 9, 0.5, 1.0), Trial({"a.b": 1}, 2, 9, 0.5, 1.0)
+    short = Trial({"a.b": 2}, 1, 3, 0.9, 1.0)
     assert ranked([short, other, own]) == [own, other, short]
 
 
