@@ -1,5 +1,8 @@
 """`Annotator`: batches of rows in, the same rows with annotation out, in any engine."""
 
+import threading
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
@@ -10,6 +13,8 @@ from .columns import empty_row, output_columns, row_of
 # Rows that are annotated in one memory zone: many enough for `nlp.pipe` to sort texts by length,
 # few enough for their docs to be in memory together.
 ZONE_ROWS = 2048
+# Only one memory zone may be open at a time, and engines may call from several threads.
+_zone = threading.Lock()
 
 
 class Annotated(NamedTuple):
@@ -32,7 +37,8 @@ class Annotator:
 
     The object holds a path and settings, never the pipeline, so it is cheap to pickle: hand it to
     `Dataset.map_batches` of Ray Data, `DataFrame.mapInPandas` of Spark (with `stream`),
-    `map_partitions` of Dask, or a process pool.
+    `map_partitions` of Dask, or a process pool. Copies that are unpickled in one process share one
+    pipeline there, so engines may send the object with each batch.
     """
 
     def __init__(
@@ -77,6 +83,8 @@ class Annotator:
         self.gpu_id = gpu_id
         self.code = code
         self._nlp: Optional[Language] = None
+        # Whether this is a copy that was unpickled.
+        self._sent = False
 
     def __call__(self, batch: Any) -> Any:
         """Annotate a batch of rows.
@@ -123,7 +131,7 @@ class Annotator:
             part = texts[start : start + ZONE_ROWS]
             reasons = [self._refusal(text) for text in part]
             good = [text for text, reason in zip(part, reasons, strict=True) if reason is None]
-            with self.nlp.memory_zone():
+            with _zone, self.nlp.memory_zone():
                 found = iter(self._annotate(good))
                 for reason in reasons:
                     row, error = (empty_row(self.columns), reason) if reason else next(found)
@@ -135,21 +143,12 @@ class Annotator:
     def nlp(self) -> Language:
         """RETURNS (Language): The pipeline, loaded at the first use."""
         if self._nlp is None:
-            import spacy
-            from spacy.cli._util import import_code
-
-            import_code(self.code)
-            if self.gpu_id >= 0:
-                spacy.require_gpu(self.gpu_id)
-            if self.threads is not None:
-                import torch
-
-                torch.set_num_threads(self.threads)
-            self._nlp = spacy.load(self.path, disable=self.disable)
+            settings = self.path, self.disable, self.gpu_id, self.code, self.threads
+            self._nlp = _shared(*settings, _stamp(self.path)) if self._sent else _load(*settings)
         return self._nlp
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_nlp": None}
+        return {**self.__dict__, "_nlp": None, "_sent": True}
 
     def _annotate(self, texts: List[str]) -> List[Tuple[Dict[str, Any], Optional[str]]]:
         """Annotate texts together; where that fails, halve them until the text that fails is
@@ -185,6 +184,40 @@ class Annotator:
             )
         column = batch[self.text]
         return column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+
+
+def _load(
+    path: str,
+    disable: Sequence[str],
+    gpu_id: int,
+    code: Optional[str],
+    threads: Optional[int],
+) -> Language:
+    import spacy
+    from spacy.cli._util import import_code
+
+    import_code(code)
+    if gpu_id >= 0:
+        spacy.require_gpu(gpu_id)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    return spacy.load(path, disable=disable)
+
+
+@lru_cache(maxsize=1)
+def _shared(*settings: Any) -> Language:
+    return _load(*settings[:-1])
+
+
+def _stamp(path: str) -> Any:
+    """RETURNS (Any): What changes when a pipeline is saved again in the same place."""
+    meta = Path(path) / "meta.json"
+    if not meta.exists():
+        return None
+    found = meta.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _names(batch: Any) -> List[str]:

@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +31,7 @@ _SLOW_IMPORTS = [
     "spacy_transformers",
     "transformers.generation.utils",
 ]
+ENGINES = ("local", "ray")
 VERSIONS = ("spacy-reprtune", "spacy", "torch", "transformers", "tokenizers")
 
 
@@ -80,6 +83,8 @@ def annotate_files(
     workers: int = 1,
     format: str = "parquet",
     shard_rows: int = SHARD_ROWS,
+    engine: str = "local",
+    address: Optional[str] = None,
 ) -> Outcome:
     """Annotate files into a folder, or go on with that.
 
@@ -91,16 +96,22 @@ def annotate_files(
     output (Path): The folder.
     id (Optional[str]): Name of the column with the ids, which have to be unique; None to number
         the rows.
-    workers (int): Processes; the cores are shared among them.
+    workers (int): Processes, or workers of Ray; the cores are shared among them.
     format (str): "parquet" or "jsonl".
     shard_rows (int): Rows per shard where the input has no row groups.
+    engine (str): "local", or "ray" for Ray Data. Both write the same parts.
+    address (Optional[str]): Address of a Ray cluster, or None to start Ray on this machine.
     RETURNS (Outcome): Counts.
-    RAISES (ValueError): An input is wrong, or the folder is of another run.
+    RAISES (ValueError): An input is wrong, the folder is of another run, or there is no cluster.
     """
     if workers < 1 or shard_rows < 1:
         raise ValueError(f"workers = {workers} and shard rows = {shard_rows}: use 1 or more.")
     if format not in FORMATS:
         raise ValueError(f"format = {format!r}. Use one of {', '.join(FORMATS)}.")
+    if engine not in ENGINES:
+        raise ValueError(f"engine = {engine!r}. Use one of {', '.join(ENGINES)}.")
+    if address is not None and engine != "ray":
+        raise ValueError(f"An address, here {address!r}, is only for the engine 'ray'.")
     paths = find_inputs(inputs)
     if id is not None and any(path.suffix.lower() == ".txt" for path in paths):
         raise ValueError(
@@ -114,17 +125,23 @@ def annotate_files(
         "format": format,
         "shard_rows": shard_rows,
     }
-    plan = _plan(annotator, paths, output, settings)
-    left = [i for i in range(len(plan.shards)) if not (output / plan.part(i)).exists()]
+    run, connection = _run, nullcontext()
+    if engine == "ray":
+        from .ray_engine import cluster, run_in_ray
+
+        run, connection = run_in_ray, cluster(address)
     damaged: List[str] = []
-    total = sum(shard.rows for shard in plan.shards)
-    finished = total - sum(plan.shards[i].rows for i in left)
-    with bar(total=total, initial=finished, what="Annotating", unit="rows") as shown:
-        for rows, reason in _run(annotator, plan, left, output, workers=workers):
-            shown.update(rows)
-            finished += rows
-            if reason is not None:
-                damaged.append(reason)
+    with connection:
+        plan = _plan(annotator, paths, output, settings)
+        left = [i for i in range(len(plan.shards)) if not (output / plan.part(i)).exists()]
+        total = sum(shard.rows for shard in plan.shards)
+        finished = total - sum(plan.shards[i].rows for i in left)
+        with bar(total=total, initial=finished, what="Annotating", unit="rows") as shown:
+            for rows, reason in run(annotator, plan, left, output, workers=workers):
+                shown.update(rows)
+                finished += rows
+                if reason is not None:
+                    damaged.append(reason)
     failed = _merge_errors(plan, output)
     return Outcome(finished, failed, damaged)
 
@@ -294,8 +311,17 @@ _worker: Tuple[Any, ...] = ()
 
 def _start_worker(annotator: Annotator, plan: Plan, output: Path) -> None:
     global _worker
+    # Otherwise it would go on writing after a kill, beside the workers of the next run.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(annotator.threads)
     _worker = annotator, plan, output
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _annotate_in_worker(number: int) -> Tuple[int, Optional[str]]:

@@ -8,6 +8,11 @@ from wasabi import msg
 
 from .overrides import CODE_PATH, USE_GPU
 
+_REMEDIES = {
+    "pyarrow": 'pip install "spacy-reprtune[convert]", or use --format jsonl for text files.',
+    "ray": 'pip install "spacy-reprtune[ray]", or use --engine local.',
+}
+
 
 def annotate_cli(
     model: str = typer.Argument(..., help="Directory or name of a pipeline"),
@@ -22,6 +27,10 @@ def annotate_cli(
         "cats,ents,spans", "--columns", help="What to write, separated by commas"
     ),
     workers: int = typer.Option(1, "--workers", "-n", help="Processes that share the cores", min=1),
+    engine: str = typer.Option("local", "--engine", "-e", help="local, or ray for Ray Data"),
+    address: Optional[str] = typer.Option(
+        None, "--address", help="Ray cluster  [default: start Ray on this machine]"
+    ),
     batch_size: int = typer.Option(128, "--batch-size", help="Texts per batch", min=1),
     format: str = typer.Option("parquet", "--format", "-f", help="parquet or jsonl"),
     shard_rows: int = typer.Option(
@@ -64,15 +73,14 @@ def annotate_cli(
             workers=workers,
             format=format,
             shard_rows=shard_rows,
+            engine=engine,
+            address=address,
         )
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pyarrow":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _REMEDIES:
             raise
-        msg.fail(
-            "Parquet needs pyarrow",
-            'pip install "spacy-reprtune[convert]", or use --format jsonl for text files.',
-            exits=1,
-        )
+        msg.fail(f"This needs {missing}", _REMEDIES[missing], exits=1)
     except (ValueError, OSError) as error:
         hint = "" if isinstance(error, ValueError) else " The same command goes on from there."
         msg.fail("Not annotated", f"{error}{hint}", exits=1)

@@ -2,8 +2,6 @@
 
 import json
 import multiprocessing
-import re
-import shlex
 import shutil
 import sys
 import time
@@ -38,6 +36,13 @@ def write_input(folder, kind):
         rows = [f'{i}{cells}"{text}"' for i, text in ROWS]
         path.write_text("\n".join([f"id{cells}text", *rows]) + "\n", encoding="utf-8-sig")
     return path
+
+
+def fill_the_disk_for(part):
+    """Let the next attempt to write a part fail as on a full disk."""
+    if not Path("/dev/full").exists():
+        pytest.skip("There is no /dev/full here to stand for a full disk.")
+    part.with_name(f".{part.name}.part").symlink_to("/dev/full")
 
 
 def output_rows(folder):
@@ -158,6 +163,46 @@ def test_a_damaged_row_group_is_named_and_the_others_are_there(annotate_pipeline
     assert done.exit_code == 1 and "Row group 1" in done.output.replace("\n", " ")
 
 
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_a_full_disk_stops_the_command_and_it_goes_on(format, annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "csv")
+    command = ["annotate", str(annotate_pipeline), str(path), str(tmp_path / "out"), "--id", "id"]
+    command += ["--shard-rows", "10", "--format", format]
+    assert CliRunner().invoke(reprtune_cli, command).exit_code == 0
+    whole = output_rows(tmp_path / "out")
+    lost = tmp_path / "out" / f"part-00001.{format}"
+    lost.unlink()
+    fill_the_disk_for(lost)
+    done = CliRunner().invoke(reprtune_cli, command)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "No space left" in said
+    assert "The same command goes on from there" in said
+    assert len(output_rows(tmp_path / "out")) == 15
+    assert CliRunner().invoke(reprtune_cli, command).exit_code == 0
+    assert output_rows(tmp_path / "out") == whole
+
+
+def test_a_text_of_ten_million_characters_is_one_row_that_fails(annotate_pipeline, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = ["a great film", "film " * 2_000_000, "an awful film"]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf8")
+    outcome = annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out")
+    assert (outcome.rows, outcome.failed) == (3, 1)
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == [0, 2]
+    [error] = map(json.loads, (tmp_path / "out" / "errors.jsonl").read_text().splitlines())
+    assert error["row"] == 1
+    assert "10,000,000 characters, and nlp.max_length is 1,000,000" in error["reason"]
+
+
+def test_an_empty_row_group_gives_no_row(annotate_pipeline, tmp_path):
+    schema = pyarrow.schema([("text", pyarrow.string())])
+    with parquet.ParquetWriter(tmp_path / "rows.parquet", schema) as writer:
+        for texts in (["a great film"], [], ["an awful film"]):
+            writer.write_table(pyarrow.table({"text": texts}, schema))
+    annotate_files(Annotator(annotate_pipeline), [tmp_path / "rows.parquet"], tmp_path / "out")
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == [0, 1]
+
+
 def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline, tmp_path):
     path = write_input(tmp_path, "csv")
     annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out")
@@ -221,20 +266,3 @@ def test_an_input_that_is_named_twice_is_refused(annotate_pipeline, tmp_path):
     path = write_input(tmp_path, "txt")
     with pytest.raises(ValueError, match="rows.txt is named twice"):
         annotate_files(Annotator(annotate_pipeline), [path, path], tmp_path / "out")
-
-
-def test_the_page_runs_from_top_to_bottom(annotate_pipeline, tmp_path, monkeypatch):
-    page = Path(__file__).parents[2] / "docs" / "scale.md"
-    blocks = dict(re.findall(r"```(bash|python)\n(.+?)```", page.read_text("utf8"), re.DOTALL))
-    shutil.copytree(annotate_pipeline, tmp_path / "training" / "joint" / "model-best")
-    rows = {"review_id": [i for i, _ in ROWS], "body": [text for _, text in ROWS]}
-    parquet.write_table(pyarrow.table(rows), tmp_path / "reviews.parquet")
-    monkeypatch.chdir(tmp_path)
-    arguments = shlex.split(blocks["bash"])
-    assert arguments[:4] == ["python", "-m", "spacy", "reprtune"]
-    done = CliRunner().invoke(reprtune_cli, arguments[4:])
-    assert done.exit_code == 0, done.output
-    assert [row["id"] for row in output_rows(tmp_path / "annotated")] == rows["review_id"]
-    names = {}
-    exec(compile(blocks["python"], str(page), "exec"), names)
-    assert len(names["annotated"]["cats_label"]) == 2

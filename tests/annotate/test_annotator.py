@@ -1,6 +1,8 @@
 """One object annotates batches in any form, and holds no pipeline when it is sent elsewhere."""
 
 import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pandas
@@ -55,6 +57,31 @@ def test_a_pickle_has_the_settings_and_no_pipeline(annotate_pipeline):
     assert len(data) < 2000
     after = pickle.loads(data)({"text": TEXTS})
     assert list(before["cats_score"]) == list(after["cats_score"])
+
+
+def test_copies_that_were_sent_share_a_pipeline_until_it_is_saved_again(
+    annotate_pipeline, tmp_path, monkeypatch
+):
+    path = tmp_path / "pipeline"
+    shutil.copytree(annotate_pipeline, path)
+    loads = []
+    real = spacy.load
+    monkeypatch.setattr(spacy, "load", lambda *args, **kw: loads.append(args) or real(*args, **kw))
+    data = pickle.dumps(Annotator(path, columns=["cats"]))
+    first, second = pickle.loads(data), pickle.loads(data)
+    assert list(first({"text": TEXTS})["cats_score"]) == list(second({"text": TEXTS})["cats_score"])
+    assert len(loads) == 1
+    (path / "meta.json").write_text((path / "meta.json").read_text() + " ")
+    pickle.loads(data)({"text": TEXTS})
+    assert len(loads) == 2
+
+
+def test_two_threads_may_use_one_annotator(annotate_pipeline):
+    annotator = Annotator(annotate_pipeline, columns=["cats"])
+    expected = list(annotator({"text": TEXTS})["cats_score"])
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(annotator, [{"text": TEXTS}] * 6))
+    assert [list(batch["cats_score"]) for batch in found] == [expected] * 6
 
 
 def test_a_text_that_fails_costs_no_other_text(failing_pipeline, annotate_pipeline):

@@ -1,0 +1,133 @@
+"""`--engine ray`: the shards of a run on the workers of Ray Data, on one machine or a cluster.
+
+A shard is annotated and written by the function that the local engine uses, so a run may go on with
+the other engine. What is done is known from the parts in the output folder: Ray Data could keep the
+ids of finished rows as well (`CheckpointConfig`), but not in which part they are.
+"""
+
+import copy
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import ray
+import ray.data
+
+from .annotator import Annotator
+from .run import Plan, annotate_shard
+
+SECONDS_TO_CONNECT = 10
+
+
+@contextmanager
+def cluster(address: Optional[str]) -> Iterator[None]:
+    """Connect to Ray, and disconnect at the end.
+
+    address (Optional[str]): Address of a cluster, or None for the one that the variable RAY_ADDRESS
+        names; without either, Ray is started on this machine. A connection that the process
+        already has is used and kept.
+    RAISES (ValueError): There is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    started_here = {"include_dashboard": False} if address == "local" else {}
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, **started_here)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"There is no Ray cluster at {address!r}: {error} Start one with `ray start --head`, "
+            "or leave --address out to start Ray on this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_in_ray(
+    annotator: Annotator, plan: Plan, left: Sequence[int], output: Path, *, workers: int
+) -> Iterator[Tuple[int, Optional[str]]]:
+    """Annotate shards on the workers of a cluster that this process is connected to.
+
+    annotator (Annotator): What annotates. With a GPU, each worker has one of its own.
+    plan (Plan): The run.
+    left (Sequence[int]): Numbers of the shards to annotate.
+    output (Path): The folder, which all machines of the cluster have to share.
+    workers (int): How many workers.
+    YIELDS (Tuple[int, Optional[str]]): What `annotate_shard` returns for each, in any order.
+    RAISES (ValueError): The cluster is too small. OSError: A part could not be written.
+    """
+    if not left:
+        return
+    annotator = copy.copy(annotator)
+    on_gpu = annotator.gpu_id >= 0
+    n_gpus = int(ray.cluster_resources().get("GPU", 0))
+    if on_gpu and n_gpus < workers:
+        raise ValueError(
+            f"{workers} workers need a GPU each, and Ray has {n_gpus}. Use fewer --workers, or "
+            "leave --gpu-id out."
+        )
+    # A worker sees only the GPU that Ray gives to it.
+    annotator.gpu_id = 0 if on_gpu else -1
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    threads = threads_for(workers, cores)
+    if annotator.threads is None:
+        annotator.threads = threads
+    shards = ray.data.from_items([{"shard": n} for n in left], override_num_blocks=len(left))
+    shards.context.enable_progress_bars = False
+    done = shards.map_batches(
+        _ShardAnnotator,
+        fn_constructor_args=(annotator, plan, output, os.getcwd()),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(left))),
+        num_cpus=threads,
+        num_gpus=1 if on_gpu else 0,
+    )
+    for row in done.iter_rows():
+        if row["failure"]:
+            raise OSError(row["failure"])
+        yield row["rows"], row["reason"] or None
+
+
+def threads_for(workers: int, cores: Sequence[int]) -> int:
+    """Share the cores of a cluster.
+
+    workers (int): How many workers.
+    cores (Sequence[int]): Cores of each machine.
+    RETURNS (int): The most threads per worker with which all workers find a place.
+    RAISES (ValueError): There are more workers than cores.
+    """
+    for threads in range(max(cores, default=0), 0, -1):
+        if sum(own // threads for own in cores) >= workers:
+            return threads
+    raise ValueError(f"Ray has {sum(cores)} cores for {workers} workers. Use fewer --workers.")
+
+
+class _ShardAnnotator:
+    """What a worker runs. It keeps the pipeline from one shard to the next."""
+
+    def __init__(self, annotator: Annotator, plan: Plan, output: Path, folder: str) -> None:
+        # Inputs may be named relative to the folder that the run was started in.
+        os.chdir(folder)
+        self.annotator, self.plan, self.output = annotator, plan, output
+
+    def __call__(self, batch: Dict[str, Any]) -> Dict[str, List[Any]]:
+        [number] = batch["shard"]
+        try:
+            rows, reason = annotate_shard(self.annotator, self.plan, int(number), self.output)
+        except OSError as error:
+            # Ray would try again, and then hide it behind an error of its own.
+            return {"rows": [0], "reason": [""], "failure": [str(error) or repr(error)]}
+        return {"rows": [rows], "reason": [reason or ""], "failure": [""]}
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens: Ray itself tries for a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
