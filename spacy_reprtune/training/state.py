@@ -117,6 +117,8 @@ def restore(
                 getattr(optimizer, table)[node.id, name] = array
         if where in values["counts"]:
             optimizer.nr_update[node.id, name] = values["counts"][where]
+            # A parameter that has had a gradient keeps its momentum in a step without one.
+            node.inc_grad(name, node.ops.xp.zeros_like(node.get_param(name)))
     for where, shim in _shims(nlp, frozen):
         own = {n[len(where) + 1 :]: t for n, t in tensors.items() if n.startswith(f"{where}/")}
         shim.restore_training(optimizer, own, values["shims"][where])
