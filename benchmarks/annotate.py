@@ -1,7 +1,7 @@
 """`reprtune annotate`: speed beside bare `nlp.pipe`, memory over a million texts, kills, and Ray.
 
 `speed` has the encoder of all benchmarks. The other parts annotate many rows, so they have an
-untrained encoder of two blocks with 128 columns and the same vocabulary, on the first six words of
+untrained encoder of one block with 64 columns and the same vocabulary, on the first six words of
 sentences, each with a number behind them. A component raises an exception on one row in 10,000.
 """
 
@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from benchmarks import common
 from benchmarks.common import log
 from benchmarks.data import rotten_tomatoes
+from benchmarks.small_pipeline import small_pipeline
 
 PARTS = ("speed", "million", "kills", "ray")
 ROWS = {"speed": 4000, "million": 1_000_000, "kills": 60_000, "ray": 20_000}
@@ -227,37 +228,11 @@ def _write(path: Path, texts: List[str], group: int) -> Path:
 
 
 def _small_pipeline(args: argparse.Namespace, folder: Path) -> Path:
-    """RETURNS (Path): A pipeline with a small encoder and the component that fails, made once."""
-    model = folder / "small"
-    if model.exists():
-        return model
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    from benchmarks import pipelines
-    from spacy_reprtune.files import replaced_directory
-
-    common.seed_all(0)
-    tokenizer = AutoTokenizer.from_pretrained(str(common.encoder_directory()))
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=512,
-    )
-    BertModel(config).save_pretrained(folder / "encoder")
-    tokenizer.save_pretrained(folder / "encoder")
-    (folder / "code.py").write_text(CODE, encoding="utf8")
     from spacy.cli._util import import_code
 
+    (folder / "code.py").write_text(CODE, encoding="utf8")
     import_code(folder / "code.py")
-    nlp = pipelines.reprtune_textcat("fp32", name=str(folder / "encoder"))
-    examples = pipelines.make_examples(nlp, rotten_tomatoes(args)["train"].take(range(32)))
-    nlp.initialize(lambda: examples)
-    nlp.add_pipe("fails_on_mark")
-    with replaced_directory(model) as fresh:
-        nlp.to_disk(fresh)
-    return model
+    return small_pipeline(args, folder, "fails_on_mark")
 
 
 def _annotate_and_watch(model: str, path: Path, output: Path) -> Dict[str, Any]:
@@ -271,7 +246,7 @@ def _annotate_and_watch(model: str, path: Path, output: Path) -> Dict[str, Any]:
     def watch() -> None:
         while not done.wait(0.5):
             parts = len(list(output.glob("part-*")))
-            samples.append((parts, _memory_mb(), time.process_time()))
+            samples.append((parts, common.memory_mb(), time.process_time()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -285,11 +260,6 @@ def _annotate_and_watch(model: str, path: Path, output: Path) -> Dict[str, Any]:
         "cpu_seconds": round(time.process_time(), 1),
         "samples": samples,
     }
-
-
-def _memory_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _mean(samples: List[Tuple[int, float, float]], low: float, high: float) -> Tuple[float, float]:

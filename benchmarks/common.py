@@ -162,6 +162,12 @@ def fresh_process(module: str, args: argparse.Namespace, *arguments: Any) -> Any
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def memory_mb() -> float:
+    """RETURNS (float): Memory that this process has on Linux now, in units of 1,000,000 bytes."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def interleave(systems: Mapping[str, Callable[[int], Any]], repeats: int) -> Dict[str, List[float]]:
     """Time systems in turn (A B C A B C ...), so that a noisy moment hits all of them equally.
 

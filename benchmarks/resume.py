@@ -9,7 +9,7 @@ import io
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from benchmarks import common
 from benchmarks.data import rotten_tomatoes
@@ -20,12 +20,14 @@ RECIPES = ("textcat_joint", "textcat_last_blocks")
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=1, repeats=1)
+    parser.add_argument("--recipes", nargs="+", default=RECIPES, choices=RECIPES, help="recipes")
+    parser.add_argument("--steps", type=int, default=None, help="steps instead of the recipe's")
     args = parser.parse_args(argv)
     common.fix_threads(args.threads)
     figures: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         _write_corpus(args, Path(folder))
-        for recipe in RECIPES:
+        for recipe in args.recipes:
             figures.update(measure(args, recipe, Path(folder)))
     common.emit("resume", args, figures)
 
@@ -33,7 +35,8 @@ def main(argv: Optional[List[str]] = None) -> None:
 def measure(args: argparse.Namespace, recipe: str, folder: Path) -> Dict[str, Any]:
     """Train once.
 
-    RETURNS (Dict[str, Any]): Share of the training's time, and the size of the state in MB.
+    RETURNS (Dict[str, Any]): Share of the training's time by the clock and of the processor, which
+        other processes do not change, and the size of the state in MB.
     """
     from spacy.training.initialize import init_nlp
     from spacy.util import load_config
@@ -45,20 +48,22 @@ def measure(args: argparse.Namespace, recipe: str, folder: Path) -> Dict[str, An
     path = Path(__file__).parents[1] / "configs" / f"{recipe}.cfg"
     overrides = {f"paths.{part}": str(folder / f"{part}.spacy") for part in ("train", "dev")}
     overrides["paths.encoder"] = common.ENCODER
+    if args.steps:
+        overrides["training.max_steps"] = args.steps
     if args.quick:
         overrides.update({"training.max_steps": 20, "training.eval_frequency": 10})
     config = load_config(path, overrides=overrides, interpolate=False)
     checkpoint = Checkpoint(folder / recipe / resume.STATE, full_config(config))
     nlp = init_nlp(config)
-    spent: List[float] = []
+    spent: List[Tuple[float, float]] = []
     sizes: List[int] = []
     write, collect = checkpoint.write, resume.collect
 
     def timed(function: Any) -> Any:
         def call(*arguments: Any) -> Any:
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             result = function(*arguments)
-            spent.append(time.perf_counter() - start)
+            spent.append((time.perf_counter() - start[0], time.process_time() - start[1]))
             if checkpoint.folder.exists():
                 sizes.append(sum(p.stat().st_size for p in checkpoint.folder.iterdir()))
             return result
@@ -68,13 +73,14 @@ def measure(args: argparse.Namespace, recipe: str, folder: Path) -> Dict[str, An
     checkpoint.write = timed(write)  # type: ignore[method-assign]
     resume.collect = timed(collect)
     try:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         resume.train(nlp, folder / recipe, checkpoint, stdout=io.StringIO(), stderr=io.StringIO())
-        total = time.perf_counter() - start
+        total, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     finally:
         resume.collect = collect
     return {
-        f"{recipe}_share_of_time": round(sum(spent) / total, 4),
+        f"{recipe}_share_of_time": round(sum(clock for clock, _ in spent) / total, 4),
+        f"{recipe}_share_of_cpu_time": round(sum(own for _, own in spent) / cpu, 4),
         f"{recipe}_seconds": round(total, 1),
         f"{recipe}_state_mb": round(max(sizes) / 1e6, 1),
         f"{recipe}_checkpoints": len(spent) // 2,

@@ -50,4 +50,8 @@ def test_the_server_in_the_docs_answers(annotate_pipeline, monkeypatch):
         cats, ents = answer(nlp(text))
         found = response.json()[0]
         assert [(e["start"], e["end"], e["label"]) for e in found["ents"]] == ents
-        assert found["cats"] == pytest.approx(cats, abs=1e-5)
+        scores = {cat["label"]: cat["score"] for cat in found["cats"]}
+        assert scores == pytest.approx(cats, abs=1e-5)
+        assert found["error"] is None
+    mixed = client.post("/annotate", json={"texts": [TEXTS[0], "x" * 1_000_001, TEXTS[1]]}).json()
+    assert [row["error"] is None for row in mixed] == [True, False, True]
