@@ -28,7 +28,7 @@ def cluster(address: Optional[str]) -> Iterator[None]:
     address (Optional[str]): Address of a cluster, or None for the one that the variable RAY_ADDRESS
         names; without either, Ray is started on this machine. A connection that the process
         already has is used and kept.
-    RAISES (ValueError): There is no cluster at the address.
+    RAISES (ValueError): There is no cluster at the address, or Ray does not start here.
     """
     if ray.is_initialized():
         yield
@@ -38,7 +38,9 @@ def cluster(address: Optional[str]) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, **started_here)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no class of its own for them.
+        if address == "local":
+            raise ValueError(f"Ray did not start on this machine: {error}") from error
         raise ValueError(
             f"There is no Ray cluster at {address!r}: {error} Start one with `ray start --head`, "
             "or leave --address out to start Ray on this machine."

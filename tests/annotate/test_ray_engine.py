@@ -14,7 +14,16 @@ def local_ray():
     """Ray on this machine, once for all tests, with two cores whatever there are."""
     ray = pytest.importorskip("ray", reason='Ray Data is missing: pip install "ray[data]"')
     pytest.importorskip("ray.data", reason='Ray Data is missing: pip install "ray[data]"')
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    settings = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False}
+    for attempt in range(4):
+        try:
+            ray.init(address="local", **settings)
+            break
+        except Exception as error:
+            # Ray gives itself half a minute, which a machine that does much else may exceed.
+            if "timed out" not in str(error) or attempt == 3:
+                raise
+            ray.shutdown()
     yield ray
     ray.shutdown()
 
