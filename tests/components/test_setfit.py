@@ -85,7 +85,7 @@ def test_overfitting_and_every_way_to_save(exclusive, settings, sentence_config,
     model = sentence_config(**settings.pop("model", {}))
     nlp, examples, optimizer = make_nlp(model, exclusive=exclusive, **settings)
     before = pipe_of(nlp).get_loss(examples, _training_scores(nlp, examples))[0]
-    assert train(nlp, examples, optimizer, steps=60) < before
+    assert train(nlp, examples, optimizer, steps=100) < before
     assert all(right(nlp, examples))
     assert nlp.evaluate(examples)["cats_score"] == 1.0
     texts = [eg.reference.text for eg in examples]
