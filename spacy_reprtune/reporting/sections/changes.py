@@ -1,17 +1,14 @@
 """What changed between two recipes on one test set: fixed, broken, still wrong."""
 
 from dataclasses import dataclass
-from html import escape
 from typing import Dict, Hashable, List, Tuple
-
-from markupsafe import Markup
 
 from ..blocks import Block, Fold, Mistake, Mistakes, Section, Table, Text
 from ..counts import OTHER, answer, guess
+from ..excerpts import marked, quoted
 from ..groups import Entry, Group, behind
 from ..metrics import Metrics
 from ..predictions import Entity, Predictions, Row
-from .errors import AROUND, TEXT
 
 # Texts of each kind that are shown, and other recipes that the best one is compared with.
 SHOWN, OTHERS = 10, 3
@@ -107,9 +104,4 @@ def _differences(gold: List[Entity], found: List[Entity]) -> List[Tuple[Tuple[in
 def _mistake(error: Error) -> Mistake:
     text, (start, end) = error.row.text, error.span
     head = f"{error.found}, gold: {error.gold}"
-    if not end:
-        cut = text if len(text) <= TEXT else text[:TEXT] + " …"
-        return Mistake(head, [("", Markup(f'<p class="quote">{escape(cut)}</p>'))])
-    before, after = text[max(0, start - AROUND) : start], text[end : end + AROUND]
-    marked = f"{escape(before)}<mark>{escape(text[start:end])}</mark>{escape(after)}"
-    return Mistake(head, [("", Markup(f'<p class="quote">{marked}</p>'))])
+    return Mistake(head, [("", marked(text, start, end) if end else quoted(text))])

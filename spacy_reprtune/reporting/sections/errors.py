@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from ..blocks import Fold, Mistake, Mistakes, Section
 from ..counts import OTHER, answer, cats_rows, ents_rows, guess, kind_of
+from ..excerpts import around, quoted
 from ..groups import Group
 from ..metrics import Metrics
 from ..predictions import Entity, Predictions
@@ -14,8 +15,6 @@ from ..svg import SERIES
 
 # Errors of the best recipe, and of each of the others.
 MOST, FEWER = 10, 5
-# Characters of a text, and on each side of an entity.
-TEXT, AROUND = 500, 180
 
 _ENTITY = '<mark class="entity" style="--entity: {bg}">{text}<span>{label}</span></mark>'
 
@@ -57,7 +56,7 @@ def _independent(predictions: Predictions, most: int) -> List[Mistake]:
 
 def _most_confident(wrong: List[Tuple[float, str, str]], most: int) -> List[Mistake]:
     wrong.sort(key=lambda item: -item[0])
-    return [Mistake(head, [("", _text(text))]) for _, head, text in wrong[:most]]
+    return [Mistake(head, [("", quoted(text))]) for _, head, text in wrong[:most]]
 
 
 def _entities(predictions: Predictions, most: int) -> List[Mistake]:
@@ -73,7 +72,7 @@ def _entities(predictions: Predictions, most: int) -> List[Mistake]:
     # One mistake per text, the most confident one; the others are visible in the text.
     first = {item[1]: item for item in reversed(wrong)}
     for confidence, text, entity, kind, ents in [w for w in wrong if first[w[1]] is w][:most]:
-        excerpt = _excerpt(text, entity)
+        excerpt = around(text, *entity[:2])
         scored = dict(zip(ents.found, ents.scores, strict=True))
         shown = f" {confidence:.2f}" if confidence >= 0 else ""
         mistakes.append(
@@ -86,21 +85,6 @@ def _entities(predictions: Predictions, most: int) -> List[Mistake]:
             )
         )
     return mistakes
-
-
-def _text(text: str) -> Markup:
-    cut = text if len(text) <= TEXT else text[:TEXT].rsplit(None, 1)[0] + " …"
-    return Markup(f'<p class="quote">{escape(cut)}</p>')
-
-
-def _excerpt(text: str, entity: Entity) -> Tuple[int, int]:
-    """Where to cut a text around an entity, between words if possible."""
-    start, end = max(0, entity[0] - AROUND), min(len(text), entity[1] + AROUND)
-    if start:
-        start = next((i + 1 for i in range(start, entity[0]) if text[i].isspace()), start)
-    if end < len(text):
-        end = next((i for i in range(end - 1, entity[1], -1) if text[i].isspace()), end)
-    return start, end
 
 
 def _highlight(

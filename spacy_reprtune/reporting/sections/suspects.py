@@ -1,15 +1,12 @@
 """Annotations that look wrong: what `reprtune check --labels` found."""
 
-from html import escape
 from typing import Any, Dict, List
 
-from markupsafe import Markup
-
 from ..blocks import Fold, Mistake, Mistakes, Section, Text
+from ..excerpts import marked, quoted
 from ..groups import Group
 from ..metrics import Metrics
 from ..values import number, objects
-from .errors import AROUND, TEXT
 
 # Suspects that are shown at once, and behind the fold.
 SHOWN, FOLDED = 10, 90
@@ -48,11 +45,6 @@ def _mistake(suspect: Dict[str, Any]) -> Mistake:
     text = str(suspect.get("text", ""))
     start, end = number(suspect.get("start")), number(suspect.get("end"))
     if suspect.get("kind") != "entity" or start is None or end is None:
-        cut = text if len(text) <= TEXT else text[:TEXT] + " …"
-        return Mistake(head, [("", Markup(f'<p class="quote">{escape(cut)}</p>'))])
+        return Mistake(head, [("", quoted(text))])
     first, last = int(max(0, start)), int(max(0, end))
-    before, inside, after = text[:first], text[first:last], text[last:]
-    before = before if len(before) <= AROUND else "… " + before[-AROUND:]
-    after = after if len(after) <= AROUND else after[:AROUND] + " …"
-    marked = f"{escape(before)}<mark>{escape(inside)}</mark>{escape(after)}"
-    return Mistake(head, [("", Markup(f'<p class="quote">{marked}</p>'))])
+    return Mistake(head, [("", marked(text, first, last))])
