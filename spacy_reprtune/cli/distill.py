@@ -6,7 +6,7 @@ from typing import List, Optional
 import typer
 from wasabi import msg
 
-from .overrides import config_overrides
+from .overrides import CODE_PATH, USE_GPU, config_overrides
 
 
 def distill_cli(
@@ -34,10 +34,8 @@ def distill_cli(
         None, "--test", help="Annotated docs to compare both on  [default: dev]"
     ),
     column: str = typer.Option("text", "--column", help="Column with the texts"),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Distill a trained pipeline into a smaller one; the same command goes on after a kill.

@@ -6,6 +6,8 @@ from typing import Any, Dict, List, Optional
 import typer
 from wasabi import msg
 
+from .overrides import CODE_PATH, USE_GPU
+
 # Tokens in the table, and the colors of what speaks for a label and against it.
 SHOWN, FOR, AGAINST = 8, "blue", "red"
 
@@ -34,10 +36,8 @@ def explain_cli(
         help="JSON file. `reprtune report` shows those in its directory",
         dir_okay=False,
     ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Show how much each token contributes to a predicted label or entity.

@@ -7,7 +7,7 @@ from typing import Optional
 import typer
 from wasabi import msg
 
-from .overrides import config_overrides
+from .overrides import USE_GPU, config_overrides
 
 
 def mlm_cli(
@@ -25,7 +25,7 @@ def mlm_cli(
         False, "--fresh", help="Start over instead of going on from the last checkpoint"
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar"),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Pretrain an encoder further, on your own text.

@@ -6,6 +6,8 @@ from typing import List, Optional
 import typer
 from wasabi import msg
 
+from .overrides import CODE_PATH, USE_GPU
+
 
 def next_cli(
     model: str = typer.Argument(
@@ -28,10 +30,8 @@ def next_cli(
     id: Optional[str] = typer.Option(
         None, "--id", help="Column with unique ids  [default: number of the row]"
     ),
-    code_path: Optional[Path] = typer.Option(
-        None, "--code", "-c", help="Python file with registered functions to import"
-    ),
-    use_gpu: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU"),
+    code_path: Optional[Path] = CODE_PATH,
+    use_gpu: int = USE_GPU,
 ) -> None:
     """
     Choose the texts that are worth annotating next, with the pipeline's guesses.
