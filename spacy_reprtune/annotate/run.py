@@ -196,10 +196,8 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
         "settings": settings,
         "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
     }
-    manifest = output / MANIFEST
-    if manifest.exists():
-        saved = json.loads(manifest.read_text(encoding="utf8"))
-        check_same(saved, known, output)
+    saved = earlier_run(output, known)
+    if saved is not None:
         shards = [Shard(**shard) for shard in saved["shards"]]
     else:
         if output.exists() and any(output.iterdir()):
@@ -215,20 +213,23 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
         known["integer_ids"] = settings["id"] is None or _check_ids(shards, settings)
         known["shards"] = [shard.as_json() for shard in shards]
         output.mkdir(parents=True, exist_ok=True)
-        with replaced_file(manifest) as fresh:
+        with replaced_file(output / MANIFEST) as fresh:
             fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf8")
         saved = known
     return Plan(shards, settings["text"], settings["id"], saved["integer_ids"], settings["format"])
 
 
-def check_same(saved: Dict[str, Any], known: Dict[str, Any], output: Path) -> None:
-    """Compare the manifest in an output folder with the run that wants to go on there.
+def earlier_run(output: Path, known: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Find the run that is to go on in an output folder.
 
-    saved (Dict[str, Any]): The manifest.
-    known (Dict[str, Any]): What has to be the same.
-    output (Path): The folder, for the message.
+    output (Path): The folder.
+    known (Dict[str, Any]): What has to be the same in both runs.
+    RETURNS (Optional[Dict[str, Any]]): The manifest of the earlier run, or None if there was none.
     RAISES (ValueError): Something differs.
     """
+    if not (output / MANIFEST).exists():
+        return None
+    saved = json.loads((output / MANIFEST).read_text(encoding="utf8"))
     for name, value in known.items():
         if saved.get(name) != value:
             raise ValueError(
@@ -236,6 +237,7 @@ def check_same(saved: Dict[str, Any], known: Dict[str, Any], output: Path) -> No
                 f"{saved.get(name)}, and now it is {value}. Name another folder, or run the "
                 "command of that run to go on with it."
             )
+    return saved
 
 
 def _check_ids(shards: Sequence[Shard], settings: Dict[str, Any]) -> bool:

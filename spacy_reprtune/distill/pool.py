@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
-from ..annotate.run import MANIFEST, check_same, model_digest
+from ..annotate.run import MANIFEST, earlier_run, model_digest
 from ..annotate.shards import READABLE, Shard, cut, find_inputs, read_rows
 from ..components.entity_recognizer import EntityRecognizer
 from ..components.soft_tags import TAGS
@@ -64,10 +64,8 @@ def label_pool(
         "settings": {"text": text, "gold": None if gold is None else str(gold)},
         "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
     }
-    manifest = output / MANIFEST
-    if manifest.exists():
-        saved = json.loads(manifest.read_text(encoding="utf8"))
-        check_same(saved, known, output)
+    saved = earlier_run(output, known)
+    if saved is not None:
         shards = [Shard(**shard) for shard in saved["shards"]]
     else:
         shards = []
@@ -78,7 +76,7 @@ def label_pool(
         if gold is not None:
             with replaced_file(output / f"{GOLD}.spacy") as fresh:
                 shutil.copyfile(gold, fresh)
-        with replaced_file(manifest) as fresh:
+        with replaced_file(output / MANIFEST) as fresh:
             made = {**known, "shards": [shard.as_json() for shard in shards]}
             fresh.write_text(json.dumps(made, indent=1) + "\n", encoding="utf8")
     total = sum(shard.rows for shard in shards)
