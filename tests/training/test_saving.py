@@ -1,12 +1,11 @@
 """A killed training leaves the earlier or the later pipeline, and nothing besides after a save."""
 
 import os
-import signal
-import sys
 
 import pytest
 import spacy
 
+from benchmarks.kills import contents, save_and_die
 from spacy_reprtune.training.saving import save_whole_v1
 
 
@@ -58,33 +57,6 @@ def test_a_killed_save_leaves_the_earlier_pipeline_and_the_next_one_cleans_up(nl
     assert "to_disk" not in vars(nlp)
 
 
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def save_and_die(nlp, path, fatal):
-    """Save in a process that kills itself at a file operation. RETURNS: operations until then."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        count = 0
-
-        def audit(event, arguments):
-            nonlocal count
-            if event in ("open", "os.rename", "os.mkdir") and str(path.parent) in str(arguments):
-                count += 1
-                if count == fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(audit)
-        save_whole_v1()(nlp).to_disk(path)
-        os.write(writer, str(count).encode())
-        os._exit(0)
-    os.wait()
-    os.close(writer)
-    with open(reader) as file:
-        return file.read()
-
-
 def test_ten_kills_while_saving_leave_the_earlier_or_the_later_pipeline(
     annotate_pipeline, tmp_path
 ):
@@ -97,10 +69,10 @@ def test_ten_kills_while_saving_leave_the_earlier_or_the_later_pipeline(
     nlp.to_disk(later)
     whole.append(contents(later))
     assert whole[0].keys() == whole[1].keys() and whole[0] != whole[1]
-    n_operations = int(save_and_die(nlp, tmp_path / "counted" / "model-last", fatal=None))
+    n_operations = save_and_die(nlp, tmp_path / "counted" / "model-last", fatal=None)
     assert n_operations > 20
     for k in range(10):
-        assert save_and_die(nlp, last, fatal=1 + k * n_operations // 10) == ""
+        assert save_and_die(nlp, last, fatal=1 + k * n_operations // 10) == 0
         assert contents(last) in whole
     save_whole_v1()(nlp).to_disk(last)
     assert contents(last) == whole[1]
