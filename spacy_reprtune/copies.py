@@ -9,7 +9,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Iterator, List, Sequence, Tuple, TypeVar
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple, TypeVar
 
 import numpy
 from numpy.typing import NDArray
@@ -33,6 +33,13 @@ def words_of(text: str) -> List[str]:
 def normalize(text: str) -> str:
     """RETURNS (str): The words of a text with spaces between; a text without words as it is."""
     return " ".join(words_of(text)) or text.strip()
+
+
+def copy_groups(texts: Iterable[str]) -> NDArray[numpy.int64]:
+    """RETURNS (NDArray[int64]): A number for each text, the same for copies, shape (n_texts,)."""
+    numbers: Dict[str, int] = {}
+    found = [numbers.setdefault(normalize(text), len(numbers)) for text in texts]
+    return numpy.array(found, dtype=numpy.int64)
 
 
 def runs_of(words: Sequence[_T], length: int) -> List[Tuple[_T, ...]]:

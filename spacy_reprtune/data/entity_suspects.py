@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..components.tag_rows import GoldTags, gold_tags
-from ..copies import normalize
+from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from ..heads.lattice import Lattice
 from ..heads.tags import TagScheme
@@ -52,8 +52,7 @@ def entity_suspects(vectors: NDArray, docs: Sequence[Doc]) -> Iterator[Tuple[int
     gold = gold_tags([Example(doc, doc) for doc in docs], vectors, scheme)
     doc_of = numpy.repeat(numpy.arange(len(docs)), [len(doc) for doc in docs])[gold.rows]
     # Copies of a text stay together: their annotation would confirm itself.
-    numbers: Dict[str, int] = {}
-    same = numpy.array([numbers.setdefault(normalize(d.text), len(numbers)) for d in docs])
+    same = copy_groups(doc.text for doc in docs)
     random = numpy.random.default_rng(0)
     weights, used = numpy.ones(len(scheme)), []
     for tags, of_these in ((slice(0, 1), gold.tags == 0), (slice(1, None), gold.tags > 0)):

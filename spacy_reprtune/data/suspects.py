@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 import numpy
 from numpy.typing import NDArray
 
-from ..copies import normalize
+from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from .checks.labels import EXCLUSIVE
-from .corpus import find_splits, read_docs
+from .corpus import blank_pipeline, find_splits, read_docs
 from .entity_suspects import Reading, Scored, entity_suspects
 from .vectors import load_encoder, text_vectors, token_vectors
 
@@ -66,9 +66,7 @@ def find_suspects(
     RETURNS (List[Suspect]): The annotations that the heads disagree with, the most doubtful first.
     RAISES (ValueError): There is no corpus or encoder, or too little annotation to learn from.
     """
-    import spacy
-
-    nlp = spacy.blank(lang)
+    nlp = blank_pipeline(lang)
     docs, places = [], []
     for split, path in find_splits(folder).items():
         for number, doc in enumerate(read_docs(path, nlp.vocab)):
@@ -110,8 +108,7 @@ def label_suspects(
     RETURNS (List[Tuple[int, float, str, str]]): Number of the text, doubt, annotation, suggestion.
     """
     labels = sorted({label for own in cats for label in own})
-    numbers: Dict[str, int] = {}
-    groups = numpy.array([numbers.setdefault(normalize(text), len(numbers)) for text in texts])
+    groups = copy_groups(texts)
     held = [[label for label, value in own.items() if value >= 0.5] for own in cats]
     found = []
     if sum(len(own) == 1 for own in held) >= EXCLUSIVE * len(held) and len(labels) > 1:
