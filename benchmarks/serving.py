@@ -62,16 +62,16 @@ def measure_latency(args: argparse.Namespace, texts: List[str]) -> Dict[str, Any
     }
     for system in systems.values():
         _one_by_one(system, texts[:10])
-    alone: Dict[str, List[List[float]]] = {name: [] for name in systems}
+    one_by_one: Dict[str, List[List[float]]] = {name: [] for name in systems}
     together: Dict[str, List[Tuple[List[float], float]]] = {name: [] for name in systems}
     for repeat in range(args.repeats):
         some = texts[repeat :: args.repeats]
         for name, system in systems.items():
-            alone[name].append(_one_by_one(system, some))
+            one_by_one[name].append(_one_by_one(system, some))
             together[name].append(_at_once(system, (some * CONCURRENT)[:CONCURRENT]))
     figures: Dict[str, Any] = {}
     for name in systems:
-        latencies = [ms for round_ in alone[name] for ms in round_]
+        latencies = [ms for round_ in one_by_one[name] for ms in round_]
         waits = [ms for round_, _ in together[name] for ms in round_]
         total = sum(seconds for _, seconds in together[name])
         figures.update(
@@ -85,7 +85,7 @@ def measure_latency(args: argparse.Namespace, texts: List[str]) -> Dict[str, Any
             }
         )
     for peer in ("spacy_transformers", "transformers"):
-        medians = {n: [statistics.median(x) for x in alone[n]] for n in (peer, "reprtune")}
+        medians = {n: [statistics.median(x) for x in one_by_one[n]] for n in (peer, "reprtune")}
         seconds = {n: [s for _, s in together[n]] for n in (peer, "reprtune_batched")}
         figures.update(common.ratio(f"speedup_vs_{peer}", medians[peer], medians["reprtune"]))
         pair = seconds[peer], seconds["reprtune_batched"]

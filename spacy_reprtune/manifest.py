@@ -107,10 +107,10 @@ def unseal(data: bytes) -> bytes:
         if "sha256" not in found:
             return data
         digest, content = found["sha256"], found["component"]
-        own = hashlib.sha256(content, usedforsecurity=False).hexdigest()
+        own = _verifying() and hashlib.sha256(content, usedforsecurity=False).hexdigest()
     except Exception as error:
         raise ValueError(f"the bytes are cut off or damaged ({error})") from error
-    if _verifying() and own != digest:
+    if own and own != digest:
         raise ValueError("the bytes were changed: their sha256 is not the one that was saved")
     return content
 

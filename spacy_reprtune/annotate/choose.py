@@ -34,9 +34,9 @@ def choose_unsure(vectors: NDArray, doubts: NDArray, n: int, *, seed: int = 0) -
     clusters = _clusters(vectors[candidates], n, weights=weights, seed=seed)
     # Candidates are sorted, so the first one of a cluster is its least sure.
     _, first = numpy.unique(clusters, return_index=True)
-    chosen = numpy.sort(first).tolist()
-    rest = [i for i in range(len(candidates)) if i not in set(chosen)]
-    return candidates[sorted([*chosen, *rest[: n - len(chosen)]])].tolist()
+    chosen = numpy.sort(first)
+    rest = numpy.setdiff1d(numpy.arange(len(candidates)), chosen)[: n - len(chosen)]
+    return candidates[numpy.sort(numpy.concatenate([chosen, rest]))].tolist()
 
 
 def choose_typical(vectors: NDArray, n: int, *, seed: int = 0) -> List[int]:

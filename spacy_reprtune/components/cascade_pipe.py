@@ -396,4 +396,4 @@ class Cascade(EncoderPipe):
 
 
 def _no_forward(model: Model, docs: List[Doc], is_train: bool) -> Any:
-    raise NotImplementedError("The two models of a cascade are called by its component.")
+    raise TypeError("Call the component: it runs the two models of the cascade by itself.")

@@ -80,8 +80,8 @@ def make_ner(
     spans_key (Optional[str]): Key of `doc.spans` under which the entities are written with their
         scores, or null for none.
     overwrite (bool): Whether to replace entities and blocked tokens that a doc already has.
-    incorrect_spans_key (Optional[str]): Key of the training docs' `doc.spans` under which spans
-        are that are known not to be entities of their label, or null for none.
+    incorrect_spans_key (Optional[str]): Key of `doc.spans` in the training docs for spans that are
+        known not to be entities of their label, or null for none.
     scorer (Optional[Callable]): The scoring method.
     """
     resolve_optimizer_variables(nlp)

@@ -17,7 +17,7 @@ from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import NEW_LABEL, EncoderPipe
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
-from .span_rows import Place, SpanRows, gold_spans, has_spans, places_of
+from .span_rows import ENTS, SENTS, Place, SpanRows, gold_spans, has_spans, places_of
 
 
 class SpanScores(NamedTuple):
@@ -275,7 +275,7 @@ class SpanClassifier(EncoderPipe):
 
     def _scored(self, example: Example) -> Example:
         """An example whose predicted doc has the spans, those of the gold doc if need be."""
-        if has_spans(example.predicted, self.spans) or self.spans in ("sents", "ents"):
+        if has_spans(example.predicted, self.spans) or self.spans in (SENTS, ENTS):
             return example
         places = gold_spans(example, self.key)
         doc = example.predicted.copy()

@@ -9,17 +9,9 @@ from thinc.api import Config, Model
 from ..bridge.token_classifier import TagScores
 from .default_encoder import DEFAULT_ENCODER
 from .label_kinds import Exclusive, Independent
+from .ner import DEFAULT_MODEL
 from .spacy_calls import resolve_optimizer_variables
 from .span_classifier import SpanClassifier
-
-DEFAULT_MODEL = """
-[model]
-@architectures = "spacy_reprtune.TokenClassifier.v1"
-piece_pooling = "mean"
-learned_transitions = false
-dropout = null
-head_lr = 1.0
-"""
 
 
 @Language.factory(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..encoder.module import Encoder, WindowBatch
 from ..encoder.pieces import Pieces
 
-# Places on the way at which the gradient is read. They are those of Gauss and Legendre, which give
-# the sum about as well as fifty equally spaced ones.
+# Places on the way at which the gradient is read, with a forward pass each. They are those of Gauss
+# and Legendre, which give the sum about as well as fifty equally spaced ones.
 STEPS = 16
 
 
@@ -112,8 +112,6 @@ def integrated_gradients(
     encoder: Encoder,
     n_pieces: int,
     score: Callable[[TracedEncoder, int], torch.Tensor],
-    *,
-    steps: int = STEPS,
 ) -> NDArray:
     """Compute the contributions of the pieces of a text to a score of it.
 
@@ -121,16 +119,15 @@ def integrated_gradients(
     n_pieces (int): Pieces of the text.
     score (Callable[[TracedEncoder, int], Tensor]): Scores so many copies of the text on an encoder
         that stands in for this one; shape (n_copies,).
-    steps (int): Places on the way at which the gradient is read, a forward pass each.
     RETURNS (ndarray): fp64, shape (n_pieces,). Their sum is about the score of the text less that
         of as many masked pieces.
     """
     if not n_pieces:
         return numpy.zeros(0)
-    places, weights = numpy.polynomial.legendre.leggauss(steps)
+    places, weights = numpy.polynomial.legendre.leggauss(STEPS)
     shares = torch.tensor((places + 1) / 2, dtype=torch.float32)
     traced = TracedEncoder(encoder, shares)
     encoder.eval()
     with torch.enable_grad():
-        found = traced.contributions(score(traced, steps), n_pieces)
+        found = traced.contributions(score(traced, STEPS), n_pieces)
     return (weights / 2) @ found
