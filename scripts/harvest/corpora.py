@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping
 
 import spacy
 from spacy.tokens import Doc, DocBin
@@ -30,7 +30,6 @@ def harvest(
     topic_size: int = TOPIC_SIZE,
     entity_size: int = ENTITY_SIZE,
     seed: int = 0,
-    packages: Optional[Mapping[str, str]] = None,
     progress: bool = False,
 ) -> Dict[str, Any]:
     """Build a corpus for pretraining, text classification and NER from installed packages.
@@ -40,12 +39,12 @@ def harvest(
 
     output_dir (Path): Where to write `text/`, `topics/`, `entities/`, `modules.json` (the
         modules of each split) and `manifest.json`. Created if missing; other files in it stay.
-    topics (Path): Table of module prefixes and topics.
+    topics (Path): Table of module prefixes and topics, and of the packages to read if these are
+        not all in `PACKAGES`.
     topic_size (int): Maximum of training examples per topic; dev and test get a sixth each.
     entity_size (int): Maximum of training paragraphs in the NER set; dev and test get an eighth
         each.
     seed (int): Seed of the split and of every choice.
-    packages (Optional[Mapping[str, str]]): Top-level module to distribution, `PACKAGES` if None.
     progress (bool): Whether to show a progress bar while modules are read.
     RETURNS (Dict[str, Any]): The manifest, as written.
     RAISES (ValueError): An option or the table is wrong, or the installed packages give too little;
@@ -55,7 +54,8 @@ def harvest(
         if value < 6:
             raise ValueError(f"The {option} is {value}; it has to be 6 or more.")
     table = load_topics(topics)
-    found, missing = find_packages(PACKAGES if packages is None else packages)
+    names = PACKAGES if table.packages is None else table.packages
+    found, missing = find_packages({name: PACKAGES.get(name, name) for name in names})
     if not found:
         raise ValueError(f"No package to read is installed. Install some of {', '.join(missing)}.")
     paragraphs, dropped = collect_paragraphs(

@@ -28,10 +28,12 @@ class TopicTable(NamedTuple):
 
     labels (List[str]): The topics, in the order of the file.
     prefixes (Dict[str, Optional[str]]): Module prefix to topic; None for no topic.
+    packages (Optional[List[str]]): The only packages to read; None for all known ones.
     """
 
     labels: List[str]
     prefixes: Dict[str, Optional[str]]
+    packages: Optional[List[str]] = None
 
     def topic_of(self, module: str) -> Optional[str]:
         """Find the topic of the longest prefix of a module.
@@ -74,7 +76,8 @@ def load_topics(path: Path) -> TopicTable:
     """Read a topic table.
 
     path (Path): A JSON file with "topics", a list of objects with "label", "about" and "modules",
-        and optionally "none", a list of prefixes without a topic.
+        and optionally "none", a list of prefixes without a topic, and "packages", a list of the
+        only packages to read.
     RETURNS (TopicTable): The table.
     RAISES (ValueError): The file is missing, is not such a table, or gives a prefix two topics.
     """
@@ -89,6 +92,7 @@ def load_topics(path: Path) -> TopicTable:
             (prefix, topic["label"]) for topic in table["topics"] for prefix in topic["modules"]
         ]
         pairs += [(prefix, None) for prefix in table.get("none", [])]
+        packages = table.get("packages")
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as err:
         raise ValueError(
             f"'{path}' is not a topic table ({type(err).__name__}: {err}). It has to be a JSON "
@@ -100,7 +104,7 @@ def load_topics(path: Path) -> TopicTable:
     labels = list(dict.fromkeys(topic["label"] for topic in table["topics"]))
     if len(labels) < 2:
         raise ValueError(f"'{path}' has {len(labels)} topic(s); a classifier needs two or more.")
-    return TopicTable(labels, dict(pairs))
+    return TopicTable(labels, dict(pairs), packages)
 
 
 def select_passages(

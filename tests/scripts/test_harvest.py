@@ -18,8 +18,7 @@ from scripts.harvest.modules import drop_near_duplicates, split_modules
 from scripts.harvest.topics import load_topics
 from spacy_reprtune.data.corpus import SPLITS
 
-PACKAGES = {"rt_fake_sea": "rt-fake-sea", "rt_fake_land": "rt-fake-land"}
-OPTIONS = {"topic_size": 12, "entity_size": 40, "packages": PACKAGES}
+OPTIONS = {"topic_size": 12, "entity_size": 40}
 VOCAB = spacy.blank("en").vocab
 SHARED = "Every traveller has to show a valid ticket to the guard before the journey can begin."
 WORDS = {
@@ -98,6 +97,7 @@ def world(tmp_path_factory):
                 code += f'def function_{name}():\n    """{doc}\n    """\n\n'
             (root / f"module_{number:02}.py").write_text(code)
     table = {
+        "packages": list(WORDS),
         "topics": [
             {"label": "sea", "about": "Ships.", "modules": ["rt_fake_sea"]},
             {"label": "land", "about": "Farms.", "modules": ["rt_fake_land"]},
@@ -214,12 +214,12 @@ def test_other_files_in_the_output_folder_stay(world, tmp_path):
 
 def test_too_few_examples_name_the_topic_and_what_to_install(world, tmp_path):
     table = json.loads(world.read_text())
+    table["packages"].append("rt_fake_sky")
     table["topics"][0]["modules"] = ["rt_fake_sky"]
     changed = tmp_path / "topics.json"
     changed.write_text(json.dumps(table))
-    packages = {**PACKAGES, "rt_fake_sky": "rt-fake-sky"}
     with pytest.raises(ValueError, match=r"(?s)sea: 0 in train.*Install rt_fake_sky"):
-        harvest(tmp_path / "out", topics=changed, **{**OPTIONS, "packages": packages})
+        harvest(tmp_path / "out", topics=changed, **OPTIONS)
     assert not (tmp_path / "out").exists()
 
 
