@@ -202,7 +202,6 @@ class Encoder(torch.nn.Module):
         freeze(model, settings.unfreeze)
         self._stage: Optional[Unfreeze] = None
         self.begin_step(0)
-        self.eval()
 
     def begin_step(self, step: int) -> None:
         """Unfreeze the blocks that are due at a step.
@@ -215,6 +214,7 @@ class Encoder(torch.nn.Module):
             self.trainable = freeze(self.model, now)
             self.passes.freeze(self.trainable)
             self.model.eval()
+            self.training = False
             self._switched = [m for block in self.trainable for m in block.modules()]
 
     def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
@@ -228,8 +228,10 @@ class Encoder(torch.nn.Module):
         mode (bool): Whether the next pass is a training step.
         RETURNS (Encoder): Itself.
         """
-        for module in [self, *self._switched]:
-            module.training = mode
+        # One prediction follows another most of the time, and a text of a few words feels the flags.
+        if mode != self.training:
+            for module in [self, *self._switched]:
+                module.training = mode
         return self
 
     def tokenize(
