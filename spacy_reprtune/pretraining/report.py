@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 import torch
 
 from ..files import replaced_file
-from .model import MaskedLM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    # Imports transformers; the report of a project only reads files.
+    from .model import MaskedLM
 
 # How many fillings the table shows.
 SHOWN = 5
@@ -47,7 +49,7 @@ def read_log(path: Path) -> List[Dict[str, Any]]:
     return rows
 
 
-def fill_masks(lm: MaskedLM, sentences: Sequence[str]) -> List[List[str]]:
+def fill_masks(lm: "MaskedLM", sentences: Sequence[str]) -> List[List[str]]:
     """Fill masks.
 
     lm (MaskedLM): The model.
