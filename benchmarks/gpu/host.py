@@ -83,7 +83,7 @@ def _steps(nlp: Any, texts: List[str], times: Dict[str, List[float]]) -> int:
 
     from spacy_reprtune.bridge.encoder import token_spans
     from spacy_reprtune.components.tag_rows import decode
-    from spacy_reprtune.encoder.token_vectors import align_all
+    from spacy_reprtune.encoder.align import align_all
     from spacy_reprtune.heads.lattice import Lattice
 
     pipe = nlp.get_pipe("ner")

@@ -8,8 +8,8 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 if TYPE_CHECKING:
+    from ..encoder.align import TokenSpans
     from ..encoder.module import EncoderSettings
-    from ..encoder.token_vectors import TokenSpans
 
 DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 
@@ -165,7 +165,7 @@ def _build(encoder, _: int):
 
 def token_spans(doc: Doc) -> "TokenSpans":
     """RETURNS (TokenSpans): The text of a doc and where its tokens are."""
-    from ..encoder.token_vectors import TokenSpans
+    from ..encoder.align import TokenSpans
 
     spans = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape(-1, 2)
     return TokenSpans(doc.text, spans[:, 0], spans.sum(1))

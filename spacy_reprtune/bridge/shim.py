@@ -37,6 +37,8 @@ class TorchShim(Shim):
     the gradient to torch's optimizer, leaves precision to the encoder, and writes safetensors.
     """
 
+    trains = True
+
     def __init__(self, settings: EncoderSettings, build: Build, *, head_lr: float = 1.0) -> None:
         """Prepare a module; its weights come with `initialize` or one of the `from_` methods.
 
@@ -186,10 +188,10 @@ class TorchShim(Shim):
 
         return _arrays(output), backward
 
-    @property
-    def device(self) -> torch.device:
-        """RETURNS (device): Where the module computes; the CPU while it has no weights."""
-        return torch.device("cpu") if self._model is None else self._model.encoder.device
+    def batches(self, docs: Iterator[List[Doc]], predict: Callable) -> Iterator[List[Doc]]:
+        """See `Ahead.batches`; without weights, on the CPU."""
+        device = "cpu" if self._model is None else self._model.encoder.device
+        return self.ahead.batches(docs, predict, torch.device(device))
 
     def started(self, docs: List[Doc]) -> Any:
         """RETURNS (Any): The output for docs that were started ahead of time, as `__call__` gives

@@ -14,8 +14,8 @@ from .head_model import head_model, is_encoder, run_head
 from .text_classifier import check_rates
 
 if TYPE_CHECKING:
+    from ..encoder.align import TokenSpans
     from ..encoder.module import Encoder
-    from ..encoder.token_vectors import TokenSpans
 
 PIECE_POOLINGS = ("mean", "first")
 

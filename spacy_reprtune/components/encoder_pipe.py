@@ -139,7 +139,7 @@ class EncoderPipe(SavedPipe):
         self.shim.take_one_thread_after_fork()
         error_handler = self.get_error_handler()
         read = blocks(iter(stream), *self.look_ahead(batch_size))
-        for docs in self.shim.ahead.batches(read, self.model.predict, self.shim.device):
+        for docs in self.shim.batches(read, self.model.predict):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:
@@ -173,6 +173,7 @@ class EncoderPipe(SavedPipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
+        self.check_trains()
         warn_of_unknown_labels(self, examples, training=True)
         batch = self.training_batch(examples)
         if not batch:
@@ -233,12 +234,24 @@ class EncoderPipe(SavedPipe):
         """
         if self.shim.n_labels is None or label in self.labels:
             return self.take_label(label)
+        self.check_trains()
         mapping, bias = self.grown_head(label)
         self.take_label(label)
         self.shim.resize(mapping, bias)
         self.model.set_dim("nO", self.shim.n_labels, force=True)
         self.calibration.weights_changed()
         return 1
+
+    def check_trains(self) -> None:
+        """Check that the component can learn.
+
+        RAISES (ValueError): Its encoder is one that only predicts.
+        """
+        if not self.shim.trains:
+            raise ValueError(
+                f"'{self.name}' can't be trained: its encoder was exported to ONNX Runtime, which "
+                "only predicts. Train the pipeline that it was packaged from, and package that."
+            )
 
     def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
         """Find out what a trained head looks like with one label more.

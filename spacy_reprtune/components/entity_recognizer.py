@@ -214,6 +214,7 @@ class EntityRecognizer(EncoderPipe):
         RAISES (ValueError): There are no labels, or a head that listens is to start from a probe.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.check_trains()
         found = survey(get_examples())
         for label in list(found.labels) if labels is None else labels:
             self.take_label(label)

@@ -114,7 +114,8 @@ def save_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] 
                 pipe.model.to_disk(folder / "model")
             else:
                 shim.to_directory(folder / "model")
-            log_cache(shim.module.encoder.cache)
+            if shim.trains:
+                log_cache(shim.module.encoder.cache)
         write_manifest(folder)
 
 

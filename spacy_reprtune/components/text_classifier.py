@@ -238,6 +238,7 @@ class TextClassifier(EncoderPipe):
             stream batches.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.check_trains()
         self.calibration.reset()
         self.warned_of = frozenset()
         self._find_labels(get_examples, labels)

@@ -1,13 +1,31 @@
 """Which pieces belong to which token: by characters, vectorized."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import TYPE_CHECKING, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from .pieces import Pieces
+    from .windows import ReadPieces
+
 # Unicode's last white space character is U+3000; the entry after it stands for all others.
 _SPACES = numpy.array([chr(code).isspace() for code in range(0x3002)])
+
+
+@dataclass
+class TokenSpans:
+    """A text and where its tokens are.
+
+    text (str): The text.
+    starts, ends (NDArray): First character of each token and the one after its last, ascending,
+        shape (n_tokens,).
+    """
+
+    text: str
+    starts: NDArray
+    ends: NDArray
 
 
 @dataclass
@@ -64,6 +82,60 @@ def align(token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: st
     tokens = numpy.repeat(first, counts) + within
     order = numpy.lexsort((pieces, tokens))
     return Alignment(tokens[order], pieces[order], len(token_starts))
+
+
+def align_all(texts: Sequence[TokenSpans], pieces: "Sequence[Pieces]") -> Alignment:
+    """Align the tokens and pieces of several texts at once, which for short texts takes a fraction
+    of the time of aligning one after the other.
+
+    texts (Sequence[TokenSpans]): The texts with their tokens.
+    pieces (Sequence[Pieces]): The pieces of each, with offsets.
+    RETURNS (Alignment): The pairs, with tokens and pieces numbered through all texts.
+    """
+    # As if there was one text, with a line break between any two.
+    sizes = numpy.array([len(text.text) + 1 for text in texts], dtype=numpy.int64)
+    begins = numpy.cumsum(sizes) - sizes
+    of_tokens = numpy.repeat(begins, [len(text.starts) for text in texts])
+    of_pieces = numpy.repeat(begins, [len(own) for own in pieces])
+    return align(
+        numpy.concatenate([text.starts for text in texts]) + of_tokens,
+        numpy.concatenate([text.ends for text in texts]) + of_tokens,
+        numpy.concatenate([own.offsets for own in pieces]) + of_pieces[:, None],
+        "\n".join(text.text for text in texts),
+    )
+
+
+def first_pieces(alignment: Alignment) -> Alignment:
+    """RETURNS (Alignment): Only the pair of each token with its first piece."""
+    tokens, first = numpy.unique(alignment.tokens, return_index=True)
+    return Alignment(tokens, alignment.pieces[first], alignment.n_tokens)
+
+
+class Pairs:
+    """The pairs of pieces and tokens of a batch of texts, sorted by piece."""
+
+    def __init__(self, pieces: "Sequence[Pieces]", alignment: Alignment) -> None:
+        """Sort the pairs.
+
+        pieces (Sequence[Pieces]): The pieces of each text.
+        alignment (Alignment): The pairs, see `align_all`.
+        """
+        n_pieces = numpy.array([len(own) for own in pieces], dtype=numpy.int64)
+        self._piece_starts = numpy.cumsum(n_pieces) - n_pieces
+        self._tokens = alignment.tokens[numpy.argsort(alignment.pieces, kind="stable")]
+        self._counts = numpy.bincount(alignment.pieces, minlength=int(n_pieces.sum()))
+        self._starts = numpy.cumsum(self._counts) - self._counts
+
+    def of(self, read: "ReadPieces") -> Tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """RETURNS (Tuple[NDArray[int64], NDArray[int64]]): The pairs of the pieces that are read
+        from a batch: which of these pieces, and which token. A piece that reaches into several
+        tokens has a pair with each."""
+        flat = self._piece_starts[read.texts] + read.pieces
+        repeats = self._counts[flat]
+        source = numpy.repeat(numpy.arange(len(flat)), repeats)
+        # The k-th pair of a piece is its first pair plus k.
+        within = numpy.arange(len(source)) - numpy.repeat(numpy.cumsum(repeats) - repeats, repeats)
+        return source, self._tokens[numpy.repeat(self._starts[flat], repeats) + within]
 
 
 def _is_space(text: str) -> NDArray[numpy.bool_]:

@@ -56,10 +56,14 @@ class PieceTokenizer:
                 "say which characters a piece covers. Convert it to a tokenizer.json first."
             )
         self.tokenizer = tokenizer
-        self._backend = tokenizer.backend_tokenizer
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._wrap(tokenizer.backend_tokenizer, pad_id)
+
+    def _wrap(self, backend, pad_id: int) -> None:
+        self._backend = backend
         self._backend.no_padding()
         self._backend.no_truncation()
-        self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pad_id = pad_id
         self.prefix, self.suffix = self._special_pieces()
         self._cache: OrderedDict[str, Pieces] = OrderedDict()
         self._cached = 0
@@ -156,6 +160,25 @@ class PieceTokenizer:
             for name, content in files.items():
                 (Path(folder) / name).write_bytes(content)
             return cls.from_directory(Path(folder))
+
+    def to_json(self) -> str:
+        """RETURNS (str): What `from_json` needs besides `pad_id`."""
+        return self._backend.to_str()
+
+    @classmethod
+    def from_json(cls, text: str, pad_id: int) -> "PieceTokenizer":
+        """Make a tokenizer without transformers.
+
+        text (str): Result of `to_json`, or the content of a tokenizer.json.
+        pad_id (int): Id of the padding piece.
+        RETURNS (PieceTokenizer): The tokenizer, whose `tokenizer` is None.
+        """
+        from tokenizers import Tokenizer
+
+        made = cls.__new__(cls)
+        made.tokenizer = None
+        made._wrap(Tokenizer.from_str(text), pad_id)
+        return made
 
     def _special_pieces(self) -> Tuple[List[int], List[int]]:
         # Tokenize an example to see what the template puts around a text: there are too many

@@ -7,7 +7,7 @@ import numpy
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from .module import WindowBatch
+from .batches import WindowBatch
 from .transfer import transfer
 from .windows import batch_by_pieces
 

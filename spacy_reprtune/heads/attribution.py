@@ -12,7 +12,8 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from ..encoder.module import Encoder, WindowBatch
+from ..encoder.batches import WindowBatch
+from ..encoder.module import Encoder
 from ..encoder.pieces import Pieces
 
 # Places on the way at which the gradient is read, with a forward pass each. They are those of Gauss

@@ -8,7 +8,6 @@ sequences (Lafferty et al. 2001; masked as in Wei et al. 2021, Masked Conditiona
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
-import torch
 from numpy.typing import NDArray
 
 from ..encoder.windows import batch_by_pieces
@@ -130,7 +129,6 @@ class Lattice:
             tags[group.rows[inside]] = self.rules.best_path(group)[inside]
         return tags
 
-    @torch.no_grad()
     def entity_probabilities(
         self, logits: Logits, lengths: Sequence[int], tags: NDArray
     ) -> "Tuple[NDArray[numpy.int64], NDArray[numpy.float64]]":
@@ -160,7 +158,6 @@ class Lattice:
         order = numpy.lexsort((entities[:, 1], entities[:, 0]))
         return entities[order], probability[order]
 
-    @torch.no_grad()
     def loss(
         self, logits: Logits, lengths: Sequence[int], gold: NDArray
     ) -> Tuple[float, NDArray, NDArray]:

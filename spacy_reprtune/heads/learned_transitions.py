@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Tuple
 
 import numpy
-import torch
 from numpy.typing import NDArray
 
 from .tags import TagScheme
@@ -26,17 +25,17 @@ GROUP_CELLS = 128 * GROUP_TOKENS
 class Weights:
     """What `forward_backward` knows of a group, scaled so that alpha * beta are probabilities.
 
-    alpha, beta (Tensor): fp64, shape (n_times, n_docs, n_tags).
-    scales (Tensor): The divisor of alpha at each token, shape (n_times, n_docs).
-    emissions (Tensor): exp of the logits minus the greatest logit of the token, shaped like alpha.
-    log_z (Tensor): Log of the summed weight of all sequences of a document, shape (n_docs,).
+    alpha, beta (NDArray): fp64, shape (n_times, n_docs, n_tags).
+    scales (NDArray): The divisor of alpha at each token, shape (n_times, n_docs).
+    emissions (NDArray): exp of the logits minus the greatest logit of the token, shaped like alpha.
+    log_z (NDArray): Log of the summed weight of all sequences of a document, shape (n_docs,).
     """
 
-    alpha: torch.Tensor
-    beta: torch.Tensor
-    scales: torch.Tensor
-    emissions: torch.Tensor
-    log_z: torch.Tensor
+    alpha: NDArray
+    beta: NDArray
+    scales: NDArray
+    emissions: NDArray
+    log_z: NDArray
 
 
 class LearnedTransitions:
@@ -51,10 +50,10 @@ class LearnedTransitions:
         """
         n_tags = len(scheme)
         tags = numpy.arange(n_tags)
-        self.scores = torch.as_tensor(transitions, dtype=torch.float64) / temperature
-        self.scores[torch.from_numpy(~scheme.may_follow(tags[:, None], tags))] = -torch.inf
-        self.factors = self.scores.exp()
-        self.continues = torch.from_numpy(scheme.continues)
+        self.scores = numpy.array(transitions, dtype=numpy.float64) / temperature
+        self.scores[~scheme.may_follow(tags[:, None], tags)] = -numpy.inf
+        self.factors = numpy.exp(self.scores)
+        self.continues = scheme.continues
         self.group_tokens = max(min(GROUP_TOKENS, GROUP_CELLS // n_tags), 1)
         # Viterbi has a score for each pair of tags at once: documents count as at least this long.
         self.fewest_tokens = self.group_tokens * n_tags**2 // GROUP_CELLS
@@ -65,14 +64,17 @@ class LearnedTransitions:
         group (Group): The documents.
         RETURNS (NDArray[int64]): Tags, shape (n_times, n_docs).
         """
-        logits = torch.from_numpy(group.cells())
+        logits = group.cells()
         n_times, n_docs, _ = logits.shape
+        # What a tag may come from is the last axis, in which numpy searches fastest.
+        into = numpy.ascontiguousarray(self.scores.T)
         best = self.scores[0] + logits[0]
         back = []
         for time in range(1, n_times):
-            best, came_from = (best[:, :, None] + self.scores).max(1)
-            best = best + logits[time]
-            back.append(came_from.numpy())
+            scores = best[:, None, :] + into
+            came_from = scores.argmax(2)
+            best = numpy.take_along_axis(scores, came_from[..., None], 2)[..., 0] + logits[time]
+            back.append(came_from)
         path = numpy.empty((n_times, n_docs), dtype=numpy.int64)
         path[-1] = best.argmax(1)
         which = numpy.arange(n_docs)
@@ -88,14 +90,13 @@ class LearnedTransitions:
         spans (Spans): The entities of these tags.
         RETURNS (NDArray[float64]): A probability per entity.
         """
-        weights = forward_backward(torch.from_numpy(group.cells()), self.factors)
+        weights = forward_backward(group.cells(), self.factors)
         n_times, n_docs = path.shape
-        time = torch.arange(n_times)[:, None]
-        which = torch.arange(n_docs)[None, :]
-        tag = torch.from_numpy(path)
-        # Log weight of each step along the path, in units of the scales.
-        steps = weights.emissions[time, which, tag].log() - weights.scales.log()
-        steps[1:] += self.scores[tag[:-1], tag[1:]]
+        time, which = numpy.arange(n_times)[:, None], numpy.arange(n_docs)[None, :]
+        # Log weight of each step along the path, in units of the scales. A weight may be 0.
+        with numpy.errstate(divide="ignore"):
+            steps = numpy.log(weights.emissions[time, which, path]) - numpy.log(weights.scales)
+        steps[1:] += self.scores[path[:-1], path[1:]]
         along = steps.cumsum(0)
         doc, start, end = spans.doc, spans.start, spans.end
         first, last = path[start, doc], path[end - 1, doc]
@@ -104,7 +105,7 @@ class LearnedTransitions:
         leave = self.factors[last] * ~self.continues
         rest = weights.emissions[end, doc] * weights.beta[end, doc]
         out = (leave * rest).sum(1) / weights.scales[end, doc]
-        return (weights.alpha[start, doc, first] * inner.exp() * out).numpy()
+        return weights.alpha[start, doc, first] * numpy.exp(inner) * out
 
     def loss(self, group: "Group", gold: NDArray) -> Tuple[float, NDArray, NDArray]:
         """Compute the negative log-likelihood of what is known of the gold tags of a group.
@@ -115,56 +116,56 @@ class LearnedTransitions:
             respect to the logits of the group's tokens, shape (n_tokens, n_tags), and with respect
             to the transitions.
         """
-        logits, inside = torch.from_numpy(group.cells()), group.rows >= 0
+        logits, inside = group.cells(), group.rows >= 0
         known = numpy.where(inside, gold[group.rows], -1)
         free = forward_backward(logits, self.factors)
         clamped = forward_backward(_clamp(logits, known), self.factors)
-        d_logits = (free.alpha * free.beta).numpy()[inside]
-        d_logits -= (clamped.alpha * clamped.beta).numpy()[inside]
+        d_logits = (free.alpha * free.beta)[inside]
+        d_logits -= (clamped.alpha * clamped.beta)[inside]
         d_transitions = self._counts(free) - self._counts(clamped)
-        return float((free.log_z - clamped.log_z).sum()), d_logits, d_transitions.numpy()
+        return float((free.log_z - clamped.log_z).sum()), d_logits, d_transitions
 
-    def _counts(self, weights: Weights) -> torch.Tensor:
+    def _counts(self, weights: Weights) -> NDArray:
         """How often each transition is expected. Both lattices agree on the padding."""
         n_tags = weights.alpha.shape[2]
-        before = torch.zeros_like(weights.alpha)
+        before = numpy.zeros_like(weights.alpha)
         before[0, :, 0] = 1.0
         before[1:] = weights.alpha[:-1]
         after = weights.emissions * weights.beta / weights.scales[..., None]
         return self.factors * (before.reshape(-1, n_tags).T @ after.reshape(-1, n_tags))
 
 
-def forward_backward(logits: torch.Tensor, factors: torch.Tensor) -> Weights:
+def forward_backward(logits: NDArray, factors: NDArray) -> Weights:
     """Sum the weights of all legal sequences up to and from each token (Rabiner 1989, with his
     scaling: products stay near 1, however long the document).
 
-    logits (Tensor): fp64, shape (n_times, n_docs, n_tags), with only O possible at the last time.
-    factors (Tensor): exp of the transitions, 0 for never, shape (n_tags, n_tags).
+    logits (NDArray): fp64, shape (n_times, n_docs, n_tags), with only O possible at the last time.
+    factors (NDArray): exp of the transitions, 0 for never, shape (n_tags, n_tags).
     RETURNS (Weights): The sums.
     """
-    greatest = logits.amax(2, keepdim=True)
-    emissions = (logits - greatest).exp()
-    alpha, beta = torch.empty_like(emissions), torch.empty_like(emissions)
-    scales = torch.empty(*emissions.shape[:2], 1, dtype=emissions.dtype)
-    ahead = factors[0].expand(emissions.shape[1:])
+    greatest = logits.max(2, keepdims=True)
+    emissions = numpy.exp(logits - greatest)
+    alpha, beta = numpy.empty_like(emissions), numpy.empty_like(emissions)
+    scales = numpy.empty((*emissions.shape[:2], 1))
+    ahead = numpy.broadcast_to(factors[0], emissions.shape[1:])
     for time in range(len(emissions)):
         weight = ahead * emissions[time]
-        torch.sum(weight, 1, keepdim=True, out=scales[time])
-        torch.div(weight, scales[time], out=alpha[time])
+        numpy.sum(weight, 1, keepdims=True, out=scales[time])
+        numpy.divide(weight, scales[time], out=alpha[time])
         ahead = alpha[time] @ factors
     scaled = emissions / scales
     beta[-1] = 1.0
-    backwards = factors.T.contiguous()
+    backwards = numpy.ascontiguousarray(factors.T)
     for time in range(len(logits) - 1, 0, -1):
-        torch.mm(beta[time] * scaled[time], backwards, out=beta[time - 1])
-    log_z = (scales.log() + greatest).sum((0, 2))
+        numpy.matmul(beta[time] * scaled[time], backwards, out=beta[time - 1])
+    log_z = (numpy.log(scales) + greatest).sum((0, 2))
     return Weights(alpha, beta, scales[..., 0], emissions, log_z)
 
 
-def _clamp(logits: torch.Tensor, known: NDArray) -> torch.Tensor:
+def _clamp(logits: NDArray, known: NDArray) -> NDArray:
     """The logits with all tags but the known ones impossible."""
     time, doc = numpy.nonzero(known >= 0)
-    clamped = logits.clone()
-    clamped[time, doc] = -torch.inf
+    clamped = logits.copy()
+    clamped[time, doc] = -numpy.inf
     clamped[time, doc, known[time, doc]] = logits[time, doc, known[time, doc]]
     return clamped

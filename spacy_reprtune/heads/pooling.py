@@ -4,7 +4,7 @@ from typing import Callable, Dict, Iterable, List, Tuple, Type, Union
 
 import torch
 
-from ..encoder.module import WindowBatch
+from ..encoder.batches import WindowBatch
 
 State = Tuple[torch.Tensor, ...]
 

@@ -43,11 +43,6 @@ class SentenceClassifier(TextClassifier):
         rows = torch.tensor([unique[text] for text in texts], device=vectors.device)
         return vectors[rows], self.classify(vectors)[rows]
 
-    def pool(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
-        """Compute one vector per text, the input of the losses and the head.
-
-        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens.
-        RETURNS (Tensor): fp32, shape (n_texts, width).
-        """
-        vectors = super().pool(texts)
-        return torch.nn.functional.normalize(vectors, dim=1) if self.normalize else vectors
+    def finish(self, pooled: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): Pooled vectors as the losses and the head get them."""
+        return torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled

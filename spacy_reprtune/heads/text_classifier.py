@@ -67,10 +67,14 @@ class TextClassifier(torch.nn.Module):
         RETURNS (Tensor): fp32, shape (n_texts, width).
         """
         if isinstance(texts, TokenRows):
-            return self.pooling(texts.encoded(), len(texts))
+            return self.finish(self.pooling(texts.encoded(), len(texts)))
         pieces = self.encoder.tokenize(texts, cached=self.training or self.encoder.caching)
         fixed = self.pooling if self.pooling.fixed else None
-        return self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts))
+        return self.finish(self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts)))
+
+    def finish(self, pooled: torch.Tensor) -> torch.Tensor:
+        """RETURNS (Tensor): What the head gets of pooled vectors, in the same shape."""
+        return pooled
 
     def cached_rows(self, windows: Windows) -> int:
         """RETURNS (int): Rows that the cache will hold of these windows."""

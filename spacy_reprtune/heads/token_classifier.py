@@ -2,14 +2,13 @@
 
 from typing import Optional, Sequence, Tuple, Union
 
-import numpy
 import torch
 from numpy.typing import NDArray
 
-from ..encoder.align import Alignment
+from ..encoder.align import TokenSpans, align_all, first_pieces
 from ..encoder.module import Encoder
 from ..encoder.token_rows import TokenRows
-from ..encoder.token_vectors import TokenSpans, align_all, pool_tokens
+from ..encoder.token_vectors import pool_tokens
 from ..encoder.windows import Windows
 from .resizing import resized
 
@@ -97,10 +96,5 @@ class TokenClassifier(torch.nn.Module):
         pieces = self.encoder.tokenize([t.text for t in texts], offsets=True, cached=cached)
         alignment = align_all(texts, pieces)
         if self.piece_pooling == "first":
-            alignment = _first_pieces(alignment)
+            alignment = first_pieces(alignment)
         return pool_tokens(self.encoder, pieces, alignment, project=project, n_columns=n_columns)
-
-
-def _first_pieces(alignment: Alignment) -> Alignment:
-    tokens, first = numpy.unique(alignment.tokens, return_index=True)
-    return Alignment(tokens, alignment.pieces[first], alignment.n_tokens)

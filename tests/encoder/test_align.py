@@ -10,9 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from spacy_reprtune.bridge.encoder import token_spans
-from spacy_reprtune.encoder.align import align
+from spacy_reprtune.encoder.align import align, align_all
 from spacy_reprtune.encoder.pieces import PieceTokenizer
-from spacy_reprtune.encoder.token_vectors import align_all
 
 NLP = spacy.blank("xx")
 TOKENIZERS = {
