@@ -90,16 +90,25 @@ def note_in_card(pipeline_dir: Path, half: str, measured: Optional[Agreement]) -
     half (str): "fp16" or "bf16".
     measured (Optional[Agreement]): The agreement with the trained pipeline, if it was measured.
     """
-    path = pipeline_dir / "README.md"
-    if not path.is_file():
-        return
     effect = describe_agreement(half, measured)
-    card = path.read_text(encoding="utf8").rstrip("\n")
     note = (
         f"The encoder's weights are stored in {half} and loaded as fp32. The scores above are "
         f"those of the pipeline with fp32 weights. {effect}"
     )
-    path.write_text(f"{card}\n\n## Half precision\n\n{note}\n", encoding="utf8")
+    add_to_card(pipeline_dir, "Half precision", note)
+
+
+def add_to_card(pipeline_dir: Path, heading: str, note: str) -> None:
+    """Add a section to a model card.
+
+    pipeline_dir (Path): The pipeline. Without a README.md nothing happens.
+    heading (str): Heading of the section.
+    note (str): Its text.
+    """
+    path = pipeline_dir / "README.md"
+    if path.is_file():
+        card = path.read_text(encoding="utf8").rstrip("\n")
+        path.write_text(f"{card}\n\n## {heading}\n\n{note}\n", encoding="utf8")
 
 
 def find_encoders(pipeline_dir: Path) -> List[Path]:
