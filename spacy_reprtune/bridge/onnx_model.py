@@ -29,12 +29,12 @@ def text_logits(
     return logits, backprop
 
 
-# By the name of the architecture that was exported: the forward pass, and the method of `OnnxHead`
-# that computes what it reads.
-HEADS: Dict[str, Tuple[Callable, str]] = {
-    "TextClassifier": (text_logits, "texts"),
-    "SentenceClassifier": (sentence_classifier.forward, "texts"),
-    "TokenClassifier": (token_classifier.forward, "tokens"),
+# By the name of the architecture that was exported: the name of its model, its forward pass, and
+# the method of `OnnxHead` that computes what it reads.
+HEADS: Dict[str, Tuple[str, Callable, str]] = {
+    "TextClassifier": ("reprtune_text_classifier", text_logits, "texts"),
+    "SentenceClassifier": ("reprtune_sentence_classifier", sentence_classifier.forward, "texts"),
+    "TokenClassifier": ("reprtune_token_classifier", token_classifier.forward, "tokens"),
 }
 
 
@@ -55,9 +55,9 @@ def OnnxModel_v1(head: str, *, threads: Optional[int] = None) -> Model[List[Doc]
         raise ValueError(f"head = {head!r}. Use one of {', '.join(HEADS)}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads = {threads}. Use 1 or more, or null.")
-    forward, run = HEADS[head]
+    name, forward, run = HEADS[head]
     shim = OnnxShim(run, threads=threads)
-    return Model("reprtune_onnx", forward, init=_init, dims={"nO": None}, shims=[shim])
+    return Model(name, forward, init=_init, dims={"nO": None}, shims=[shim])
 
 
 def _init(model: Model[List[Doc], Any], X: Any = None, Y: Any = None) -> None:

@@ -37,7 +37,7 @@ class OnnxShim(Shim):
 
     @property
     def module(self) -> NoReturn:
-        """There is no torch module.
+        """Not there: no torch module is loaded.
 
         RAISES (ValueError): Always.
         """

@@ -194,7 +194,8 @@ class Encoder(torch.nn.Module, TextReader):
         mode (bool): Whether the next pass is a training step.
         RETURNS (Encoder): Itself.
         """
-        # One prediction follows another most of the time, and a text of a few words feels the flags.
+        # One prediction follows another most of the time, and setting the flags takes a while for
+        # a text of a few words.
         if mode != self.training:
             for module in [self, *self._switched]:
                 module.training = mode
