@@ -41,14 +41,16 @@ hidden = "spacy-transformers"
 m.distributions = lambda **kw: (d for d in found(**kw) if d.metadata["Name"] != hidden)
 """
 _START = """
-import resource, time, json
+import re, resource, time, json
 begun = time.perf_counter()
 {before}
 import spacy
 nlp = spacy.load({path!r})
 nlp("A film that nobody will forget.")
 use = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([time.perf_counter() - begun, use.ru_utime + use.ru_stime, use.ru_maxrss / 1000]))
+# Not ru_maxrss, which begins with the memory of the process that started this one.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024 / 1e6
+print(json.dumps([time.perf_counter() - begun, use.ru_utime + use.ru_stime, peak]))
 """
 
 
