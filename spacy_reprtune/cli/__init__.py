@@ -24,6 +24,7 @@ from .package import package_cli
 from .push import push_cli
 from .report import report_cli
 from .smoke import smoke_cli
+from .threshold import threshold_cli
 from .train import train_cli
 from .tune import tune_cli
 
@@ -48,6 +49,7 @@ reprtune_cli.command("package")(package_cli)
 reprtune_cli.command("push")(push_cli)
 reprtune_cli.command("report")(report_cli)
 reprtune_cli.command("smoke")(smoke_cli)
+reprtune_cli.command("threshold")(threshold_cli)
 reprtune_cli.command("train", context_settings=TAKES_OVERRIDES)(train_cli)
 reprtune_cli.command("tune", context_settings=TAKES_OVERRIDES)(tune_cli)
 reprtune_cli.command("import-hf")(import_hf_cli)

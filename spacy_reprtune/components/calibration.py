@@ -1,9 +1,11 @@
-"""The temperature of a component: where it comes from, and when it is fitted."""
+"""The temperature and the thresholds of a component: where they come from, when they are fitted."""
 
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
+import numpy
 import srsly
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
@@ -29,6 +31,9 @@ class Calibration:
     It is fixed by the config, or fitted to annotated examples at two moments only: when
     `spacy train` evaluates on dev, and when a user calls `calibrate`. The first case needs no
     second pass: `note` keeps the logits of the evaluation, and `score` asks for them.
+
+    Thresholds belong to one set of weights and one temperature, so they are dropped when either
+    changes.
     """
 
     def __init__(self, cfg: Dict[str, Any], fixed: Optional[float] = None) -> None:
@@ -48,11 +53,35 @@ class Calibration:
         # Whether logits are noted outside of `spacy train` as well.
         self._always = False
         cfg.setdefault("temperature", 1.0)
+        # Those of `reprtune threshold`: {"precision": …, "labels": {label: score or None}}.
+        cfg.setdefault("thresholds", None)
 
     @property
     def temperature(self) -> float:
         """RETURNS (float): The number that logits are divided by."""
         return self.cfg["temperature"] if self.fixed is None else self.fixed
+
+    def limits(self, labels: Sequence[str]) -> Optional[NDArray]:
+        """Look up the thresholds.
+
+        labels (Sequence[str]): The labels.
+        RETURNS (Optional[ndarray]): The lowest score of each label from which on its precision is
+            reached, infinite where there is none; None without thresholds.
+        """
+        if self.cfg["thresholds"] is None:
+            return None
+        found = self.cfg["thresholds"]["labels"]
+        limits = [found.get(label) for label in labels]
+        return numpy.array([numpy.inf if limit is None else limit for limit in limits])
+
+    def set_thresholds(self, precision: float, limits: Mapping[str, Optional[float]]) -> None:
+        """Use thresholds in predictions from now on.
+
+        precision (float): The precision that they reach.
+        limits (Mapping[str, Optional[float]]): Threshold of each label, or None if the precision is
+            not reached.
+        """
+        self.cfg["thresholds"] = {"precision": precision, "labels": dict(limits)}
 
     def fit(self, loss: Optional[LossOfTemperature]) -> float:
         """Set the temperature to the one with the lowest loss, unless the config fixes it.
@@ -67,28 +96,36 @@ class Calibration:
             # srsly reads 2.5828 as 2.5827999999999998: use what a saved pipeline will read.
             text = srsly.json_dumps(round(fit_temperature(loss), 4))
             self.cfg["temperature"] = srsly.json_loads(text)
+            self.cfg["thresholds"] = None
         return self.temperature
 
     def reset(self) -> None:
-        """Start again from a temperature of 1."""
+        """Start again from a temperature of 1, without thresholds."""
         self.cfg["temperature"] = 1.0
+        self.cfg["thresholds"] = None
         self.forget_noted()
 
     def after_load(self, name: str) -> None:
-        """Check a temperature that was loaded, and forget what belongs to earlier weights.
+        """Check what was loaded, and forget what belongs to earlier weights.
 
         name (str): Name of the component, for errors.
-        RAISES (ValueError): The temperature is out of range.
+        RAISES (ValueError): The temperature is out of range, or the thresholds are damaged.
         """
         if not is_temperature(self.temperature):
             raise ValueError(
                 f"The saved temperature of '{name}' is {self.temperature!r}: its file cfg is "
                 f"damaged. {_ALLOWED}."
             )
+        if not _are_thresholds(self.cfg["thresholds"]):
+            raise ValueError(
+                f"The saved thresholds of '{name}' are {self.cfg['thresholds']!r}: its file cfg is "
+                "damaged. Fit them again with `python -m spacy reprtune threshold`."
+            )
         self.forget_noted()
 
     def weights_changed(self) -> None:
         """Get ready for the next evaluation of `spacy train`: `note` what is predicted in it."""
+        self.cfg["thresholds"] = None
         self._noted, self._always = WeakKeyDictionary(), False
 
     def note_all(self) -> None:
@@ -125,3 +162,14 @@ class Calibration:
     def __reduce__(self) -> Tuple[Callable[..., "Calibration"], Tuple[Any, ...]]:
         """Copies and the workers of `nlp.pipe` get the temperature, and none of the logits."""
         return Calibration, (self.cfg, self.fixed)
+
+
+def _are_thresholds(value: Any) -> bool:
+    if value is None:
+        return True
+    labels = value.get("labels") if isinstance(value, dict) else None
+    if not isinstance(labels, dict):
+        return False
+    limits = [limit for limit in labels.values() if limit is not None]
+    numbers = all(isinstance(limit, float) and 0.0 <= limit <= 1.0 for limit in limits)
+    return numbers and isinstance(value.get("precision"), float)

@@ -23,22 +23,24 @@ def calibration_error_of(examples: Iterable[Example], spans_key: Optional[str]) 
     """
     from ..heads.calibration import calibration_error
 
-    confidence, correct = entity_results(examples, spans_key)
-    return calibration_error(confidence, correct) if confidence else None
+    found = entity_results(examples, spans_key)
+    if not found:
+        return None
+    return calibration_error([score for _, score, _ in found], [right for *_, right in found])
 
 
 def entity_results(
     examples: Iterable[Example], spans_key: Optional[str]
-) -> Tuple[List[float], List[bool]]:
+) -> List[Tuple[str, float, bool]]:
     """Compare scored entities with gold. As in spaCy's scorer, a prediction over tokens without
     annotation is neither right nor wrong.
 
     examples (Iterable[Example]): Evaluated examples.
     spans_key (Optional[str]): Key of `doc.spans` under which the entities and scores are; None to
         take them from `doc.ents`.
-    RETURNS (Tuple[List[float], List[bool]]): The score of each, and whether it was right.
+    RETURNS (List[Tuple[str, float, bool]]): Label and score of each, and whether it was right.
     """
-    confidence, correct = [], []
+    found = []
     for example in examples:
         scored = _scored(example.predicted, spans_key)
         if not scored:
@@ -47,9 +49,9 @@ def entity_results(
         entities = set(gold.entities)
         for span, score in scored:
             if gold.known[span.start : span.end].all():
-                confidence.append(score)
-                correct.append((span.start, span.end, span.label_) in entities)
-    return confidence, correct
+                right = (span.start, span.end, span.label_) in entities
+                found.append((span.label_, float(score), right))
+    return found
 
 
 def loss_of_temperature(

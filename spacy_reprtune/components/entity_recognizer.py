@@ -126,7 +126,9 @@ class EntityRecognizer(EncoderPipe):
         lattice = self._lattice(transitions, self.temperature)
         if self.writes_tags:
             self._write_tags(docs, logits, transitions)
-        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=self.min_score)
+        limits = self.calibration.limits(self.labels)
+        lowest = self.min_score if limits is None else numpy.maximum(self.min_score, limits)
+        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=lowest)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
         """Write entities to `doc.ents`, and their scores to `doc.spans` and the spans.

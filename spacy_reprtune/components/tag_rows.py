@@ -4,7 +4,7 @@ White space and tokens without a piece get no tag: they are left out of the sequ
 may span them, but never begins or ends with one.
 """
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def decode(
     lattice: "Lattice",
     *,
     overwrite: bool,
-    min_score: float,
+    min_score: Union[float, NDArray],
 ) -> List[DocEntities]:
     """Find the entities of docs.
 
@@ -57,7 +57,8 @@ def decode(
     logits (ndarray): Logits of the tags' parts for all tokens, shape (n_tokens, n_parts).
     lattice (Lattice): The lattice that decodes them.
     overwrite (bool): Whether tokens that are in an entity or blocked may be in another.
-    min_score (float): Entities whose probability is lower are left out.
+    min_score (Union[float, ndarray]): Entities whose probability is lower are left out; one value,
+        or one per label.
     RETURNS (List[DocEntities]): One item per doc.
     """
     keep = seen_tokens(docs, logits)
@@ -84,7 +85,8 @@ def decode(
     end = rows[first_row[sequence] + end - 1] - first_token[doc] + 1
     result = [DocEntities([], []) for _ in docs]
     labels = lattice.scheme.labels
-    for i in numpy.flatnonzero(probabilities >= min_score):
+    lowest = numpy.broadcast_to(min_score, len(labels))
+    for i in numpy.flatnonzero(probabilities >= lowest[label]):
         result[doc[i]].entities.append((int(start[i]), int(end[i]), labels[label[i]]))
         result[doc[i]].scores.append(float(probabilities[i]))
     return result

@@ -32,6 +32,9 @@ from .spacy_calls import is_training_evaluation
 
 logger = logging.getLogger("spacy")
 
+# The extension of docs with the labels that reach their thresholds, None without thresholds.
+SURE_LABELS = "reprtune_labels"
+
 
 class TextClassifier(EncoderPipe):
     """Pipeline component that gives each text one of its labels, or any number of them.
@@ -100,6 +103,8 @@ class TextClassifier(EncoderPipe):
         self.scorer = scorer
         if few_shot is not None:
             few_shot.check(self)
+        if not Doc.has_extension(SURE_LABELS):
+            Doc.set_extension(SURE_LABELS, default=None)
 
     @property
     def exclusive(self) -> bool:
@@ -152,14 +157,25 @@ class TextClassifier(EncoderPipe):
         return logits
 
     def set_annotations(self, docs: Iterable[Doc], scores: NDArray) -> None:
-        """Write scores to `doc.cats`.
+        """Write scores to `doc.cats`, and with thresholds the labels that reach theirs to
+        `doc._.reprtune_labels`.
 
         docs (Iterable[Doc]): The docs.
         scores (ndarray): The probabilities that `predict` returned for them.
         """
-        labels = self.labels
+        docs, labels = list(docs), self.labels
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.cats.update(zip(labels, row, strict=True))
+        limits = self.calibration.limits(labels)
+        if limits is None or not docs:
+            return
+        given = scores >= limits
+        if self.exclusive:
+            given &= self.kind.decisions(scores) > 0
+        for doc, row in zip(docs, given, strict=True):
+            others = [label for label in doc._.get(SURE_LABELS) or () if label not in labels]
+            own = [label for label, sure in zip(labels, row, strict=True) if sure]
+            doc._.set(SURE_LABELS, others + own)
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
         """Compute the loss and its gradient.

@@ -182,6 +182,21 @@ def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     return [score for score, _ in pairs], [right for _, right in pairs]
 
 
+def predicted_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
+    """RETURNS (Tuple[List[float], List[bool]]): The probability of each predicted label, and
+    whether it is right: the best one of each text if labels are exclusive, else those from the
+    threshold on."""
+    if predictions.exclusive:
+        return confidence_cats(predictions)
+    pairs = [
+        (score, gold > 0)
+        for _, row in cats_rows(predictions)
+        for gold, score in zip(row.gold, row.scores, strict=True)
+        if gold is not None and score >= predictions.threshold
+    ]
+    return [score for score, _ in pairs], [right for _, right in pairs]
+
+
 def confidence_ents(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     """RETURNS (Tuple[List[float], List[bool]]): The probability of each predicted entity that has
     one, and whether the entity is right."""

@@ -59,6 +59,30 @@ def draw_precision_recall(lines: Dict[str, Tuple[Line, float]]) -> "Figure":
     return figure
 
 
+def draw_coverage(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]]) -> "Figure":
+    """Draw the precision of the most confident predictions against their share.
+
+    results (Dict[str, Tuple[Sequence[float], Sequence[bool]]]): Probabilities of predictions, and
+        whether each was right, by name of the recipe.
+    RETURNS (Figure): The figure.
+    """
+    figure, axes = _figure("share of predictions that are kept", "precision of these")
+    lowest = 1.0
+    for number, (name, (confidence, correct)) in enumerate(results.items()):
+        order = numpy.argsort(-numpy.asarray(confidence), kind="stable")
+        right = numpy.asarray(correct, dtype=float)[order]
+        sizes = numpy.arange(1, len(right) + 1)
+        # The precision of one or two predictions says nothing.
+        first = min(FEWEST, len(right)) - 1
+        line = ((sizes / len(right))[first:].tolist(), (right.cumsum() / sizes)[first:].tolist())
+        kept = _plot(axes, number, line, label=_short(name), lw=1.6)
+        lowest = min(lowest, *(line[1][i] for i in kept))
+    axes.set_xlim(0, 1.01)
+    score_axis(axes, "y", [lowest, 1.0])
+    _legend(axes)
+    return figure
+
+
 def draw_calibration(results: Dict[str, Tuple[Sequence[float], Sequence[bool]]]) -> "Figure":
     """Draw the share of right predictions against their probability.
 

@@ -116,8 +116,8 @@ def test_every_part_is_there_and_nothing_is_missing(whole):
     page = Page(html)
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
     assert "Missing" not in html and "Missing" not in markdown
-    # Scores twice, two curves each for labels and entities, three of training, three experiments.
-    assert page.tags.count("svg") == 1 + 4 + 3 + 3
+    # Scores twice, three curves each for labels and entities, three of training, three experiments.
+    assert page.tags.count("svg") == 1 + 6 + 3 + 3
 
 
 def test_the_numbers_are_those_of_the_files(whole):

@@ -4,23 +4,32 @@ from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..blocks import Grid, Missing, Plot, Section
-from ..counts import cats_rows, confidence_cats, confidence_ents, ents_rows
+from ..counts import cats_rows, confidence_cats, confidence_ents, ents_rows, predicted_cats
 from ..groups import Group
 from ..metrics import Metrics, TrainingLog
-from ..plots import Line, draw_calibration, draw_lines, draw_precision_recall, precision_recall
+from ..plots import (
+    Line,
+    draw_calibration,
+    draw_coverage,
+    draw_lines,
+    draw_precision_recall,
+    precision_recall,
+)
 from ..predictions import Predictions
 from ..values import number
 from .scores import EVALUATE
 
 
 def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
-    """RETURNS (Section): Precision against recall, and calibration."""
+    """RETURNS (Section): Precision against recall and against coverage, and calibration."""
     section = Section("curves", "Precision, recall and calibration")
     for group in groups:
         named = group.predictions
         curves = {name: _precision_recall(p, group.kind) for name, p in named.items()}
         confidence = confidence_cats if group.kind == "cats" else confidence_ents
         results = {name: confidence(p) for name, p in named.items()}
+        predicted = predicted_cats if group.kind == "cats" else confidence_ents
+        answers = {name: predicted(p) for name, p in named.items()}
         plots = [
             Plot(f"{name}-{group.id}", f"{group.title}: {title}", partial(draw, kept), caption)
             for name, title, draw, kept, caption in (
@@ -31,6 +40,14 @@ def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
                     {name: curve for name, curve in curves.items() if curve is not None},
                     "All labels together, most confident predictions first; average precision in "
                     "parentheses.",
+                ),
+                (
+                    "cov",
+                    "coverage and precision",
+                    draw_coverage,
+                    {name: answer for name, answer in answers.items() if answer[0]},
+                    "Precision if only the most confident predictions count and the others are "
+                    "left to a person. `reprtune threshold` finds where a precision holds.",
                 ),
                 (
                     "cal",
