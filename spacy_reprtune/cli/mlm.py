@@ -21,6 +21,12 @@ def mlm_cli(
     texts: Optional[Path] = typer.Option(
         None, "--from", help="Train on the texts of this file, such as corpus/train.spacy"
     ),
+    judge: Optional[Path] = typer.Option(
+        None,
+        "--judge",
+        help="Docs with categories or entities, .spacy: a probe on them decides which encoder is "
+        "kept, the adapted or the original one",
+    ),
     fresh: bool = typer.Option(
         False, "--fresh", help="Start over instead of going on from the last checkpoint"
     ),
@@ -37,6 +43,7 @@ def mlm_cli(
     """
     from spacy.cli._util import setup_gpu
 
+    from ..pretraining.judge import verdict
     from ..pretraining.report import perplexity
     from ..pretraining.run import pretrain
     from ..pretraining.settings import read_settings
@@ -44,6 +51,8 @@ def mlm_cli(
     overrides = config_overrides(ctx)
     if texts is not None:
         overrides["corpus.train"] = str(texts)
+    if judge is not None:
+        overrides["judge.corpus"] = str(judge)
     setup_gpu(use_gpu, silent=quiet)
     try:
         settings = read_settings(config_path, overrides)
@@ -64,6 +73,8 @@ def mlm_cli(
     msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
     for row in report["fill_mask"]:
         msg.text(f"{row['sentence']}  {', '.join(row['before'])}  ->  {', '.join(row['after'])}")
+    if report.get("judge"):
+        msg.info(verdict(report["judge"]))
     excluded = report["corpus"]["excluded"]
     if excluded:
         msg.info(f"Left out {excluded} texts that overlap with excluded ones.")

@@ -28,10 +28,14 @@ class RunState:
     epoch, number (int): The epoch, and steps taken in it.
     pieces (int): Pieces seen so far.
     seconds (float): Time spent so far.
-    before (Dict[str, float]): Losses before training, by name of the evaluated text.
+    before (Dict[str, float]): Losses before training, by name of the evaluated text, and the score
+        of the "judge".
     fill_before (List[List[str]]): Fillings of the report's sentences before training.
-    best_step (int): The step with the best held-out loss, -1 before the first evaluation.
+    best_step (int): The step with the best held-out loss, or score of the judge; -1 before the
+        first evaluation.
     best, last (Dict[str, float]): Losses at that step and at the last evaluation.
+    judged (Dict[str, List[List[int]]]): What the judge counted "before", at the "best" and at the
+        "last" evaluation; see `Judge.counts`.
     worse (int): Evaluations since the best one.
     done (bool): Whether training has ended.
     """
@@ -46,6 +50,7 @@ class RunState:
     best_step: int = -1
     best: Dict[str, float] = field(default_factory=dict)
     last: Dict[str, float] = field(default_factory=dict)
+    judged: Dict[str, List[List[int]]] = field(default_factory=dict)
     worse: int = 0
     done: bool = False
 

@@ -8,6 +8,7 @@ from typing import Any, Dict
 from ..files import digest_of
 from .report import write_json
 from .settings import Settings, paths_of
+from .text import find_files
 
 # Settings that do not change the result, so they may differ when a run goes on.
 _FREE = {("encoder", "device"), ("corpus", "cache_dir"), ("report", "log_every")}
@@ -62,6 +63,8 @@ def claim(output: Path, settings: Settings, *, source: Path, text: str, write: b
         if (section, name) not in _FREE
     }
     now["text"] = text
+    if settings.judge.corpus:
+        now["judging docs"] = digest_of(*find_files([Path(settings.judge.corpus)]))
     now["encoder weights"] = digest_of(*sorted(source.glob("*.safetensors")))
     path = output / "run.json"
     if not path.is_file():

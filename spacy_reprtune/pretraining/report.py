@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 import torch
 
 from ..files import replaced_file
+from .judge import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +92,7 @@ def write_page(report: Dict[str, Any], path: Path) -> None:
     from jinja2 import Environment
 
     environment = Environment(trim_blocks=True, keep_trailing_newline=True)
-    environment.filters.update(n="{:,}".format, perplexity=perplexity)
+    environment.filters.update(n="{:,}".format, perplexity=perplexity, verdict=verdict)
     path.write_text(environment.from_string(PAGE).render(report), encoding="utf8")
 
 
@@ -115,6 +116,11 @@ Batches were {{ "{:.1%}".format(packing_efficiency) }} full
 | {{ label }} | {{ "%.4f | %.4f" | format(before[name], after[name]) }} | {{ "%.2f | %.2f" | format(
     before[name] | perplexity, after[name] | perplexity) }} |
 {% endfor %}
+{% if judge %}
+
+{{ judge | verdict }} The interval is that of a paired bootstrap over the docs, for the best of all
+evaluations. The docs have chosen the step, so score the trained pipeline on others.
+{% endif %}
 
 Before: the encoder as it came{{ ", except for the added pieces" if vocabulary }},
 {% if head == "own" %}

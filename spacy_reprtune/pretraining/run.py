@@ -2,16 +2,19 @@
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+import numpy
 import torch
 
 from ..encoder.pieces import PieceTokenizer
 from ..progress import bar
 from .checkpoint import Checkpoints, RunState
 from .corpus import Corpus, Part, build_corpus, read_texts
+from .judge import Judge, score_of
 from .model import load
 from .output import claim, prepare
 from .packing import Packer
@@ -60,6 +63,14 @@ class _Run:
                 f"A step has {n_batches} batches ([training] step_pieces / batch_pieces), which "
                 f"{world.size} processes can't share evenly. Make it a multiple of {world.size}."
             )
+        self.judge: Optional[Judge] = None
+        if settings.judge.corpus:
+            if training.keep != "best":
+                raise ValueError(
+                    "[judge] corpus decides which weights become the result, so [training] keep "
+                    f"has to be 'best', and is {training.keep!r}."
+                )
+            self.judge = Judge(Path(settings.judge.corpus), batch_pieces=training.batch_pieces)
         if world.is_first:
             prepare(output, settings, fresh=fresh)
         world.wait()
@@ -126,6 +137,8 @@ class _Run:
             if state.step == self.head_steps and not state.before:
                 # No weight of the encoder has changed yet, only those of a new head.
                 state.before = self._losses(log)
+                if self.judge is not None:
+                    state.judged.update(dict.fromkeys(("before", "best"), state.judged["last"]))
                 state.fill_before = fill_masks(self.lm, self.settings.report.fill_mask)
                 state.best_step, state.best = state.step, state.before
                 self._save()
@@ -183,6 +196,15 @@ class _Run:
         losses = {
             name: evaluate(self.lm, packer, self.world) for name, packer in self.heldout.items()
         }
+        if self.judge is not None:
+            counts = numpy.zeros((len(self.judge.docs), 3), dtype=numpy.int64)
+            if self.world.is_first:
+                counts = self.judge.counts(self.lm)
+            # All processes have to come to the same decision.
+            total = self.world.total(counts.ravel().tolist(), self.lm.device)
+            counts = numpy.array(total, dtype=numpy.int64).reshape(-1, 3)
+            losses["judge"] = score_of(counts)
+            self.state.judged["last"] = counts.tolist()
         if log:
             log.write(step=self.state.step, **_rounded(losses))
         return losses
@@ -190,9 +212,12 @@ class _Run:
     def _evaluate(self, log: Optional[Log]) -> None:
         state, patience = self.state, self.settings.training.patience
         state.last = self._losses(log)
-        heldout = state.last["heldout"]
-        if heldout < state.best["heldout"]:
+        heldout, better = state.last["heldout"], state.last["heldout"] < state.best["heldout"]
+        if self.judge is not None:
+            better = state.last["judge"] > state.best["judge"]
+        if better:
             state.best_step, state.best, state.worse = state.step, state.last, 0
+            state.judged["best"] = state.judged["last"]
         else:
             state.worse += 1
             state.done = state.done or (0 < patience <= state.worse)
@@ -211,6 +236,7 @@ class _Run:
             else:
                 self._set_weights(weights)
                 step, after = state.best_step, state.best
+        judged = self._judged(step)
         sentences = settings.report.fill_mask
         filled = zip(sentences, state.fill_before, fill_masks(self.lm, sentences), strict=True)
         report = {
@@ -228,6 +254,7 @@ class _Run:
             "after": _rounded(after),
             "fill_mask": [{"sentence": s, "before": b, "after": a} for s, b, a in filled],
             "vocabulary": self.vocabulary,
+            "judge": judged,
         }
         if self.world.is_first:
             self.lm.save_encoder(
@@ -239,6 +266,20 @@ class _Run:
             write_json(report, self.output / "report.json")
         self.world.wait()
         return report
+
+    def _judged(self, step: int) -> Optional[Dict[str, Any]]:
+        if self.judge is None:
+            return None
+        counts = {name: numpy.array(rows) for name, rows in self.state.judged.items()}
+        kept = "best" if step == self.state.best_step else "last"
+        steps = self.state.step - self.head_steps
+        return self.judge.report(
+            counts["before"],
+            counts["last"],
+            counts[kept],
+            step=step - self.head_steps,
+            evaluations=math.ceil(steps / self.settings.training.eval_every),
+        )
 
     def _save(self) -> None:
         if self.world.is_first:

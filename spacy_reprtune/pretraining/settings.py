@@ -170,6 +170,18 @@ class ReportPart:
                 )
 
 
+@dataclass(frozen=True, config=_STRICT)
+class JudgePart:
+    """What decides whether pretraining has helped: `[judge]`.
+
+    corpus: A .spacy file with categories or entities, or null. A probe is scored on its docs at
+        each evaluation, and `keep = "best"` goes by that score instead of the held-out loss; the
+        encoder as it came is one of the candidates.
+    """
+
+    corpus: Optional[str] = None
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run, one attribute per section."""
@@ -180,6 +192,7 @@ class Settings:
     training: TrainingPart = field(default_factory=TrainingPart)
     vocabulary: VocabularyPart = field(default_factory=VocabularyPart)
     report: ReportPart = field(default_factory=ReportPart)
+    judge: JudgePart = field(default_factory=JudgePart)
 
     def to_dict(self) -> Dict[str, Dict[str, Any]]:
         """RETURNS (Dict[str, Dict[str, Any]]): The sections with plain values."""

@@ -161,7 +161,10 @@ def write_project(folder: Path) -> Path:
     losses = {"before": {"heldout": 3.1416, "general": 2.5}, "after": {"heldout": 2.7183}}
     losses["after"]["general"] = 2.5001
     fill = [{"sentence": "A [MASK].", "before": ["film"], "after": ["array"]}]
-    srsly.write_json(mlm / "report.json", {**losses, "steps": 20, "fill_mask": fill})
+    judged = {"docs": 90, "score": "accuracy", "before": 0.7, "after": 0.72, "kept": 0.72}
+    judged.update(kept_step=20, gain=0.02, interval=[0.0123, 0.03])
+    report = {**losses, "steps": 20, "fill_mask": fill, "judge": judged}
+    srsly.write_json(mlm / "report.json", report)
     log = [{"step": i, "loss": 3.0 - i / 20, "learn_rate": 1e-4} for i in range(1, 20)]
     srsly.write_jsonl(mlm / "log.jsonl", [*log, {"step": 20, "heldout": 2.7183}])
     return folder

@@ -129,6 +129,8 @@ def test_the_numbers_are_those_of_the_files(whole):
         # Training time and memory, documents per second, memory and size of the pipeline.
         for number in ("95 s", "2,346", "123", "1,234", "91.2", "0.043"):
             assert number in page
+        # What the judge of pretraining says.
+        assert "+0.020 (+0.012 to +0.030), beyond chance" in page
         for number in ("0.823", "30 s", "3.142", "2.718", "23.14", "0.800 ± 0.020"):
             assert number in page
     assert "3 texts twice." in html and "textcat_x" in html and "numpy" in html

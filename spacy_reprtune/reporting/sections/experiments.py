@@ -1,5 +1,6 @@
 """Experiments: how many blocks to train, how many texts to annotate, pretraining."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, Dict, List
 
@@ -74,7 +75,8 @@ def pretraining_section(metrics: Metrics, groups: List[Group]) -> Section:
     section = Section("pretraining", "Pretraining on your text")
     folder = metrics.training.name
     for i, run in enumerate(metrics.pretrainings):
-        section.blocks += _losses(run) + _log(run, i, folder) + _filled_masks(run)
+        section.blocks += _losses(run) + _judged(run) + _log(run, i, folder)
+        section.blocks += _filled_masks(run)
     what = (
         [f"losses of pretraining ({folder}/NAME/report.json)"] if not metrics.pretrainings else []
     )
@@ -101,6 +103,15 @@ def _losses(run: Pretraining) -> List[Block]:
     title = run.name if steps is None else f"{run.name}, {steps:,.0f} steps"
     header = ["", "loss before", "after", "perplexity before", "after"]
     return [Table(header, rows, title=title)] if rows else []
+
+
+def _judged(run: Pretraining) -> List[Block]:
+    from ...pretraining.judge import verdict
+
+    # The file may hold anything.
+    with suppress(LookupError, TypeError, ValueError):
+        return [Text(verdict(part(run.report, "judge")))]
+    return []
 
 
 def _log(run: Pretraining, i: int, folder: str) -> List[Block]:
