@@ -8,8 +8,10 @@ on test. The precision on test is reached, or within its bound: the upper end of
 covers, so halves of both together, drawn at random, show how often the promise is kept otherwise.
 """
 
+import json
 import random
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from benchmarks import common, data
@@ -30,7 +32,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=1, repeats=1)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--precisions", nargs="+", type=float, default=[0.9, 0.95])
+    parser.add_argument("--precisions", nargs="+", type=float, default=[0.7, 0.8, 0.9])
+    parser.add_argument("--work", type=Path, default=None, help="keeps the predictions of each set")
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores=False)
     figures: Dict[str, Any] = {}
@@ -61,11 +64,11 @@ def measure(args: Any, name: str) -> List[Tuple[float, str, Dict[str, Any]]]:
 
     from spacy_reprtune.heads.thresholds import fit_threshold
 
-    nlp, splits = trained(args, name)
-    dev, test = (by_label(nlp, splits[split]) for split in ("dev", "test"))
+    dev, test = predictions(args, name)
     results = []
     for precision in args.precisions:
-        for label in nlp.pipeline[0][1].labels:  # type: ignore[attr-defined]
+        for label in sorted(dev):
+            test.setdefault(label, ([], []))
             scores, right = map(numpy.array, dev[label])
             fit = fit_threshold(scores, right, precision=precision)
             pair = {"threshold": fit.threshold, "dev_kept": fit.n_kept, "dev_right": fit.n_right}
@@ -75,6 +78,20 @@ def measure(args: Any, name: str) -> List[Tuple[float, str, Dict[str, Any]]]:
             pair["halves_broken"] = halves(dev[label], test[label], precision)
             results.append((precision, label, pair))
     return results
+
+
+def predictions(args: Any, name: str) -> List[Dict[str, Scored]]:
+    """RETURNS (List[Dict[str, Tuple[List[float], List[bool]]]]): The predictions of each label, on
+    dev and on test."""
+    path = args.work / f"{name}.json" if args.work else None
+    if path is not None and path.is_file():
+        return json.loads(path.read_text(encoding="utf8"))
+    nlp, splits = trained(args, name)
+    found = [by_label(nlp, splits[split]) for split in ("dev", "test")]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found), encoding="utf8")
+    return found
 
 
 def by_label(nlp: "Language", examples: List["Example"]) -> Dict[str, Scored]:
@@ -87,8 +104,8 @@ def by_label(nlp: "Language", examples: List["Example"]) -> Dict[str, Scored]:
     pairs = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
     found: Dict[str, Scored] = defaultdict(lambda: ([], []))
     for label, score, right in scored_predictions(nlp.pipeline[0][1], pairs):  # type: ignore
-        found[label][0].append(score)
-        found[label][1].append(right)
+        found[label][0].append(float(score))
+        found[label][1].append(bool(right))
     return found
 
 
@@ -121,7 +138,7 @@ def halves(dev: Scored, test: Scored, precision: float) -> Optional[float]:
         fit = fit_threshold(scores[one], right[one], precision=precision)
         if fit.threshold is not None:
             found = on_test((scores[other].tolist(), right[other].tolist()), fit.threshold)
-            broken.append(found.get("test_upper", 1.0) < precision)
+            broken.append(bool(found.get("test_upper", 1.0) < precision))
     return sum(broken) / len(broken) if broken else None
 
 

@@ -61,9 +61,10 @@ def fit_threshold(scores: NDArray, right: NDArray, *, precision: float) -> Fit:
     first, sizes = _sizes(ranked, precision)
     share = (1.0 - CONFIDENCE) / max(1, len(sizes))
     best, budget = None, 0.0
-    for size in sizes:
+    tried = numpy.array(sizes, dtype=int)
+    for size, chance in zip(sizes, _p_value(n_right[tried], tried, precision), strict=True):
         budget += share
-        if _p_value(n_right[size], size, precision) <= budget:
+        if chance <= budget:
             best = size
         else:
             budget = 0.0
@@ -76,8 +77,9 @@ def fit_threshold(scores: NDArray, right: NDArray, *, precision: float) -> Fit:
     if not sizes:
         return Fit(None, n_all, int(n_right[-1]), n_all, first)
     closest = max(sizes, key=lambda size: n_right[size] / size)
-    found = int(n_right[closest])
-    return Fit(None, closest, found, n_all, _needed(found / closest, precision, share))
+    right_there = int(n_right[closest])
+    needed = _needed(right_there / closest, precision, share)
+    return Fit(None, closest, right_there, n_all, needed)
 
 
 def check_precision(precision: float) -> None:
