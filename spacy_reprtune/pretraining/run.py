@@ -217,7 +217,8 @@ class _Run:
             better = state.last["judge"] > state.best["judge"]
         if better:
             state.best_step, state.best, state.worse = state.step, state.last, 0
-            state.judged["best"] = state.judged["last"]
+            if self.judge is not None:
+                state.judged["best"] = state.judged["last"]
         else:
             state.worse += 1
             state.done = state.done or (0 < patience <= state.worse)
