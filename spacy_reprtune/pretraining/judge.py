@@ -8,7 +8,7 @@ better than it is, so the interval is widened by their number (Bonferroni).
 """
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy
 import torch
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from ..encoder.align import align
 from ..heads.probe import Probe, fit_classes, fit_independent
-from .model import MaskedLM
 from .text import find_files
+
+if TYPE_CHECKING:
+    # Imports transformers; the report of a project only puts the verdict into words.
+    from .model import MaskedLM
 
 FOLDS = 5
 RESAMPLES = 2000
@@ -74,7 +77,7 @@ class Judge:
         positive = [sum(value > 0 for value in doc.cats.values()) for doc in self.docs]
         self.exclusive = self.kind == "entities" or set(positive) == {1}
 
-    def counts(self, lm: MaskedLM) -> NDArray:
+    def counts(self, lm: "MaskedLM") -> NDArray:
         """Count what a probe gets right.
 
         lm (MaskedLM): The encoder.
@@ -131,7 +134,7 @@ class Judge:
             "interval": [round(end, 5) for end in interval],
         }
 
-    def _rows(self, lm: MaskedLM) -> Tuple[NDArray, NDArray, NDArray, NDArray]:
+    def _rows(self, lm: "MaskedLM") -> Tuple[NDArray, NDArray, NDArray, NDArray]:
         """Vectors, gold values, which of these are known, and the doc of each row."""
         states = _encode(lm, self.docs, self.batch_pieces)
         if self.kind == "texts":
@@ -223,7 +226,9 @@ def _read(path: Path) -> List[_Doc]:
     return found
 
 
-def _encode(lm: MaskedLM, docs: Sequence[_Doc], batch_pieces: int) -> List[Tuple[NDArray, NDArray]]:
+def _encode(
+    lm: "MaskedLM", docs: Sequence[_Doc], batch_pieces: int
+) -> List[Tuple[NDArray, NDArray]]:
     """Hidden states of the beginning of each doc, special pieces included, and the offsets of the
     other pieces."""
     tokenizer = lm.tokenizer
