@@ -124,6 +124,12 @@ class MaskedLM(torch.nn.Module):
         with self._precision():
             return self.head.loss(hidden[masked.positions], masked.labels, self.dtype)
 
+    def vectors(self, ids: torch.Tensor, lengths: List[int]) -> torch.Tensor:
+        """RETURNS (Tensor): Mean over the hidden states of each window, fp32, shape (n_windows,
+        width)."""
+        hidden = self.hidden(ids, lengths).float()
+        return torch.stack([window.mean(0) for window in hidden.split(lengths)])
+
     def save_encoder(self, path: Path, source: Path, *, new_vocabulary: bool = False) -> None:
         """Write an encoder directory: weights with head, tokenizer, and the source's pooling.
 

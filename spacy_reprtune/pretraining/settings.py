@@ -103,6 +103,9 @@ class TrainingPart:
         gradient is clipped by its global norm.
     head_steps, head_learn_rate: Steps on a frozen encoder, before the others and at a constant
         rate, where the encoder comes without an MLM head and gets a new one.
+    keep_vectors: Weight of one minus the cosine between the mean vectors of each window, unmasked,
+        before and after: it holds on to what a sentence encoder was tuned for. Masked pieces count
+        1. Above 0, a step costs more than twice the time, and the encoder is in memory twice.
     eval_every: Steps between evaluations on the held-out part, each with a checkpoint.
     patience: Evaluations without a better held-out loss after which to stop; 0 for never.
     keep: Whether the "best" weights by held-out loss or the "last" become the result.
@@ -124,6 +127,7 @@ class TrainingPart:
     grad_clip: NotNegative = 1.0
     head_steps: Count = 100
     head_learn_rate: Rate = 1e-3
+    keep_vectors: NotNegative = 0.0
     eval_every: Positive = 200
     patience: Count = 0
     keep: Literal["best", "last"] = "best"

@@ -1,5 +1,6 @@
 """Training steps: masked batches in, one update out; and the loss of held-out text."""
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
@@ -13,7 +14,7 @@ from ..encoder.transfer import Arriving, runs_behind
 from .corpus import Part
 from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
 from .model import MaskedLM
-from .packing import Packer
+from .packing import Batch, Packer
 from .processes import World
 from .settings import Settings, TrainingPart
 
@@ -70,6 +71,8 @@ class Trainer:
         self.training: TrainingPart = settings.training
         self.head_steps, self.n_steps = head_steps, n_steps
         self.masker = make_masker(lm, settings.masking.rate, settings.masking.whole_words)
+        # The model as it came, or None where its vectors need not be kept.
+        self.first = copy.deepcopy(lm) if self.training.keep_vectors else None
         lm.freeze_encoder(False)
         factors = rate_factors(lm.model.base_model, settings.encoder.lr_decay)
         parameters = [p for p in lm.model.parameters() if p.requires_grad]
@@ -118,6 +121,8 @@ class Trainer:
             loss = self.lm.loss(batch, masked.to(device))
             # A sum, because the total number of masked pieces is known only at the end.
             loss.backward()
+            if self.first is not None and step >= self.head_steps:
+                (len(masked.labels) * self._moved(batch)).backward()
             loss_sum += loss.detach()
         count, pieces = float(n_masked), n_pieces
         if self.world.size > 1:
@@ -126,6 +131,15 @@ class Trainer:
         count = max(count, 1.0)
         self._update(step, count)
         return Step(Arriving(loss_sum), count, int(pieces), self.rate(step), self._late[1])
+
+    def _moved(self, batch: Batch) -> torch.Tensor:
+        """How far the vectors of the windows of a batch are from the first ones, weighted."""
+        ids = batch.ids.to(self.lm.device)
+        with torch.no_grad():
+            first = self.first.vectors(ids, batch.lengths)
+        now = self.lm.vectors(ids, batch.lengths)
+        distance = 1.0 - torch.nn.functional.cosine_similarity(now, first)
+        return self.training.keep_vectors * distance.mean()
 
     def _update(self, step: int, n_masked: float) -> None:
         parameters = [p for p in self.lm.model.parameters() if p.requires_grad]

@@ -266,3 +266,25 @@ def test_pretraining_needs_no_spacy(tmp_path, run_config):
     code, errors = Run(pretrain_without_spacy, config, tmp_path / "run").finish()
     assert code == 0, errors
     assert (tmp_path / "run" / "encoder" / "config.json").is_file()
+
+
+def test_vectors_stay_where_they_were_if_the_settings_ask_for_it(tmp_path, settings, tiny_encoder):
+    import torch
+
+    from spacy_reprtune.pretraining.model import load
+    from spacy_reprtune.pretraining.settings import EncoderPart
+
+    def vectors(path):
+        lm = load(EncoderPart(str(path), precision="fp32", device="cpu"))[0]
+        ids = lm.tokenizer.tokenizer("a great film and quite a bright plot").input_ids
+        with torch.no_grad():
+            return lm.vectors(torch.tensor(ids), [len(ids)])
+
+    first, moved = vectors(tiny_encoder), []
+    for weight in (0.0, 100.0):
+        run = settings(training={"keep_vectors": weight, "keep": "last"})
+        report = pretrain(run, tmp_path / f"run{weight:g}")
+        after = vectors(tmp_path / f"run{weight:g}" / "encoder")
+        moved.append(1.0 - torch.nn.functional.cosine_similarity(after, first).item())
+        assert report["after"]["heldout"] < report["before"]["heldout"]
+    assert moved[1] < moved[0] / 3, moved
