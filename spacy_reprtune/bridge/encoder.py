@@ -18,11 +18,12 @@ DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 def Encoder_v1(
     name: str,
     *,
-    unfreeze: Union[str, int] = "all",
+    # The number first: with spaCy 3.8.7, a config takes the first type that a value can turn into.
+    unfreeze: Union[int, str] = "all",
     window: Optional[int] = None,
     overlap: int = 0,
     batch_pieces: int = 4096,
-    packed: Union[str, bool] = "auto",
+    packed: Union[bool, str] = "auto",
     precision: str = "auto",
     device: str = "auto",
     cache_mb: int = 1000,
@@ -46,12 +47,12 @@ def Encoder_v1(
     name (str): A model id on the Hugging Face hub, a directory, or `package:module/path` for a
         folder inside an installed Python package. With `@sha256:` and 64 hexadecimal digits after
         it, `model.safetensors` must have that digest.
-    unfreeze (Union[str, int]): Blocks that train: "all", "none", or the last N blocks.
+    unfreeze (Union[int, str]): Blocks that train: "all", "none", or the last N blocks.
     window (Optional[int]): Pieces in a window, special pieces included; null for as many as
         the encoder takes. Longer texts get several windows.
     overlap (int): Pieces that neighboring windows of a text share.
     batch_pieces (int): Padded pieces that are computed at once: memory against speed.
-    packed (Union[str, bool]): Whether to compute the windows of a batch in one row without
+    packed (Union[bool, str]): Whether to compute the windows of a batch in one row without
         padding: "auto" on CUDA in half precision, true wherever the encoder's family gives the
         same vectors so, which is tried when it is loaded, or false.
     precision (str): "auto" computes in bf16 where the hardware does that faster, "bf16" always,

@@ -6,13 +6,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Unfreeze = Union[str, int]
+Unfreeze = Union[int, str]
 
 
 def check_unfreeze(unfreeze: Unfreeze) -> None:
     """Check the `unfreeze` setting as far as possible without the encoder.
 
-    unfreeze (Union[str, int]): "all", "none" or a number of blocks.
+    unfreeze (Union[int, str]): "all", "none" or a number of blocks.
     RAISES (ValueError): It has another value.
     """
     number = isinstance(unfreeze, int) and not isinstance(unfreeze, bool)
@@ -50,7 +50,7 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
     gradient is requested, so none is computed. `Encoder.train` keeps their dropout off as well.
 
     model (PreTrainedModel): The bare encoder, changed in place.
-    unfreeze (Union[str, int]): "all", "none", or how many of the last blocks train.
+    unfreeze (Union[int, str]): "all", "none", or how many of the last blocks train.
     RETURNS (List[Module]): The modules that train.
     RAISES (ValueError): There are fewer blocks than that.
     """
@@ -82,11 +82,11 @@ def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> 
     """Find out what trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section
     3.3): at first only the head, then one more block from the top after every stage.
 
-    unfreeze (Union[str, int]): The setting, which applies in the end.
+    unfreeze (Union[int, str]): The setting, which applies in the end.
     depth (int): Number of the encoder's blocks.
     step (int): Number of updates so far.
     every (Optional[int]): Updates per stage, or None to train all blocks from the start.
-    RETURNS (Union[str, int]): The blocks that train now.
+    RETURNS (Union[int, str]): The blocks that train now.
     """
     if every is None or unfreeze in ("none", 0):
         return unfreeze

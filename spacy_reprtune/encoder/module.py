@@ -49,7 +49,7 @@ class EncoderSettings:
     window: Optional[int] = None
     overlap: int = 0
     batch_pieces: int = 4096
-    packed: Union[str, bool] = "auto"
+    packed: Union[bool, str] = "auto"
     precision: str = "auto"
     device: str = "auto"
     cache_mb: int = 1000
