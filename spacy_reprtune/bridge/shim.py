@@ -248,9 +248,8 @@ class TorchShim(Shim):
 
     def copy(self) -> "TorchShim":
         """RETURNS (TorchShim): The same weights in memory of their own."""
-        return TorchShim(self.settings, self.build, head_lr=self.head_lr).from_bytes(
-            self.to_bytes()
-        )
+        made = TorchShim(self.settings, self.build, head_lr=self.head_lr)
+        return made.from_bytes(self.to_bytes())
 
     def __reduce__(self) -> Tuple[Callable[..., "TorchShim"], Tuple[Any, ...]]:
         """How a worker of `nlp.pipe` that is not forked (Windows, macOS) gets it."""
