@@ -36,10 +36,10 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def newest(session: nox.Session) -> None:
-    """The newest transformers, without the extras that hold it back."""
-    session.install("-e", ".", *_test_tools(), "-c", "constraints-newest.txt")
+    """The newest transformers, without the extras that hold it back, and ONNX Runtime."""
+    session.install("-e", ".[onnx]", *_test_tools(), "-c", "constraints-newest.txt")
     session.run("python", "-m", "pip", "check")
-    run_tests(session, *CORE)
+    run_tests(session, *CORE, "tests/packaging/test_onnx.py")
 
 
 @nox.session

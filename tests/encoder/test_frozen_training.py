@@ -125,7 +125,7 @@ def test_evaluation_during_training_sees_the_weights_of_now(model_config, deep_e
     assert numpy.abs(numpy.subtract(before, after)).max() > 0.01
     assert encoder_of(nlp).cache.stats.hits > hits
     whole = nlp.from_bytes(nlp.to_bytes())
-    # Equal with torch 2.13. With torch 2.6, the last of bf16's 8 bits depends on what else is computed.
+    # With torch 2.6, the last of bf16's 8 bits depends on what else is computed.
     numpy.testing.assert_allclose(cats(whole), after, atol=2e-3)
 
 
