@@ -147,8 +147,9 @@ def test_auto_packs_where_the_kernel_of_the_device_pays_for_it(make_encoder, mon
 
 def test_dropout_of_attention_is_applied_in_packed_windows(make_encoder):
     encoder = make_encoder(packed=True).train()
-    for module in encoder.modules():
-        if isinstance(module, torch.nn.Dropout):
+    for name, module in encoder.named_modules():
+        # Attention reads its rate from there in transformers 5, and from its config before that.
+        if isinstance(module, torch.nn.Dropout) and not name.endswith("self.dropout"):
             module.p = 0.0
     first, second = pool(encoder), pool(encoder)
     encoder.eval()
