@@ -130,7 +130,9 @@ def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
         ends = numpy.cumsum(scores.lengths)[:-1]
         for parts in numpy.split(to_numpy(scores.logits), ends):
             # Tokens without a piece have rows of zeros.
-            likely = softmax(pipe.tags.logits(parts[parts.any(1)]) / pipe.temperature)
+            likely = softmax(
+                pipe.tags.logits(pipe.layers.unfold(parts[parts.any(1)])) / pipe.temperature
+            )
             best = numpy.sort(likely, axis=1)
             found.append(float(1.0 - (best[:, -1] - best[:, -2]).min(initial=1.0)))
     return numpy.array(found)

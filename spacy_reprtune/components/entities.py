@@ -1,7 +1,8 @@
 """Entities of docs: read from gold annotation, written with their scores."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -29,15 +30,21 @@ class Gold:
     known: NDArray[numpy.bool_]
 
 
-def read_gold(example: Example) -> Gold:
+def read_gold(example: Example, spans_key: Optional[str] = None) -> Gold:
     """Read the gold entities of an example in the tokens of its predicted doc.
 
-    Tokens without annotation are unknown, and so are those of an entity that cuts tokens.
+    Tokens without annotation are unknown, and so are those of an entity that cuts tokens. A doc
+    with a group of spans is annotated, except for tokens that its entities leave unknown while
+    they annotate others.
 
     example (Example): The example.
+    spans_key (Optional[str]): Key of the `doc.spans` with the entities, which may overlap. Where a
+        doc has no such group, and with None, they are in `doc.ents`.
     RETURNS (Gold): Its entities.
     """
     reference, predicted = example.reference, example.predicted
+    if spans_key in reference.spans:
+        return _read_group(example, spans_key)
     if not reference.has_annotation("ENT_IOB"):
         return Gold([], numpy.zeros(len(predicted), dtype=bool))
     if same_tokens(reference, predicted):
@@ -48,6 +55,75 @@ def read_gold(example: Example) -> Gold:
     entities, tags = example.get_aligned_ents_and_ner()
     known = numpy.array([tag is not None and tag != "-" for tag in tags], dtype=bool)
     return Gold([(e.start, e.end, e.label_) for e in entities], known)
+
+
+def _read_group(example: Example, spans_key: str) -> Gold:
+    reference, predicted = example.reference, example.predicted
+    known = numpy.ones(len(predicted), dtype=bool)
+    if reference.has_annotation("ENT_IOB"):
+        known = read_gold(example).known
+    group = gold_entities(reference, spans_key)
+    if same_tokens(reference, predicted):
+        return Gold([(span.start, span.end, span.label_) for span in group], known)
+    entities = []
+    for span in group:
+        aligned = example.get_aligned_spans_y2x([span], allow_overlap=True)
+        entities += [(own.start, own.end, own.label_) for own in aligned]
+        if not aligned:
+            known[example.alignment.y2x[span.start : span.end]] = False
+    return Gold(entities, known)
+
+
+def has_gold(reference: Doc, spans_key: Optional[str]) -> bool:
+    """RETURNS (bool): Whether the entities of a gold doc are annotated; see `read_gold`."""
+    return spans_key in reference.spans or reference.has_annotation("ENT_IOB")
+
+
+def gold_entities(reference: Doc, spans_key: Optional[str]) -> Sequence[Span]:
+    """RETURNS (Sequence[Span]): The entities of a gold doc; see `read_gold`. Spans without a
+    label are none."""
+    if spans_key not in reference.spans:
+        return reference.ents
+    return [span for span in reference.spans[spans_key] if span.label]
+
+
+def without_overlaps(entities: Iterable[Entity]) -> List[Entity]:
+    """RETURNS (List[Entity]): The longest of entities that overlap, and the first of equals, as
+    spaCy's `filter_spans` chooses."""
+    kept: List[Entity] = []
+    taken: set = set()
+    for entity in sorted(set(entities), key=lambda e: (e[0] - e[1], e[0], e[2])):
+        tokens = range(entity[0], entity[1])
+        # The longest come first, so one that overlaps has its first or last token in another.
+        if tokens and not {tokens[0], tokens[-1]} & taken:
+            kept.append(entity)
+            taken.update(tokens)
+    return sorted(kept)
+
+
+def best_flat(entities: Sequence[Entity], scores: Sequence[float]) -> List[int]:
+    """Choose entities that do not overlap and have the greatest sum of scores (weighted interval
+    scheduling, in n log n).
+
+    entities (Sequence[Entity]): The entities.
+    scores (Sequence[float]): The score of each.
+    RETURNS (List[int]): Numbers of the chosen entities, in order.
+    """
+    order = sorted(range(len(entities)), key=lambda i: entities[i][1])
+    ends = [entities[i][1] for i in order]
+    best = [0.0]
+    for k, i in enumerate(order):
+        with_it = scores[i] + best[bisect_right(ends, entities[i][0], hi=k)]
+        best.append(max(best[-1], with_it))
+    chosen: List[int] = []
+    k = len(order)
+    while k:
+        if best[k] > best[k - 1]:
+            chosen.append(order[k - 1])
+            k = bisect_right(ends, entities[order[k - 1]][0], hi=k - 1)
+        else:
+            k -= 1
+    return chosen[::-1]
 
 
 def is_blocked(iob: NDArray) -> NDArray[numpy.bool_]:
@@ -79,15 +155,19 @@ def write_entities(
     *,
     spans_key: Optional[str],
     overwrite: bool,
+    overlapping: bool = False,
 ) -> None:
     """Set the entities of a doc, and their scores.
 
     doc (Doc): The doc.
-    entities (Sequence[Entity]): New entities that overlap nothing that stays.
+    entities (Sequence[Entity]): New entities. Unless `overlapping` is set, they overlap neither
+        each other nor what stays.
     scores (Sequence[float]): The probability of each.
     spans_key (Optional[str]): Key of `doc.spans` to put them under, with `attrs["scores"]`, or
         None.
     overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
+    overlapping (bool): Whether new entities may overlap: `doc.ents` gets the best of those that
+        overlap nothing that stays, `doc.spans` all new ones and no others.
     """
     spans = [Span(doc, start, end, label=label) for start, end, label in entities]
     kept: List[Span] = []
@@ -96,17 +176,25 @@ def write_entities(
         kept = list(doc.ents)
         iob = doc.to_array(["ENT_IOB", "ENT_TYPE"]).reshape(-1, 2)
         blocked = [doc[i : i + 1] for i in numpy.flatnonzero(is_blocked(iob)).tolist()]
-    doc.set_ents([*kept, *spans], blocked=blocked, default="outside")
+    flat = spans
+    if overlapping:
+        taken = is_taken(doc) & (not overwrite)
+        free = [i for i, (start, end, _) in enumerate(entities) if not taken[start:end].any()]
+        best = best_flat([entities[i] for i in free], [scores[i] for i in free])
+        flat = [spans[free[k]] for k in best]
+    doc.set_ents([*kept, *flat], blocked=blocked, default="outside")
     if spans_key is not None:
         # Entities of an earlier pass keep their scores.
-        scored = [*_scored_before(doc, spans_key, kept), *zip(spans, scores, strict=True)]
+        before = [] if overlapping else _scored_before(doc, spans_key, kept)
+        scored = [*before, *zip(spans, scores, strict=True)]
         scored.sort(key=lambda pair: pair[0].start)
         attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}
         doc.spans[spans_key] = SpanGroup(
             doc, name=spans_key, attrs=attrs, spans=[span for span, _ in scored]
         )
     register_scores()
-    for span, score in zip(spans, scores, strict=True):
+    # Spans with the same tokens share the extension: the most probable label's score stays there.
+    for span, score in sorted(zip(spans, scores, strict=True), key=lambda pair: pair[1]):
         span._.set(SCORE, float(score))
 
 

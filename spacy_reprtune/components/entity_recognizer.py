@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -15,27 +15,28 @@ from thinc.api import Model
 from thinc.util import to_numpy
 
 from ..bridge.token_classifier import TagScores
-from ..heads.incorrect_spans import incorrect_spans_loss
-from ..heads.losses import cross_entropy
+from ..heads.tag_layers import TagLayers
 from ..heads.tags import TagScheme
 from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import NEW_LABEL, EncoderPipe
 from .encoding import heard
-from .entities import is_space, read_gold, register_scores, write_entities
-from .entity_calibration import calibration_error_of, loss_of_temperature
+from .entities import gold_entities, is_space, read_gold, register_scores, write_entities
+from .entity_calibration import calibration_error_of, loss_of_temperature, score_overlapping
+from .entity_loss import entity_loss
 from .entity_survey import nothing_to_learn, problems, survey
 from .notices import warn_of_unknown_labels
-from .soft_tags import soft_targets, tag_posteriors, write_tags
-from .tag_rows import DocEntities, GoldTags, decode, gold_tags, incorrect_spans
-
-if TYPE_CHECKING:
-    from ..heads.lattice import Lattice
+from .soft_tags import write_tag_posteriors
+from .tag_rows import DocEntities, decode
 
 logger = logging.getLogger("spacy")
 
 
 class EntityRecognizer(EncoderPipe):
     """Pipeline component that finds named entities and the probability of each.
+
+    With `overlapping`, entities of different labels may overlap or be nested: each label has a
+    sequence of tags to itself. `doc.spans[spans_key]` then has all entities, and `doc.ents` those
+    that do not overlap and have the greatest sum of probabilities.
 
     The model gives logits of tags for each token. The best legal sequence of tags gives
     `doc.ents`; the probability of an entity is the share of all sequences that have exactly this
@@ -60,6 +61,7 @@ class EntityRecognizer(EncoderPipe):
         shared_positions: bool = True,
         head_init: str = "random",
         soft_labels: bool = False,
+        overlapping: bool = False,
         min_score: float = 0.0,
         temperature: Optional[float] = None,
         spans_key: Optional[str] = "ner",
@@ -77,6 +79,8 @@ class EntityRecognizer(EncoderPipe):
         """
         TagScheme([], scheme)
         _check_settings(head_init, min_score)
+        if overlapping:
+            _check_overlapping(name, head_init, soft_labels, spans_key)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -84,6 +88,7 @@ class EntityRecognizer(EncoderPipe):
         self.shared_positions = shared_positions
         self.head_init = head_init
         self.soft_labels = soft_labels
+        self.overlapping = overlapping
         # Whether predictions put the probabilities of all tags into `doc.user_data`, for a student.
         self.writes_tags = False
         self.min_score = min_score
@@ -101,12 +106,28 @@ class EntityRecognizer(EncoderPipe):
 
     @property
     def tags(self) -> TagScheme:
-        """RETURNS (TagScheme): The tags behind the labels."""
-        return TagScheme(self.labels, self.scheme, shared_positions=self.shared_positions)
+        """RETURNS (TagScheme): The tags of a layer."""
+        return self.layers.scheme
+
+    @property
+    def layers(self) -> TagLayers:
+        """RETURNS (TagLayers): The tags behind the labels: one layer of them, or with `overlapping`
+        one layer per label."""
+        return TagLayers(
+            self.labels,
+            self.scheme,
+            shared_positions=self.shared_positions,
+            overlapping=self.overlapping,
+        )
+
+    @property
+    def gold_key(self) -> Optional[str]:
+        """RETURNS (Optional[str]): Key of the `doc.spans` with gold entities, before `doc.ents`."""
+        return self.spans_key if self.overlapping else None
 
     def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
         """See `EncoderPipe`."""
-        mapping, is_new = self.tags.growth(label)
+        mapping, is_new = self.layers.growth(label)
         return mapping, numpy.where(is_new, NEW_LABEL, 0.0).astype("f")
 
     def predict(self, docs: Iterable[Doc]) -> List[DocEntities]:
@@ -116,6 +137,8 @@ class EntityRecognizer(EncoderPipe):
             outside of new entities, unless `overwrite` is set.
         RETURNS (List[DocEntities]): Entities and their probabilities, one item per doc.
         """
+        from ..heads.lattice import Lattice
+
         docs = list(docs)
         if not docs:
             return []
@@ -123,12 +146,19 @@ class EntityRecognizer(EncoderPipe):
         logits, transitions = to_numpy(scores.logits), self._transitions(scores)
         rows = numpy.split(logits, numpy.cumsum(scores.lengths)[:-1])
         self.calibration.note(docs, [(own, transitions) for own in rows])
-        lattice = self._lattice(transitions, self.temperature)
         if self.writes_tags:
-            self._write_tags(docs, logits, transitions)
+            write_tag_posteriors(docs, logits, self.tags, transitions, self.temperature)
+        lattice = Lattice(self.tags, transitions, temperature=self.temperature)
         limits = self.calibration.limits(self.labels)
-        lowest = self.min_score if limits is None else numpy.maximum(self.min_score, limits)
-        return decode(docs, logits, lattice, overwrite=self.overwrite, min_score=lowest)
+        return decode(
+            docs,
+            self.layers.unfold(logits),
+            lattice,
+            # In another layer, what a doc has already may be overlapped.
+            overwrite=self.overwrite or self.overlapping,
+            min_score=self.min_score if limits is None else numpy.maximum(self.min_score, limits),
+            layers=self.layers.labels,
+        )
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[DocEntities]) -> None:
         """Write entities to `doc.ents`, and their scores to `doc.spans` and the spans.
@@ -138,7 +168,12 @@ class EntityRecognizer(EncoderPipe):
         """
         for doc, (entities, scores) in zip(docs, predictions, strict=True):
             write_entities(
-                doc, entities, scores, spans_key=self.spans_key, overwrite=self.overwrite
+                doc,
+                entities,
+                scores,
+                spans_key=self.spans_key,
+                overwrite=self.overwrite,
+                overlapping=self.overlapping,
             )
 
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
@@ -147,47 +182,27 @@ class EntityRecognizer(EncoderPipe):
         examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
         scores (TagScores): The model's logits for their predicted docs.
         RETURNS (Tuple[float, TagScores]): Mean over the annotated tokens of the cross-entropy, or
-            with learned transitions of the negative log-likelihood, and its gradient. Spans that
-            are known to be incorrect count as a token each.
-        RAISES (ValueError): A span is an entity and known to be incorrect.
+            with learned transitions of the negative log-likelihood, and its gradient; with
+            `overlapping` the sum of those means over the labels. Spans that are known to be
+            incorrect count as a token each.
+        RAISES (ValueError): A span is an entity and known to be incorrect, or settings exclude each
+            other.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        tags = self.tags
-        logits, transitions = tags.logits(to_numpy(scores.logits)), self._transitions(scores)
-        gold = gold_tags(examples, logits, tags)
-        gradient = numpy.zeros_like(logits)
-        wrong = incorrect_spans(examples, gold.rows, tags, self.incorrect_spans_key)
-        if wrong and (self.soft_labels or transitions is not None):
-            raise ValueError(
-                f"incorrect_spans_key of '{self.name}' needs learned_transitions = false and "
-                "soft_labels = false, whose losses have no term for spans that are incorrect."
-            )
-        if self.soft_labels and transitions is not None:
-            raise ValueError(
-                f"'{self.name}' can't learn probabilities of tags (soft_labels = true) with "
-                "learned_transitions = true, whose loss is of whole sequences: set one to false."
-            )
-        if self.soft_labels:
-            loss = self._soft_loss(examples, logits, gold, gradient)
-            return loss, self._of_parts(gradient, scores.lengths, None)
-        if transitions is not None:
-            lattice = self._lattice(transitions, 1.0)
-            loss, d_rows, d_transitions = lattice.loss(logits[gold.rows], gold.lengths, gold.tags)
-            gradient[gold.rows] = d_rows
-            return loss, self._of_parts(gradient, scores.lengths, d_transitions)
-        known = numpy.flatnonzero(gold.tags >= 0)
-        rows = gold.rows[known]
-        loss = 0.0
-        if len(rows):
-            loss, gradient[rows] = cross_entropy(logits[rows], gold.tags[known])
-        if wrong:
-            # A span counts as much as a token.
-            share = 1.0 / (len(rows) + len(wrong))
-            more, d_more = incorrect_spans_loss(logits, wrong, tags)
-            loss = share * (len(rows) * loss + more)
-            gradient = share * (len(rows) * gradient + d_more)
-        return loss, self._of_parts(gradient, scores.lengths, None)
+        layers = self.layers
+        logits = layers.scheme.logits(layers.unfold(to_numpy(scores.logits)))
+        loss, gradient, d_transitions = entity_loss(
+            examples,
+            logits,
+            self._transitions(scores),
+            layers,
+            name=self.name,
+            spans_key=self.gold_key,
+            incorrect_spans_key=self.incorrect_spans_key,
+            soft_labels=self.soft_labels,
+        )
+        return loss, self._of_parts(gradient, scores.lengths, d_transitions)
 
     def training_batch(self, examples: List[Example]) -> List[Example]:
         """RETURNS (List[Example]): The examples with an annotated token that is not white space, or
@@ -197,7 +212,7 @@ class EntityRecognizer(EncoderPipe):
             eg
             for eg in examples
             if (key and eg.reference.spans.get(key))
-            or (read_gold(eg).known & ~is_space(eg.predicted)).any()
+            or (read_gold(eg, self.gold_key).known & ~is_space(eg.predicted)).any()
         ]
 
     def initialize(
@@ -217,11 +232,11 @@ class EntityRecognizer(EncoderPipe):
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         self.check_trains()
-        found = survey(get_examples())
+        found = survey(get_examples(), self.gold_key)
         for label in list(found.labels) if labels is None else labels:
             self.take_label(label)
         if not self.labels:
-            raise ValueError(nothing_to_learn(self.name, found))
+            raise ValueError(nothing_to_learn(self.name, found, self.gold_key))
         if self.head_init == "probe" and self.listens:
             raise ValueError(
                 f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
@@ -229,7 +244,7 @@ class EntityRecognizer(EncoderPipe):
             )
         self.calibration.reset()
         self.warned_of = frozenset()
-        sample = numpy.zeros((1, self.tags.n_parts), dtype="f")
+        sample = numpy.zeros((1, self.n_columns), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         # `update` warns of labels that no component of the pipeline has, when all have theirs.
         is_only = nlp is None or not self._has_company(nlp)
@@ -256,12 +271,17 @@ class EntityRecognizer(EncoderPipe):
 
         examples (Iterable[Example]): The examples.
         RETURNS (Dict[str, Any]): The scores, with spaCy's keys, and `ents_ece`, the expected
-            calibration error of the entities' scores as they were predicted.
+            calibration error of the entities' scores as they were predicted. With `overlapping`,
+            they are those of all entities, in `ents_f` and in `spans_KEY_f` as from `spancat`.
         """
         examples = list(examples)
         warn_of_unknown_labels(self, examples, training=False)
         scores = super().score(examples, **kwargs)
-        scores["ents_ece"] = calibration_error_of(examples, self.spans_key)
+        if self.overlapping:
+            scores.update(score_overlapping(examples, self.spans_key))
+        scores["ents_ece"] = calibration_error_of(
+            examples, self.spans_key, overlapping=self.overlapping
+        )
         self.calibrate_to_noted(examples)
         return scores
 
@@ -276,16 +296,17 @@ class EntityRecognizer(EncoderPipe):
         RETURNS (Optional[Callable[[float], float]]): See `loss_of_temperature`.
         """
         rows, transitions = [own for own, _ in logits], logits[0][1]
-        return loss_of_temperature(examples, rows, transitions, self.tags)
+        return loss_of_temperature(examples, rows, transitions, self.layers, self.gold_key)
 
     @property
     def n_columns(self) -> int:
         """RETURNS (int): Columns of the head's output, by the labels."""
-        return self.tags.n_parts
+        return self.layers.n_columns
 
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
         """RETURNS (Set[str]): The labels of the gold entities."""
-        return {ent.label_ for eg in examples for ent in eg.reference.ents}
+        golds = (gold_entities(eg.reference, self.gold_key) for eg in examples)
+        return {entity.label_ for gold in golds for entity in gold}
 
     def after_load(self) -> None:
         """Check that the tags are those of the training.
@@ -302,35 +323,16 @@ class EntityRecognizer(EncoderPipe):
                 )
         super().after_load()
 
-    def _lattice(self, transitions: Optional[NDArray], temperature: float) -> "Lattice":
-        from ..heads.lattice import Lattice
-
-        return Lattice(self.tags, transitions, temperature=temperature)
-
-    def _soft_loss(
-        self, examples: List[Example], logits: NDArray, gold: GoldTags, gradient: NDArray
-    ) -> float:
-        targets = soft_targets(examples, gold, self.tags, self.name)
-        known = numpy.flatnonzero(targets.any(1))
-        loss = 0.0
-        if len(known):
-            rows = gold.rows[known]
-            loss, gradient[rows] = cross_entropy(logits[rows], targets[known])
-        return loss
-
-    def _write_tags(self, docs: List[Doc], logits: NDArray, transitions: Optional[NDArray]) -> None:
-        tags = self.tags
-        if transitions is None:
-            # Any sequence that is legal costs the same.
-            transitions = numpy.zeros((len(tags), len(tags)), dtype="f")
-        lattice = self._lattice(transitions, self.temperature)
-        for doc, found in zip(docs, tag_posteriors(docs, logits, lattice), strict=True):
-            write_tags(doc, tags.names, found)
-
     def _transitions(self, scores: TagScores) -> Optional[NDArray]:
         """Turn the learned transitions between parts of tags into those between tags."""
         if scores.transitions is None:
             return None
+        if self.overlapping:
+            raise ValueError(
+                f"'{self.name}' has overlapping = true, so every label has tags to itself, and "
+                "transitions between tags of all labels can't be learned: set "
+                "learned_transitions = false."
+            )
         tags = self.tags
         return tags.logits(tags.logits(to_numpy(scores.transitions)).T).T
 
@@ -341,7 +343,8 @@ class EntityRecognizer(EncoderPipe):
         learned = None
         if d_transitions is not None:
             learned = ops.asarray2f(tags.gradient(tags.gradient(d_transitions).T).T)
-        return TagScores(ops.asarray2f(tags.gradient(d_logits)), lengths, learned)
+        d_parts = self.layers.fold(tags.gradient(d_logits))
+        return TagScores(ops.asarray2f(d_parts), lengths, learned)
 
     def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
         """Count the entities without a piece, given their texts; each is read as one token."""
@@ -377,6 +380,16 @@ class EntityRecognizer(EncoderPipe):
             self.name,
             probe.score,
             probe.strength,
+        )
+
+
+def _check_overlapping(
+    name: str, head_init: str, soft_labels: bool, spans_key: Optional[str]
+) -> None:
+    if head_init != "random" or soft_labels or not spans_key:
+        raise ValueError(
+            f"'{name}' with overlapping = true needs head_init = 'random', soft_labels = false and "
+            f"a spans_key; it has {head_init!r}, {str(soft_labels).lower()} and {spans_key!r}."
         )
 
 

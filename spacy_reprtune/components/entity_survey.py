@@ -2,12 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.tokens import SpanGroup
 from spacy.training import Example
 
-from .entities import read_gold
+from .entities import Entity, gold_entities, has_gold, read_gold, without_overlaps
 
 
 @dataclass
@@ -17,6 +17,7 @@ class Survey:
     labels (Dict[str, int]): Entities of each label.
     docs, unannotated (int): Docs, and those whose entities were never set.
     missing (int): Tokens of other docs whose annotation is missing.
+    nested (int): Entities that overlap a longer one of their own label.
     cut (int): Entities whose borders are not between tokens.
     odd (Dict[str, int]): Texts of entities without any letter or digit. They may have no word
         piece at all, which takes an encoder to find out.
@@ -28,38 +29,45 @@ class Survey:
     docs: int
     unannotated: int
     missing: int
+    nested: int
     cut: int
     odd: Dict[str, int]
     span_groups: Dict[str, Tuple[int, int]]
 
 
-def survey(examples: Iterable[Example]) -> Survey:
+def survey(examples: Iterable[Example], spans_key: Optional[str] = None) -> Survey:
     """Count what is there.
 
     examples (Iterable[Example]): The training examples.
+    spans_key (Optional[str]): See `read_gold`.
     RETURNS (Survey): The counts.
     """
     labels: Counter = Counter()
     odd: Counter = Counter()
     groups: Dict[str, Tuple[int, int]] = {}
-    docs = unannotated = missing = cut = 0
+    docs = unannotated = missing = nested = cut = 0
     for example in examples:
         docs += 1
         reference = example.reference
-        if len(reference) and not reference.has_annotation("ENT_IOB"):
+        if len(reference) and not has_gold(reference, spans_key):
             unannotated += 1
             for key, group in reference.spans.items():
                 n_spans, n_overlapping = groups.get(key, (0, 0))
                 groups[key] = (n_spans + len(group), n_overlapping + _overlapping(group))
             continue
-        gold = read_gold(example)
-        labels.update(entity.label_ for entity in reference.ents)
-        odd.update(e.text for e in reference.ents if not any(map(str.isalnum, e.text)))
-        lost = len(reference.ents) - len(gold.entities)
+        gold, entities = read_gold(example, spans_key), gold_entities(reference, spans_key)
+        labels.update(entity.label_ for entity in entities)
+        odd.update(e.text for e in entities if not any(map(str.isalnum, e.text)))
+        lost = len(entities) - len(gold.entities)
+        by_label: Dict[str, List[Entity]] = {}
+        for entity in gold.entities if spans_key else ():
+            by_label.setdefault(entity[2], []).append(entity)
+        nested += sum(len(set(own)) - len(without_overlaps(own)) for own in by_label.values())
         cut += lost
         if not lost:
             missing += int((~gold.known).sum())
-    return Survey(dict(sorted(labels.items())), docs, unannotated, missing, cut, dict(odd), groups)
+    found = dict(sorted(labels.items()))
+    return Survey(found, docs, unannotated, missing, nested, cut, dict(odd), groups)
 
 
 def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> List[str]:
@@ -78,6 +86,11 @@ def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> Lis
         )
     if found.missing:
         result.append(f"{found.missing} tokens of the other docs have no annotation")
+    if found.nested:
+        result.append(
+            f"{found.nested} of {sum(found.labels.values())} entities overlap a longer one of "
+            "their own label and are left out"
+        )
     if found.cut:
         result.append(
             f"{found.cut} of {sum(found.labels.values())} entities begin or end within a token of "
@@ -95,26 +108,29 @@ def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> Lis
     return result
 
 
-def nothing_to_learn(name: str, found: Survey) -> str:
+def nothing_to_learn(name: str, found: Survey, spans_key: Optional[str] = None) -> str:
     """Say that there are no entities, and where there might be some.
 
     name (str): The component.
     found (Survey): The training data.
+    spans_key (Optional[str]): See `read_gold`.
     RETURNS (str): The message.
     """
     message = (
         f"'{name}' has nothing to learn: none of the {found.docs} training docs has an entity in "
-        "doc.ents."
+        f"{f'doc.spans[{spans_key!r}] or ' if spans_key else ''}doc.ents."
     )
     spans = {key: counts for key, counts in found.span_groups.items() if counts[0]}
     if not spans:
         return f"{message} Set doc.ents in the training data."
     key, (n_spans, n_overlapping) = max(spans.items(), key=lambda item: item[1][0])
     message += f" They have {n_spans} spans in doc.spans[{key!r}]"
+    if spans_key:
+        return f"{message}: set spans_key = {key!r}."
     if n_overlapping:
         return (
             f"{message}, and {n_overlapping} of them overlap others or are nested in them, which "
-            "entities can't. For all of them, train spaCy's 'spancat' with spans_key = "
+            "entities can't. For all of them, set overlapping = true and spans_key = "
             f"{key!r}; for the longest ones, doc.set_ents(spacy.util.filter_spans("
             f"doc.spans[{key!r}]))."
         )

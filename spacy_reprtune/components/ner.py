@@ -30,6 +30,7 @@ head_lr = 1.0
         "shared_positions": True,
         "head_init": "random",
         "soft_labels": False,
+        "overlapping": False,
         "min_score": 0.0,
         "temperature": None,
         "spans_key": "ner",
@@ -53,6 +54,7 @@ def make_ner(
     shared_positions: bool,
     head_init: str,
     soft_labels: bool,
+    overlapping: bool,
     min_score: float,
     temperature: Optional[float],
     spans_key: Optional[str],
@@ -74,6 +76,10 @@ def make_ner(
     soft_labels (bool): Whether to learn the probabilities of tags that another recognizer has put
         into the training data, as `reprtune distill` does. Docs without them are learned from
         their entities.
+    overlapping (bool): Whether entities of different labels may overlap or be nested. Each label
+        then has tags to itself, which shared_positions does not change. All entities are in
+        `doc.spans[spans_key]`, where gold entities are read from as well, and `doc.ents` gets the
+        most probable of those that do not overlap.
     min_score (float): Entities whose probability is lower are not predicted.
     temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
         to fit it on dev during training.
@@ -93,6 +99,7 @@ def make_ner(
         shared_positions=shared_positions,
         head_init=head_init,
         soft_labels=soft_labels,
+        overlapping=overlapping,
         min_score=min_score,
         temperature=temperature,
         spans_key=spans_key,

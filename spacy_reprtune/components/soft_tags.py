@@ -58,6 +58,31 @@ def write_tags(doc: Doc, names: Sequence[str], probabilities: NDArray) -> None:
     doc.user_data[TAGS] = {"names": list(names), "probabilities": probabilities}
 
 
+def write_tag_posteriors(
+    docs: Sequence[Doc],
+    logits: NDArray,
+    tags: TagScheme,
+    transitions: Optional[NDArray],
+    temperature: float,
+) -> None:
+    """Store the probabilities of a recognizer's tags in docs.
+
+    docs (Sequence[Doc]): The docs.
+    logits (ndarray): Logits of the tags' parts for all tokens, shape (n_tokens, n_parts).
+    tags (TagScheme): The tags.
+    transitions (Optional[ndarray]): Learned transitions, shape (n_tags, n_tags), or None.
+    temperature (float): The number that logits and transitions are divided by.
+    """
+    from ..heads.lattice import Lattice
+
+    if transitions is None:
+        # Any sequence that is legal costs the same.
+        transitions = numpy.zeros((len(tags), len(tags)), dtype="f")
+    lattice = Lattice(tags, transitions, temperature=temperature)
+    for doc, found in zip(docs, tag_posteriors(docs, logits, lattice), strict=True):
+        write_tags(doc, tags.names, found)
+
+
 def soft_targets(
     examples: Sequence[Example], gold: GoldTags, scheme: TagScheme, name: str
 ) -> NDArray:

@@ -4,6 +4,7 @@ White space and tokens without a piece get no tag: they are left out of the sequ
 may span them, but never begins or ends with one.
 """
 
+from itertools import product
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
@@ -13,7 +14,16 @@ from spacy.training import Example
 
 from ..heads.incorrect_spans import IncorrectSpan
 from ..heads.tags import PartLogits, TagScheme, TagSpan
-from .entities import Entity, Gold, is_space, is_taken, read_gold, starts_sentence
+from .entities import (
+    Entity,
+    Gold,
+    gold_entities,
+    is_space,
+    is_taken,
+    read_gold,
+    starts_sentence,
+    without_overlaps,
+)
 
 if TYPE_CHECKING:
     from ..heads.lattice import Lattice
@@ -22,7 +32,8 @@ if TYPE_CHECKING:
 class DocEntities(NamedTuple):
     """The predicted entities of a doc.
 
-    entities (List[Entity]): First token, token after the last, label; in order, without overlaps.
+    entities (List[Entity]): First token, token after the last, label; in order. Those of one layer
+        don't overlap.
     scores (List[float]): The probability of each.
     """
 
@@ -50,17 +61,22 @@ def decode(
     *,
     overwrite: bool,
     min_score: Union[float, NDArray],
+    layers: Optional[Sequence[Sequence[str]]] = None,
 ) -> List[DocEntities]:
     """Find the entities of docs.
 
     docs (Sequence[Doc]): The docs.
-    logits (ndarray): Logits of the tags' parts for all tokens, shape (n_tokens, n_parts).
+    logits (ndarray): Logits of the tags' parts for all tokens, layer by layer, shape
+        (n_layers * n_tokens, n_parts).
     lattice (Lattice): The lattice that decodes them.
     overwrite (bool): Whether tokens that are in an entity or blocked may be in another.
     min_score (Union[float, ndarray]): Entities whose probability is lower are left out; one value,
-        or one per label.
+        or one per label of all layers.
+    layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer.
     RETURNS (List[DocEntities]): One item per doc.
     """
+    layers = [lattice.scheme.labels] if layers is None else layers
+    n_docs, docs = len(docs), list(docs) * len(layers)
     keep = seen_tokens(docs, logits)
     if not overwrite:
         taken = numpy.concatenate([is_taken(doc) for doc in docs])
@@ -83,12 +99,16 @@ def decode(
     doc = doc_of[sequence]
     start = rows[first_row[sequence] + start] - first_token[doc]
     end = rows[first_row[sequence] + end - 1] - first_token[doc] + 1
-    result = [DocEntities([], []) for _ in docs]
-    labels = lattice.scheme.labels
+    layer, doc = numpy.divmod(doc, n_docs)
+    # Every layer has as many labels.
+    label += layer * len(layers[0])
+    labels = [name for own in layers for name in own]
     lowest = numpy.broadcast_to(min_score, len(labels))
-    for i in numpy.flatnonzero(probabilities >= lowest[label]):
-        result[doc[i]].entities.append((int(start[i]), int(end[i]), labels[label[i]]))
-        result[doc[i]].scores.append(float(probabilities[i]))
+    result = [DocEntities([], []) for _ in range(n_docs)]
+    for i in numpy.lexsort((-end, start)):
+        if probabilities[i] >= lowest[label[i]]:
+            result[doc[i]].entities.append((int(start[i]), int(end[i]), labels[label[i]]))
+            result[doc[i]].scores.append(float(probabilities[i]))
     return result
 
 
@@ -116,24 +136,35 @@ def sequences(
     return lengths, doc_of_token[first[:-1]]
 
 
-def gold_tags(examples: Sequence[Example], rows: NDArray, scheme: TagScheme) -> GoldTags:
+def gold_tags(
+    examples: Sequence[Example],
+    rows: NDArray,
+    scheme: TagScheme,
+    layers: Optional[Sequence[Sequence[str]]] = None,
+    spans_key: Optional[str] = None,
+) -> GoldTags:
     """Tag the tokens of predicted docs with their gold entities.
 
     examples (Sequence[Example]): The examples.
     rows (ndarray): Output of the model for all their tokens, zeros for a token without a piece,
-        shape (n_tokens, n_columns).
+        layer by layer, shape (n_layers * n_tokens, n_columns).
     scheme (TagScheme): The tags. Entities with other labels count as outside.
-    RETURNS (GoldTags): The tags.
+    layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer. Of
+        spans that overlap in a layer, the longest is tagged.
+    spans_key (Optional[str]): See `read_gold`.
+    RETURNS (GoldTags): The tags, layer by layer. Each layer of a doc is a sequence.
     """
-    docs = [eg.predicted for eg in examples]
-    seen = seen_tokens(docs, rows)
-    numbers = {label: i for i, label in enumerate(scheme.labels)}
+    layers = [scheme.labels] if layers is None else layers
+    seen = seen_tokens([eg.predicted for eg in examples] * len(layers), rows)
+    golds = [read_gold(example, spans_key) for example in examples]
     tags: List[NDArray] = [numpy.zeros(0, dtype=numpy.int64)]
     start = 0
-    for example, doc in zip(examples, docs, strict=True):
-        own = seen[start : start + len(doc)]
-        tags.append(_tags_of_seen(read_gold(example), own, scheme, numbers))
-        start += len(doc)
+    for layer in layers:
+        numbers = {label: i for i, label in enumerate(layer)}
+        for gold in golds:
+            own = seen[start : start + len(gold.known)]
+            tags.append(_tags_of_seen(gold, own, scheme, numbers))
+            start += len(own)
     lengths = [len(own) for own in tags[1:]]
     return GoldTags(numpy.flatnonzero(seen), lengths, numpy.concatenate(tags))
 
@@ -143,26 +174,32 @@ def incorrect_spans(
     rows: NDArray[numpy.int64],
     scheme: TagScheme,
     key: Optional[str],
+    layers: Optional[Sequence[Sequence[str]]] = None,
+    spans_key: Optional[str] = None,
 ) -> List[IncorrectSpan]:
     """Find the spans that are known not to be entities.
 
     examples (Sequence[Example]): The examples.
-    rows (NDArray[int64]): Tokens that have tags, as rows of all tokens, in order.
+    rows (NDArray[int64]): Tokens that have tags, as rows of all tokens, in order, layer by layer.
     scheme (TagScheme): The tags. A span without a label is not an entity of any label.
     key (Optional[str]): Key of the spans in `doc.spans` of the references, or None.
+    layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer.
+    spans_key (Optional[str]): See `read_gold`.
     RETURNS (List[IncorrectSpan]): The spans. One whose borders cut a token says nothing.
     RAISES (ValueError): A span is an entity as well.
     """
     found: List[IncorrectSpan] = []
-    numbers = {label: [i] for i, label in enumerate(scheme.labels)}
-    numbers[""] = list(range(len(scheme.labels)))
+    layers = [scheme.labels] if layers is None else layers
     first = 0
-    for example in examples:
+    for layer, example in product(layers if key else (), examples):
+        numbers = {label: [i] for i, label in enumerate(layer)}
+        numbers[""] = list(range(len(layer)))
         n_tokens = len(example.predicted)
         spans = example.reference.spans.get(key, ()) if key else ()
         if len(spans):
             own = rows[(rows >= first) & (rows < first + n_tokens)]
-            entities = {(e.start_char, e.end_char, e.label_) for e in example.reference.ents}
+            gold = gold_entities(example.reference, spans_key)
+            entities = {(e.start_char, e.end_char, e.label_) for e in gold}
             both = [s for s in spans if (s.start_char, s.end_char, s.label_) in entities]
             if both:
                 raise ValueError(
@@ -193,9 +230,9 @@ def _tags_of_seen(
 ) -> NDArray[numpy.int64]:
     position = numpy.concatenate([[0], numpy.cumsum(seen)])
     spans: List[TagSpan] = []
-    for start, end, label in gold.entities:
+    for start, end, label in without_overlaps([e for e in gold.entities if e[2] in numbers]):
         first, after = int(position[start]), int(position[end])
-        if first < after and label in numbers:
+        if first < after:
             spans.append((first, after, numbers[label]))
     tags = scheme.tags(spans, int(position[-1]))
     tags[~gold.known[seen]] = -1

@@ -122,7 +122,7 @@ def scored_predictions(pipe: Thresholded, examples: Iterable[Example]) -> Iterat
         Those of a text are its best label if labels are exclusive, and all annotated labels if not.
     """
     if isinstance(pipe, EntityRecognizer):
-        found = entity_results(examples, pipe.spans_key)
+        found = entity_results(examples, pipe.spans_key, overlapping=pipe.overlapping)
         yield from (item for item in found if item[0] in pipe.labels)
         return
     for example in examples:
@@ -137,6 +137,7 @@ def scored_predictions(pipe: Thresholded, examples: Iterable[Example]) -> Iterat
 
 def _gold_counts(pipe: Thresholded, examples: Iterable[Example]) -> Counter:
     if isinstance(pipe, EntityRecognizer):
-        return Counter(label for eg in examples for *_, label in read_gold(eg).entities)
+        gold = (read_gold(eg, pipe.gold_key).entities for eg in examples)
+        return Counter(label for entities in gold for *_, label in entities)
     hard = (hard_labels(eg, pipe.kind).reference.cats for eg in examples)
     return Counter(label for cats in hard for label, value in cats.items() if value > 0)

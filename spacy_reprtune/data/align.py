@@ -74,6 +74,7 @@ def make_doc(
     RETURNS (Doc): Doc without categories.
     """
     from spacy.tokens import Doc
+    from spacy.util import filter_spans
 
     if record.words is None or align != "strict":
         doc = nlp.make_doc(record.text)
@@ -96,7 +97,11 @@ def make_doc(
         doc.set_ents(kept, default="outside" if record.spans_complete else "missing")
     else:
         kept = [span for _, span in found]
-        doc.spans[spans_key] = kept
+        if kept or record.spans_complete:
+            doc.spans[spans_key] = kept
+        if not record.spans_complete:
+            # `doc.ents` says which tokens nothing is known of.
+            doc.set_ents(filter_spans(kept), default="missing")
     account.spans_out += len(kept)
     return doc
 

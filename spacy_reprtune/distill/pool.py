@@ -118,6 +118,11 @@ def _load(teacher: str, use_gpu: int) -> Language:
     nlp = load_model(teacher)
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, EntityRecognizer):
+            if pipe.overlapping:
+                raise ValueError(
+                    f"'{pipe.name}' of the teacher '{teacher}' has overlapping = true, and a "
+                    "student learns from doc.ents only. Use a teacher with overlapping = false."
+                )
             pipe.writes_tags = True
     written = {a for name in nlp.pipe_names for a in nlp.get_pipe_meta(name).assigns}
     if not written & {"doc.cats", "doc.ents"}:

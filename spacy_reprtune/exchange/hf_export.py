@@ -85,6 +85,11 @@ def _token_classifier(pipe: Any, module: "torch.nn.Module") -> "torch.nn.Module"
             f"'{pipe.name}' has learned transitions between tags, and transformers has no place "
             "for them. Train with learned_transitions = false to export."
         )
+    if pipe.overlapping:
+        raise ValueError(
+            f"'{pipe.name}' has overlapping = true, and transformers' token classifier gives one "
+            "tag per token. Train with overlapping = false to export."
+        )
     if module.piece_pooling != "first":
         raise ValueError(
             f"'{pipe.name}' reads the mean of a token's pieces, and transformers classifies each "

@@ -1,7 +1,7 @@
 """Why a pipeline predicts what it does: the contribution of each token to a label or an entity."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..components.encoder_pipe import EncoderPipe
-from ..components.entities import read_score
+from ..components.entities import gold_entities, has_gold, read_score
 from ..components.entity_recognizer import EntityRecognizer
 from ..components.text_classifier import TextClassifier
 
@@ -92,10 +92,14 @@ def explain(
         else:
             found += [
                 _explain_entity(nlp, pipe, doc, (ent.start, ent.end, ent.label_))
-                for ent in doc.ents
+                for ent in _entities(pipe, doc)
                 if ent.label_ in pipe.labels and label in (None, ent.label_)
             ]
     return found
+
+
+def _entities(pipe: EntityRecognizer, doc: Doc) -> Iterable[Span]:
+    return doc.spans.get(pipe.spans_key, ()) if pipe.overlapping else doc.ents
 
 
 def _labels(pipe: TextClassifier, doc: Doc, label: Optional[str]) -> List[str]:
@@ -134,7 +138,8 @@ def _explain_entity(
 
     start, end, label = entity
     scheme = pipe.tags
-    tags = scheme.tags([(start, end, pipe.labels.index(label))], len(doc))
+    columns, number = pipe.layers.columns(label)
+    tags = scheme.tags([(start, end, number)], len(doc))
     parts = torch.from_numpy(scheme.parts)
 
     def score(traced: "TracedEncoder", n: int) -> "torch.Tensor":
@@ -144,13 +149,17 @@ def _explain_entity(
             rows, _ = pipe.head(_rows(traced, doc, n))
         else:
             rows, _ = on_encoder(pipe.head, traced)([token_spans(doc)] * n)
-        logits = rows @ parts.to(rows.device) / pipe.temperature
+        logits = rows[:, columns] @ parts.to(rows.device) / pipe.temperature
         by_copy = logits.view(n, len(doc), -1)
         odds = [_log_odds(by_copy[:, i], int(tags[i]), True) for i in range(start, end)]
         return torch.stack(odds).mean(0)
 
     values = _contributions(_encoder_of(nlp, pipe), doc, score)
     probability = read_score(doc[start:end]) or 0.0
+    if pipe.overlapping:
+        group = doc.spans[pipe.spans_key]
+        own = [(span.start, span.end, span.label_) for span in group].index(entity)
+        probability = float(group.attrs["scores"][own])
     return _explanation(pipe, doc, label, probability, (start, end), values)
 
 
@@ -231,11 +240,12 @@ def explain_errors(nlp: Language, docs: List[Doc], *, most: int = 10) -> List[Di
         for i, (doc, gold) in enumerate(zip(predicted, docs, strict=True)):
             if isinstance(pipe, TextClassifier) and pipe.kind.is_answered(gold.cats):
                 wrong += [(score, i, label, own) for score, label, own in _errors(pipe, doc, gold)]
-            if isinstance(pipe, EntityRecognizer) and gold.has_annotation("ENT_IOB"):
-                right = {(e.start_char, e.end_char, e.label_) for e in gold.ents}
+            if isinstance(pipe, EntityRecognizer) and has_gold(gold, pipe.gold_key):
+                entities = gold_entities(gold, pipe.gold_key)
+                right = {(e.start_char, e.end_char, e.label_) for e in entities}
                 wrong += [
-                    (read_score(e) or 0.0, i, (e.start, e.end, e.label_), _overlapping(e, gold))
-                    for e in doc.ents
+                    (read_score(e) or 0.0, i, (e.start, e.end, e.label_), _overlapping(e, entities))
+                    for e in _entities(pipe, doc)
                     if (e.start_char, e.end_char, e.label_) not in right and e.label_ in pipe.labels
                 ]
         wrong.sort(key=lambda item: -item[0])
@@ -259,10 +269,10 @@ def _errors(pipe: TextClassifier, doc: Doc, gold: Doc) -> List[Tuple[float, str,
     return [(scores[label], label, right or "no label") for label in wrong]
 
 
-def _overlapping(entity: Span, gold: Doc) -> str:
+def _overlapping(entity: Span, gold: Iterable[Span]) -> str:
     inside = [
         f"{own.text} ({own.label_})"
-        for own in gold.ents
+        for own in gold
         if own.start_char < entity.end_char and own.end_char > entity.start_char
     ]
     return ", ".join(inside) or "no entity"

@@ -263,7 +263,7 @@ def test_scores_add_up_over_what_could_be_there_instead(token_config):
     nlp, *_ = make_nlp(token_config(), scheme="bio")
     pipe = nlp.get_pipe("ner")
     doc = nlp.make_doc("lovely")
-    lattice = pipe._lattice(None, 1.0)
+    lattice = Lattice(pipe.tags)
     logits = pipe.model.predict([doc]).logits
     shares = []
     for tag in range(1, len(pipe.tags)):

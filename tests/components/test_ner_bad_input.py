@@ -33,8 +33,8 @@ def test_no_entities_at_all(nlp, token_config):
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
-        ([(0, 3), (1, 2)], "1 of them overlap.*spancat.*spans_key = 'sc'.*filter_spans"),
-        ([(0, 2), (1, 3)], "1 of them overlap.*spancat.*spans_key = 'sc'.*filter_spans"),
+        ([(0, 3), (1, 2)], "1 of them overlap.*overlapping = true.*spans_key = 'sc'.*filter_spans"),
+        ([(0, 2), (1, 3)], "1 of them overlap.*overlapping = true.*spans_key = 'sc'.*filter_spans"),
         ([(0, 1), (1, 3)], r"none overlapping: doc.set_ents\(list\(doc.spans\['sc'\]\)\)"),
     ],
 )
