@@ -16,6 +16,7 @@ from thinc.api import Adam, Config
 
 from spacy_reprtune.bridge.token_classifier import TagScores
 from spacy_reprtune.components.entities import best_flat, read_gold, without_overlaps
+from spacy_reprtune.components.thresholds import fit_thresholds
 from spacy_reprtune.heads.tag_layers import TagLayers
 
 TEXTS = {
@@ -344,3 +345,17 @@ def test_convert_says_where_nothing_is_known():
         Record("So", "here", spans=[], spans_complete=False), nlp, Account(), spans_key="ner"
     )
     assert not read_gold(Example(nlp.make_doc("So"), doc), "ner").known.any()
+
+
+def test_a_label_below_its_threshold_is_left_out_and_the_others_stay(saved):
+    nlp = spacy.load(saved[1])
+    text, spans = next(iter(TEXTS.items()))
+    nlp.get_pipe("ner").calibration.set_thresholds(0.9, {"FILM": 0.1, "MOOD": None, "MUSIC": 0.1})
+    assert found(nlp(text)) == [span for span in spans if span[2] != "MOOD"]
+
+
+def test_thresholds_are_fitted_to_gold_in_the_group(saved):
+    nlp = spacy.load(saved[1])
+    fits = fit_thresholds(nlp, [example(nlp, *item) for item in TEXTS.items()], precision=0.2)
+    assert {item.label: item.n_gold for item in fits} == {"FILM": 2, "MOOD": 4, "MUSIC": 2}
+    assert all(item.fit.n_right == item.fit.n_kept > 0 for item in fits)
