@@ -111,17 +111,18 @@ def write_corpus(args: argparse.Namespace, folder: Path, *, entities: bool) -> N
     import spacy
     from spacy.tokens import DocBin
 
-    from benchmarks.ner_pipelines import make_docs
-    from benchmarks.pipelines import make_examples
+    from benchmarks import ner_pipelines, pipelines
 
     nlp = spacy.blank("en")
     for part, size in TEXTS.items():
         if entities:
-            docs = make_docs(nlp, data.tagged(args, "wnut17")[part][:size])
+            tagged = data.tagged(args, "wnut17")[part][:size]
+            examples = ner_pipelines.make_examples(nlp, tagged)
         else:
             own = data.rotten_tomatoes(args)[part]
-            some = make_examples(nlp, own.take(common.order(len(own), 0)[:size]))
-            docs = [example.reference for example in some]
+            chosen = own.take(common.order(len(own), 0)[:size])
+            examples = pipelines.make_examples(nlp, chosen)
+        docs = [example.reference for example in examples]
         DocBin(docs=docs).to_disk(folder / f"{part}.spacy")
 
 
