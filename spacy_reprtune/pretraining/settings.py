@@ -37,7 +37,7 @@ class EncoderPart:
     """
 
     name: str
-    unfreeze: Union[int, str] = "all"
+    unfreeze: Union[str, int] = "all"
     lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     dropout: BelowOne = 0.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
