@@ -141,17 +141,13 @@ class OnnxShim(Shim):
         try:
             settings = OnnxSettings.from_json(files[SETTINGS])
         except ValueError as error:
-            raise ValueError(
-                f"{SETTINGS} is damaged: {error}. Install the package again."
-            ) from error
+            raise ValueError(f"{SETTINGS} is damaged: {error}. {_AGAIN}") from error
         try:
             text = files[TOKENIZER].decode("utf8")
             tokenizer = PieceTokenizer.from_json(text, settings.pad_id)
         except Exception as error:
             # The tokenizers library raises plain exceptions.
-            raise ValueError(
-                f"{TOKENIZER} is damaged: {error}. Install the package again."
-            ) from error
+            raise ValueError(f"{TOKENIZER} is damaged: {error}. {_AGAIN}") from error
         graphs = {name: files[f"{name}.onnx"] for name in GRAPHS}
         self._model = OnnxHead(graphs, tokenizer, settings, threads=self.threads)
         self.n_labels = settings.n_labels

@@ -126,7 +126,8 @@ def test_evaluation_during_training_sees_the_weights_of_now(model_config, deep_e
     assert encoder_of(nlp).cache.stats.hits > hits
     whole = nlp.from_bytes(nlp.to_bytes())
     # With torch 2.6, the last of bf16's 8 bits depends on what else is computed.
-    numpy.testing.assert_allclose(cats(whole), after, atol=2e-3)
+    is_old = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
+    numpy.testing.assert_allclose(cats(whole), after, atol=2e-3 if is_old else 1e-6)
 
 
 def test_accumulated_gradients(model_config, deep_encoder):
