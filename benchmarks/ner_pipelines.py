@@ -1,6 +1,6 @@
 """Entity recognition pipelines of this project, trained as `spacy train` does."""
 
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 from benchmarks.common import ENCODER
 from benchmarks.data import Tagged
@@ -39,8 +39,7 @@ class SpacyNer(SpacyTextcat):
 
     def predict(self, items: List[Tagged]) -> List[Any]:
         """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item."""
-        docs = self.nlp.pipe(make_docs(self.nlp, items), batch_size=128)
-        return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
+        return find_entities(self.nlp, items)
 
 
 def reprtune_ner(precision: str, **settings: Any) -> "Language":
@@ -58,7 +57,7 @@ def reprtune_ner(precision: str, **settings: Any) -> "Language":
         "@architectures": "spacy_reprtune.Encoder.v1",
         "name": ENCODER,
         "precision": precision,
-        **_taken(settings, "window"),
+        **_taken(settings, "name", "keep_blocks", "window"),
     }
     model = {
         "@architectures": "spacy_reprtune.TokenClassifier.v1",
@@ -72,6 +71,12 @@ def reprtune_ner(precision: str, **settings: Any) -> "Language":
 
 def _taken(settings: Dict[str, Any], *names: str) -> Dict[str, Any]:
     return {name: settings.pop(name) for name in names if name in settings}
+
+
+def find_entities(nlp: "Language", items: List[Tagged]) -> List[List[Tuple[int, int, str]]]:
+    """RETURNS (List[List[Tuple[int, int, str]]]): The entities of each item, in words."""
+    docs = nlp.pipe(make_docs(nlp, items), batch_size=128)
+    return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
 
 
 def make_docs(nlp: "Language", items: List[Tagged]) -> "List[Doc]":
