@@ -1,9 +1,10 @@
 """Labels of sentences in one pass over their document, beside a text classifier per sentence.
 
-Documents are sentences of rotten_tomatoes in a row, each with its own polarity. Both systems train
-on the same sentences for the same steps. F1 is per sentence; times are those of `nlp.pipe` over
-the documents, and over all of their sentences, which is the fastest way for a text classifier. The
-third system is spaCy's `spancat` on the same encoder, with the sentences as its suggestions.
+Documents are sentences of rotten_tomatoes in a row, each with its own polarity. All systems train
+on the same sentences for the same steps. F1 is per sentence. Times are those of `nlp.pipe` over
+the documents. The text classifier gets all sentences in one `nlp.pipe`, which is its fastest way,
+and (`one_by_one`) each in a call of its own. The third system is spaCy's `spancat` on the same
+encoder, with the sentences as its suggestions.
 """
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -35,12 +36,15 @@ def main(argv: Optional[List[str]] = None) -> None:
             find = trained(name, train, steps, seed)
             scores[name].append(macro_f(find(test), [label for d in test for _, label in d]))
             predict[name] = lambda _, find=find: find(test)
+            if name == "sentences":
+                one_by_one = [[[sentence]] for doc in test for sentence in doc]
+                predict["one_by_one"] = lambda _, f=find, each=one_by_one: [f(d) for d in each]
             common.log(f"{name} {seed}: {scores[name][-1]:.3f}")
     times = common.interleave(predict, args.repeats)
     figures: Dict[str, Any] = {"precision": "fp32"}
     for name, values in scores.items():
         figures.update(common.mean_std(f"{name}_f", values))
-    for other in ("sentences", "spancat"):
+    for other in ("sentences", "one_by_one", "spancat"):
         if {other, "spans"} <= times.keys():
             figures.update(common.ratio(f"time_of_{other}", times["spans"], times[other]))
     common.emit("span_classifier", args, figures)
@@ -89,7 +93,7 @@ def trained(name: str, train: List[List[Sentence]], steps: int, seed: int) -> Ca
             settings = {"model": model, "suggester": suggester, "threshold": 0.0}
             register_suggester()
             nlp.add_pipe("spancat", config=settings)
-        batches = [[Example(*sides(nlp, doc))] for doc in train]
+        batches = [[Example(place(nlp, doc), place(nlp, doc, labels=True))] for doc in train]
     examples = [example for batch in batches for example in batch]
     optimizer = nlp.initialize(lambda: examples)
     order = common.order(len(batches), seed)
@@ -100,19 +104,18 @@ def trained(name: str, train: List[List[Sentence]], steps: int, seed: int) -> Ca
     return lambda docs: predicted(nlp, name, docs)
 
 
-def sides(nlp: Any, sentences: List[Sentence]) -> Tuple[Any, Any]:
-    """RETURNS (Tuple[Doc, Doc]): A document with the places of its sentences, and with labels."""
-    plain = nlp.make_doc(" ".join(text for text, _ in sentences))
-    gold = plain.copy()
-    start, places = 0, []
+def place(nlp: Any, sentences: List[Sentence], *, labels: bool = False) -> Any:
+    """RETURNS (Doc): A document with its sentences as spans, and their labels if asked."""
+    doc = nlp.make_doc(" ".join(text for text, _ in sentences))
+    start = 0
+    doc.spans["given"], doc.spans["sc"] = [], []
     for text, label in sentences:
-        places.append((start, start + len(text), label))
-        start += len(text) + 1
-    ways = {"alignment_mode": "expand"}
-    plain.spans["given"] = [plain.char_span(a, b, **ways) for a, b, _ in places]
-    gold.spans["sc"] = [gold.char_span(a, b, label=label, **ways) for a, b, label in places]
-    gold.spans["given"] = [gold.char_span(a, b, **ways) for a, b, _ in places]
-    return plain, gold
+        end = start + len(text)
+        doc.spans["given"].append(doc.char_span(start, end, alignment_mode="expand"))
+        if labels:
+            doc.spans["sc"].append(doc.char_span(start, end, label, alignment_mode="expand"))
+        start = end + 1
+    return doc
 
 
 def register_suggester() -> None:
@@ -142,7 +145,7 @@ def predicted(nlp: Any, name: str, docs: List[List[Sentence]]) -> List[str]:
         found = nlp.pipe(text for doc in docs for text, _ in doc)
         return [max(doc.cats, key=doc.cats.__getitem__) for doc in found]
     labels = []
-    for doc in nlp.pipe(sides(nlp, own)[0] for own in docs):
+    for doc in nlp.pipe(place(nlp, own) for own in docs):
         best: Dict[Tuple[int, int], Tuple[float, str]] = {}
         for span, score in zip(doc.spans["sc"], doc.spans["sc"].attrs["scores"], strict=True):
             place = span.start, span.end
