@@ -1,10 +1,11 @@
-"""Students of a text classifier: half its blocks, a static table, and a cascade.
+"""Students of a text classifier: half its blocks, a static table, and cascades.
 
 A teacher is fine-tuned on a share of the labels (MiniLM-L6, two epochs, batches of 16). It
 annotates all training texts, and students learn from its probabilities, mixed with the labels that
 the teacher has seen. `_gold` is the same student on these labels only; the peers (TF-IDF with
 logistic regression, and the text classifier of `spacy init config --optimize efficiency`) have them
-as well.
+as well. `cascade` has the static table in front of the teacher, `cascade_half` in front of the
+student with half the blocks.
 Speed is `nlp.pipe` over the test texts, from raw text, in turn.
 """
 
@@ -28,8 +29,10 @@ STATIC_EPOCHS = 6
 RATE = 1e-4
 STATIC_RATE = 9e-4
 EARLY = ("tfidf_lr", "spacy_efficiency", "static_gold")
-SYSTEMS = ("teacher", "static", "half", "cascade", "half_gold", *EARLY)
-TIMED = ("teacher", "half", "static", "cascade", "spacy_efficiency")
+# Which pipelines the cascades have.
+CASCADES = {"cascade": ("static", "teacher"), "cascade_half": ("static", "half")}
+SYSTEMS = ("teacher", "static", "half", *CASCADES, "half_gold", *EARLY)
+TIMED = ("teacher", "half", "static", *CASCADES, "spacy_efficiency")
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -119,7 +122,7 @@ class Trainer:
         test = self.splits["test"]
         found = best_labels(nlp, test.texts)
         result = {"accuracy": _accuracy(found, test.labels)}
-        if system == "cascade":
+        if system in CASCADES:
             docs = list(nlp.pipe(test.texts))
             early = [doc._.reprtune_answered_by == "small" for doc in docs]
             result["early"] = sum(early) / len(early)
@@ -152,7 +155,11 @@ class Trainer:
         folder = self.folder / system
         if not (folder / "meta.json").exists():
             log(f"training {system} of {self.name}, seed {self.seed}")
-            getattr(self, f"_train_{system}")().to_disk(folder)
+            if system in CASCADES:
+                nlp = self._assemble(*CASCADES[system])
+            else:
+                nlp = getattr(self, f"_train_{system}")()
+            nlp.to_disk(folder)
         return spacy.load(folder)
 
     def _train_teacher(self) -> Any:
@@ -192,12 +199,12 @@ class Trainer:
         # The learning rate of that config.
         return self._fit(build, self._examples, 10, 1e-3)
 
-    def _train_cascade(self) -> Any:
+    def _assemble(self, small: str, large: str) -> Any:
         from spacy_reprtune.distill.assemble import assemble_cascade
 
-        for system in ("static", "teacher"):
+        for system in (small, large):
             self._pipeline(system)
-        nlp = assemble_cascade(self.folder / "static", self.folder / "teacher", keep=0.99)
+        nlp = assemble_cascade(self.folder / small, self.folder / large, keep=0.99)
         nlp.get_pipe("textcat").calibrate(self._examples(nlp, self.splits["dev"]))
         return nlp
 
