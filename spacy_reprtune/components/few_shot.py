@@ -235,7 +235,8 @@ class FewShotTrainer:
         outputs = to_numpy(scores.vectors), to_numpy(scores.logits)
         vectors, logits = (output[rows] for output in outputs)
         positive, negative = _pairs_within(*pipe.read_gold(batch))
-        if self.contrastive == "supcon":
+        # Without both kinds "supcon" has no gradient, or only evens out the positive pairs.
+        if self.contrastive == "supcon" and positive.any() and negative.any():
             loss, d_vectors = supervised_contrastive(
                 vectors, positive, negative, temperature=self.supcon_temperature
             )

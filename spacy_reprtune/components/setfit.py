@@ -30,7 +30,7 @@ DEFAULT_CONFIG = {
         "encoder": DEFAULT_ENCODER,
     },
     "exclusive": True,
-    "contrastive": "cosine",
+    "contrastive": None,
     "supcon_temperature": 0.1,
     "cross_entropy": 0.0,
     "class_weights": None,
@@ -52,7 +52,7 @@ def make_setfit(
     name: str,
     model: Model[List[Doc], Floats2d],
     exclusive: bool,
-    contrastive: str,
+    contrastive: Optional[str],
     supcon_temperature: float,
     cross_entropy: float,
     class_weights: ClassWeights,
@@ -68,8 +68,10 @@ def make_setfit(
     model (Model[List[Doc], Floats2d]): A `spacy_reprtune.SentenceClassifier.v1`.
     exclusive (bool): Whether each text has exactly one label, or any number of them. Two texts
         form a positive pair if they have the label, or one of their labels, in common.
-    contrastive (str): "cosine" for the loss that SetFit trains with, over all pairs of a batch;
-        "supcon" for the supervised contrastive loss.
+    contrastive (Optional[str]): "supcon" for the supervised contrastive loss over all pairs of a
+        batch, or "cosine" for the loss that SetFit trains with, which batches without positive or
+        without negative pairs have in either case; null for "supcon" with exclusive labels, and for
+        "cosine" with independent ones.
     supcon_temperature (float): Number that "supcon" divides cosines by.
     cross_entropy (float): Share of the loss that is the classifier's own, from 0 to below 1. The
         head that predicts is fitted to the support set in any case.
@@ -87,6 +89,9 @@ def make_setfit(
     resolve_optimizer_variables(nlp)
     if scorer is None:
         scorer = textcat_score if exclusive else textcat_multilabel_score
+    if contrastive is None:
+        # The library's trainer has its own loss.
+        contrastive = "supcon" if exclusive and trainer is None else "cosine"
     if threshold is None:
         threshold = 0.0 if exclusive else 0.5
     few_shot = FewShotTrainer(

@@ -33,6 +33,11 @@ def test_a_pipeline_of_the_version_before_predicts_the_same(name):
         assert scores_of(doc) == pytest.approx(before["scores"], abs=1e-5)
 
 
+def test_a_setfit_of_the_version_before_keeps_the_loss_that_was_the_default_there():
+    pipe = spacy.load(SAVED / "multilabel_setfit").get_pipe("setfit")
+    assert pipe.few_shot.contrastive == "cosine"
+
+
 def test_a_digest_in_a_setting_of_its_own_is_checked_as_one_in_the_name(tiny_encoder):
     def textcat(**encoder):
         nlp = spacy.blank("xx")

@@ -73,6 +73,7 @@ def right(nlp, examples):
     [
         (True, {}),
         (False, {}),
+        (True, {"contrastive": "cosine"}),
         (False, {"contrastive": "supcon", "supcon_temperature": 0.2}),
         (True, {"cross_entropy": 0.5, "class_weights": "balanced"}),
         (False, {"model": {"normalize": False, "pooling": "attention"}}),
@@ -113,7 +114,10 @@ def _training_scores(nlp, examples):
     return scores
 
 
-@pytest.mark.parametrize("settings", [{}, {"contrastive": "supcon"}, {"cross_entropy": 0.3}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"contrastive": "cosine"}, {"contrastive": "supcon"}, {"cross_entropy": 0.3}],
+)
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_the_gradient_is_that_of_the_loss(settings, exclusive, sentence_config):
     nlp, examples, _ = make_nlp(sentence_config(), exclusive=exclusive, **settings)
@@ -340,10 +344,10 @@ def test_a_worker_gets_a_fitted_head_and_none_of_the_training_texts(exclusive, s
     assert len(pipe_of(nlp).few_shot.support.examples) == len(examples)
 
 
-def test_the_default_scorer_and_threshold_follow_the_labels(nlp):
-    for exclusive, threshold in ((True, 0.0), (False, 0.5)):
+def test_the_default_loss_scorer_and_threshold_follow_the_labels(nlp):
+    for exclusive, threshold, loss in ((True, 0.0, "supcon"), (False, 0.5, "cosine")):
         pipe = nlp.add_pipe("reprtune_setfit", name=str(exclusive), config={"exclusive": exclusive})
-        assert pipe.cfg["threshold"] == threshold
+        assert pipe.cfg["threshold"] == threshold and pipe.few_shot.contrastive == loss
         assert ("multilabel" in pipe.scorer.__name__) is not exclusive
 
 
@@ -371,7 +375,8 @@ def test_the_probe_is_scored_beside_it_and_kept_where_training_hurts(
     sentence_config, tmp_path, caplog
 ):
     config = training_config(sentence_config(), tmp_path)
-    # At this rate the weights are destroyed, and all texts get nearly the same vector.
+    # At this rate the loss destroys the weights, and all texts get nearly the same vector.
+    config["components"]["textcat"]["contrastive"] = "cosine"
     config["training"]["optimizer"]["learn_rate"]["initial_rate"] = 0.3
     nlp = init_nlp(config)
     untouched = {k: v.clone() for k, v in module_of(nlp).encoder.state_dict().items()}

@@ -195,7 +195,7 @@ def test_the_head_is_fitted_again_when_another_head_has_moved_the_encoder(make):
         numpy.testing.assert_array_equal(part, before)
 
 
-@pytest.mark.parametrize("settings", [{}, {"contrastive": "supcon"}, {"cross_entropy": 0.5}])
+@pytest.mark.parametrize("settings", [{}, {"contrastive": "cosine"}, {"cross_entropy": 0.5}])
 def test_its_loss_moves_the_shared_encoder_down_its_gradient(settings, make):
     nlp = make(ner=False, **settings)
     examples = annotate(nlp)
