@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # The most padding of a batch on a CPU, in pieces: beyond it, a second batch costs less than the
 # padding does. A GPU computes both for about the price of the larger one.
-CPU_PADDING = 300
+CPU_PADDING = 100
 
 
 @dataclass
