@@ -1,4 +1,4 @@
-"""`Annotator`: batches of rows in, the same rows with annotation out, in any engine."""
+"""`Annotator`: adds annotation to batches of rows, in any engine."""
 
 import threading
 from functools import lru_cache
@@ -10,18 +10,18 @@ from spacy.language import Language
 
 from .columns import empty_row, output_columns, row_of
 
-# Rows that are annotated in one memory zone: many enough for `nlp.pipe` to sort texts by length,
-# few enough for their docs to be in memory together.
+# Rows that are annotated in one memory zone: enough for `nlp.pipe` to sort texts by length, but few
+# enough to hold all of their docs in memory.
 ZONE_ROWS = 2048
 # Only one memory zone may be open at a time, and engines may call from several threads.
 _zone = threading.Lock()
 
 
 class Annotated(NamedTuple):
-    """What became of some texts.
+    """The result of annotating texts.
 
-    rows (List[Dict[str, Any]]): The values of each text; all None for one that failed.
-    errors (List[Optional[str]]): Why each of them failed, or None.
+    rows (List[Dict[str, Any]]): The values of each text; all None for a text that failed.
+    errors (List[Optional[str]]): Why each text failed, or None.
     """
 
     rows: List[Dict[str, Any]]
@@ -35,7 +35,7 @@ class Annotated(NamedTuple):
 class Annotator:
     """Annotates batches of rows with a pipeline that it loads where it runs.
 
-    The object holds a path and settings, never the pipeline, so it is cheap to pickle: hand it to
+    The object holds a path and settings, never the pipeline, so it is cheap to pickle: pass it to
     `Dataset.map_batches` of Ray Data, `DataFrame.mapInPandas` of Spark (with `stream`),
     `map_partitions` of Dask, or a process pool. Copies that are unpickled in one process share one
     pipeline there, so engines may send the object with each batch.
@@ -58,9 +58,9 @@ class Annotator:
 
         path (str): Directory or name of the pipeline.
         text (str): Name of the column with the texts.
-        columns (Sequence[str]): What to add, some of "cats", "ents" and "spans".
+        columns (Sequence[str]): The annotation to add: some of "cats", "ents" and "spans".
         batch_size (int): Texts per batch of `nlp.pipe`.
-        threads (Optional[int]): Threads that torch computes with, or None to leave them alone.
+        threads (Optional[int]): Threads that torch computes with, or None to leave them unchanged.
         disable (Sequence[str]): Components that do not run.
         keep_failed (bool): Whether a text that can't be annotated becomes a row of None, with the
             reason in a column named "error", instead of an exception.
@@ -111,10 +111,10 @@ class Annotator:
         return _with_columns(batch, added)
 
     def stream(self, batches: Any) -> Any:
-        """Annotate an iterator of batches, as `mapInPandas` and `mapInArrow` of Spark have it.
+        """Annotate an iterator of batches, for `mapInPandas` and `mapInArrow` of Spark.
 
         batches (Iterable[Any]): The batches.
-        YIELDS (Any): What `__call__` returns for each.
+        YIELDS (Any): The result of `__call__` for each batch.
         """
         for batch in batches:
             yield self(batch)
@@ -122,7 +122,7 @@ class Annotator:
     def annotate(self, texts: Sequence[Any]) -> Annotated:
         """Annotate texts, and go on when one of them fails.
 
-        texts (Sequence[Any]): The texts; what is not a string fails.
+        texts (Sequence[Any]): The texts. Anything that is not a string fails.
         RETURNS (Annotated): The values and errors, in the order of the texts.
         """
         rows: List[Dict[str, Any]] = []
@@ -141,7 +141,7 @@ class Annotator:
 
     @property
     def nlp(self) -> Language:
-        """RETURNS (Language): The pipeline, loaded at the first use."""
+        """RETURNS (Language): The pipeline, loaded when it is first used."""
         if self._nlp is None:
             settings = self.path, self.disable, self.gpu_id, self.code, self.threads
             self._nlp = _shared(*settings, _stamp(self.path)) if self._sent else _load(*settings)
@@ -151,13 +151,13 @@ class Annotator:
         return {**self.__dict__, "_nlp": None, "_sent": True}
 
     def _annotate(self, texts: List[str]) -> List[Tuple[Dict[str, Any], Optional[str]]]:
-        """Annotate texts together; where that fails, halve them until the text that fails is
-        found, so that the others have lost nothing."""
+        """Annotate texts together. If that fails, halve them until the failing text is found, so
+        that the others are annotated as usual."""
         try:
             docs = self.nlp.pipe(texts, batch_size=self.batch_size)
             found = [(row_of(doc, self.columns), None) for doc in docs]
             if len(found) != len(texts):
-                # An error handler has dropped some of them.
+                # An error handler has dropped some texts.
                 raise ValueError("a component has dropped texts of this batch")
             return found
         except Exception as error:
@@ -171,7 +171,7 @@ class Annotator:
             return f"The text is a {type(text).__name__}, not a string."
         if len(text) > self.nlp.max_length:
             return (
-                f"The text has {len(text):,} characters, and nlp.max_length is "
+                f"The text has {len(text):,} characters, but nlp.max_length is "
                 f"{self.nlp.max_length:,}."
             )
         return None
@@ -212,7 +212,7 @@ def _shared(*settings: Any) -> Language:
 
 
 def _stamp(path: str) -> Any:
-    """RETURNS (Any): What changes when a pipeline is saved again in the same place."""
+    """RETURNS (Any): A value that changes when a pipeline is saved again in the same place."""
     meta = Path(path) / "meta.json"
     if not meta.exists():
         return None

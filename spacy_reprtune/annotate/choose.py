@@ -1,4 +1,4 @@
-"""Which texts are worth annotating next: those that a model is unsure of, no two of them alike.
+"""Choose the texts that are worth annotating next: a model is unsure of them, and no two are alike.
 
 Zhdanov 2019, "Diverse mini-batch Active Learning": of the texts with the smallest margins, one per
 cluster of their vectors. Without a model, Hacohen et al. 2022, "Active Learning on a Budget":
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..copies import Signer, near_pairs
 
-# Texts with the smallest margins, per text that is chosen: more are more alike, fewer less sure.
+# Candidates (texts with the smallest margins) per text that is chosen. With more of them, the
+# chosen texts differ more, but the model is less unsure of them.
 CANDIDATES = 5
-# Neighbors whose distance says how typical a text is, as in the paper.
+# Number of neighbors whose similarity tells how typical a text is, as in the paper.
 NEIGHBORS = 20
 
 
@@ -25,7 +26,8 @@ def choose_unsure(vectors: NDArray, doubts: NDArray, n: int, *, seed: int = 0) -
     doubts (ndarray): How unsure the model is, 0 to 1, shape (n_texts,).
     n (int): How many texts to choose.
     seed (int): Seed of the clusters.
-    RETURNS (List[int]): Their rows, the least sure first; all of them if there are no more.
+    RETURNS (List[int]): Rows of the chosen texts, the least sure first; all rows if there are no
+        more than `n`.
     """
     candidates = numpy.argsort(-doubts, kind="stable")[: CANDIDATES * n]
     if len(candidates) <= n:
@@ -45,8 +47,8 @@ def choose_typical(vectors: NDArray, n: int, *, seed: int = 0) -> List[int]:
     vectors (ndarray): fp32, shape (n_texts, width).
     n (int): How many texts to choose.
     seed (int): Seed of the clusters.
-    RETURNS (List[int]): Their rows, those of the largest clusters first; all of them if there are
-        no more.
+    RETURNS (List[int]): Rows of the chosen texts, the largest clusters first; all rows if there are
+        no more than `n`.
     """
     if len(vectors) <= n:
         return list(range(len(vectors)))
@@ -64,7 +66,7 @@ def choose_typical(vectors: NDArray, n: int, *, seed: int = 0) -> List[int]:
 
 
 def without_copies(texts: Sequence[str]) -> List[int]:
-    """RETURNS (List[int]): The rows of texts of which no earlier one is a copy or a near copy."""
+    """RETURNS (List[int]): The rows of texts that are no copy or near copy of an earlier text."""
     signer = Signer()
     for text in texts:
         signer.add(text)
@@ -80,7 +82,7 @@ def without_copies(texts: Sequence[str]) -> List[int]:
 def _clusters(vectors: NDArray, n: int, *, weights=None, seed: int) -> NDArray:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    # Thousands of texts in hundreds of clusters take minutes otherwise.
+    # Otherwise, thousands of texts in hundreds of clusters would take minutes.
     kind = MiniBatchKMeans if len(vectors) * n > 1_000_000 else KMeans
     means = kind(n_clusters=n, n_init=1, random_state=seed)
     return means.fit_predict(_unit(vectors), sample_weight=weights)

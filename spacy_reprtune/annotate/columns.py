@@ -1,10 +1,10 @@
-"""From a `Doc` to the values of a row."""
+"""Turn a `Doc` into the values of a row."""
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-# What can be asked for, and the columns that each becomes.
+# The kinds of annotation, and the columns of each.
 COLUMNS: Dict[str, Tuple[str, ...]] = {
     "cats": ("cats_label", "cats_score", "cats"),
     "ents": ("ents",),
@@ -16,8 +16,8 @@ def output_columns(columns: Sequence[str]) -> List[str]:
     """List the columns that annotation adds.
 
     columns (Sequence[str]): Some of "cats", "ents" and "spans".
-    RETURNS (List[str]): Their names, in order.
-    RAISES (ValueError): There are none, or one is not known.
+    RETURNS (List[str]): Names of the columns, in order.
+    RAISES (ValueError): `columns` is empty, or has an unknown name.
     """
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown or not columns:
@@ -26,13 +26,13 @@ def output_columns(columns: Sequence[str]) -> List[str]:
 
 
 def row_of(doc: Doc, columns: Sequence[str]) -> Dict[str, Any]:
-    """Collect what a pipeline has found in a text, as plain Python values.
+    """Collect the annotation of a text as plain Python values.
 
     doc (Doc): The annotated doc.
     columns (Sequence[str]): Some of "cats", "ents" and "spans".
-    RETURNS (Dict[str, Any]): For "cats" the best label, its score and all of them as a list of
-        label and score; for "ents" and "spans" a list of start and end in characters, label and
-        score, which is None where the component gives no score; spans also name their group.
+    RETURNS (Dict[str, Any]): For "cats" the best label, its score, and all labels with scores; for
+        "ents" and "spans" a list of start and end in characters, label and score, which is None if
+        the component computes no score; spans also name their group.
     """
     row: Dict[str, Any] = {}
     if "cats" in columns:
@@ -53,7 +53,7 @@ def row_of(doc: Doc, columns: Sequence[str]) -> Dict[str, Any]:
 
 
 def empty_row(columns: Sequence[str]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): The values of a row that could not be annotated: all of them
+    """RETURNS (Dict[str, Any]): The values of a row that could not be annotated, which are all
     None."""
     return dict.fromkeys(output_columns(columns))
 
@@ -72,7 +72,7 @@ def _place(span: Span) -> Tuple[int, int, int]:
 
 
 def _scores_by_place(doc: Doc) -> Dict[Tuple[int, int, int], float]:
-    """The scores of entities: components keep them in a span group of the same entities."""
+    """The scores of entities, which components keep in a span group of the same entities."""
     return {
         _place(span): score
         for group in doc.spans.values()

@@ -1,4 +1,4 @@
-"""`reprtune next`: from a pool of texts to a file for an annotation tool."""
+"""`reprtune next`: choose texts from a pool to be annotated next."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Choice:
     """A text to annotate.
 
-    id (Any): Its id in the pool, or its number there.
+    id (Any): Id of the text in the pool, or its row number.
     text (str): The text.
     doubt (Optional[float]): How unsure the model is, 0 to 1; None without a model.
     cats (Dict[str, float]): The score of each label.
-    labels (List[str]): The labels that the model would give.
-    ents (List[Dict[str, Any]]): The entities that it has found, each with start and end in
+    labels (List[str]): The labels that the model predicts.
+    ents (List[Dict[str, Any]]): The entities that it predicts, each with start and end in
         characters, label and score.
     """
 
@@ -61,7 +61,7 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> List[Tu
 
 
 def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> List[Choice]:
-    """Choose the texts that a pipeline is unsure of, no two of them alike.
+    """Choose texts that a pipeline is unsure of, no two of them alike.
 
     nlp (Language): The pipeline, with a text classifier or entity recognizer of this package.
     pool (Sequence[Tuple[Any, str]]): Id and text.
@@ -86,8 +86,8 @@ def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> Lis
     encoders = [e for e in map(_own_encoder, [*pipes, *(p for _, p in nlp.pipeline)]) if e]
     if not encoders:
         raise ValueError(
-            "The components listen to an encoder that is not of this package, so there are no "
-            "vectors to compare texts by. Use a reprtune_encoder, or an encoder for each component."
+            "The components listen to an encoder of another package, so there are no vectors to "
+            "compare texts by. Use a reprtune_encoder, or an encoder for each component."
         )
     vectors = text_vectors(encoders[0], [text for _, text in pool])
     return [_choice(pool[i], docs[i], doubts[i], pipes) for i in choose_unsure(vectors, doubts, n)]
@@ -107,8 +107,8 @@ def choose_first(encoder: str, pool: Sequence[Tuple[Any, str]], n: int) -> List[
 
 
 def label_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
-    """RETURNS (ndarray): 1 less the margin between the two best labels; of independent labels, that
-    between yes and no where it is smallest. Shape (n_docs,)."""
+    """RETURNS (ndarray): 1 minus the margin between the two best labels, or with independent labels
+    the smallest margin between yes and no; shape (n_docs,)."""
     scores = numpy.array([[doc.cats[label] for label in pipe.labels] for doc in docs])
     if pipe.exclusive:
         best = numpy.sort(scores, axis=1)
@@ -117,8 +117,8 @@ def label_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
 
 
 def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
-    """RETURNS (ndarray): 1 less the margin between the two best tags of the least sure token, which
-    may be one of an entity that was not found. Shape (n_docs,)."""
+    """RETURNS (ndarray): 1 minus the margin between the two best tags of the least sure token,
+    which may belong to an entity that was not found; shape (n_docs,)."""
     from thinc.util import to_numpy
 
     from ..components.streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks

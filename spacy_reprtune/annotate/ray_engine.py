@@ -1,8 +1,8 @@
-"""`--engine ray`: the shards of a run on the workers of Ray Data, on one machine or a cluster.
+"""`--engine ray`: annotate shards on the workers of Ray Data, on one machine or a cluster.
 
-A shard is annotated and written by the function that the local engine uses, so a run may go on with
-the other engine. What is done is known from the parts in the output folder: Ray Data could keep the
-ids of finished rows as well (`CheckpointConfig`), but not in which part they are.
+The same function annotates and writes a shard in the local engine, so a run can be resumed with the
+other engine. The parts in the output folder tell what is done: Ray Data could keep the ids of
+finished rows as well (`CheckpointConfig`), but not the parts that they are in.
 """
 
 import copy
@@ -25,10 +25,10 @@ SECONDS_TO_CONNECT = 10
 def cluster(address: Optional[str]) -> Iterator[None]:
     """Connect to Ray, and disconnect at the end.
 
-    address (Optional[str]): Address of a cluster, or None for the one that the variable RAY_ADDRESS
-        names; without either, Ray is started on this machine. A connection that the process
+    address (Optional[str]): Address of a cluster, or None for the address in the variable
+        RAY_ADDRESS; without either, Ray is started on this machine. A connection that the process
         already has is used and kept.
-    RAISES (ValueError): There is no cluster at the address, or Ray does not start here.
+    RAISES (ValueError): There is no cluster at the address, or Ray does not start on this machine.
     """
     if ray.is_initialized():
         yield
@@ -38,7 +38,7 @@ def cluster(address: Optional[str]) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, **started_here)
-    except Exception as error:  # Ray has no class of its own for them.
+    except Exception as error:  # Ray's errors have no common class.
         if address == "local":
             raise ValueError(f"Ray did not start on this machine: {error}") from error
         raise ValueError(
@@ -56,12 +56,12 @@ def run_in_ray(
 ) -> Iterator[Tuple[int, Optional[str]]]:
     """Annotate shards on the workers of a cluster that this process is connected to.
 
-    annotator (Annotator): What annotates. With a GPU, each worker has one of its own.
+    annotator (Annotator): The annotator. If it uses a GPU, each worker needs its own.
     plan (Plan): The run.
     left (Sequence[int]): Numbers of the shards to annotate.
     output (Path): The folder, which all machines of the cluster have to share.
-    workers (int): How many workers.
-    YIELDS (Tuple[int, Optional[str]]): What `annotate_shard` returns for each, in any order.
+    workers (int): Number of workers.
+    YIELDS (Tuple[int, Optional[str]]): The result of `annotate_shard` for each, in any order.
     RAISES (ValueError): The cluster is too small. OSError: A part could not be written.
     """
     if not left:
@@ -71,10 +71,10 @@ def run_in_ray(
     n_gpus = int(ray.cluster_resources().get("GPU", 0))
     if on_gpu and n_gpus < workers:
         raise ValueError(
-            f"{workers} workers need a GPU each, and Ray has {n_gpus}. Use fewer --workers, or "
+            f"{workers} workers need one GPU each, but Ray has {n_gpus}. Use fewer --workers, or "
             "leave --gpu-id out."
         )
-    # A worker sees only the GPU that Ray gives to it.
+    # A worker sees only the GPU that Ray assigns to it.
     annotator.gpu_id = 0 if on_gpu else -1
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     threads = threads_for(workers, cores)
@@ -99,9 +99,9 @@ def run_in_ray(
 def threads_for(workers: int, cores: Sequence[int]) -> int:
     """Share the cores of a cluster.
 
-    workers (int): How many workers.
+    workers (int): Number of workers.
     cores (Sequence[int]): Cores of each machine.
-    RETURNS (int): The most threads per worker with which all workers find a place.
+    RETURNS (int): The most threads per worker with which all workers fit.
     RAISES (ValueError): There are more workers than cores.
     """
     for threads in range(max(cores, default=0), 0, -1):
@@ -111,7 +111,7 @@ def threads_for(workers: int, cores: Sequence[int]) -> int:
 
 
 class _ShardAnnotator:
-    """What a worker runs. It keeps the pipeline from one shard to the next."""
+    """Annotates shards in a worker, and keeps the pipeline from one shard to the next."""
 
     def __init__(self, annotator: Annotator, plan: Plan, output: Path, folder: str) -> None:
         # Inputs may be named relative to the folder that the run was started in.
@@ -123,13 +123,13 @@ class _ShardAnnotator:
         try:
             rows, reason = annotate_shard(self.annotator, self.plan, int(number), self.output)
         except OSError as error:
-            # Ray would try again, and then hide it behind an error of its own.
+            # Ray would retry, and then hide the error behind its own.
             return {"rows": [0], "reason": [""], "failure": [str(error) or repr(error)]}
         return {"rows": [rows], "reason": [reason or ""], "failure": [""]}
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nothing listens: Ray itself tries for a minute."""
+    """Fail at once if nothing listens at an address. Ray itself would try for a minute."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()

@@ -1,5 +1,6 @@
-"""A run over files that can be stopped at any moment and goes on with the same command."""
+"""Annotate files in a run that can be stopped at any time and resumed with the same command."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -7,7 +8,7 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -23,7 +24,7 @@ from .shards import SHARD_ROWS, Shard, cut, find_inputs, read_rows
 MANIFEST = "manifest.json"
 ERRORS = "errors.jsonl"
 FORMATS = ("parquet", "jsonl")
-# What every pipeline loads, with spaCy's entry points; what is not installed is skipped.
+# Modules that every pipeline loads, some through spaCy's entry points. Missing ones are skipped.
 _SLOW_IMPORTS = [
     "spacy_reprtune.annotate.annotator",
     "spacy_reprtune.components.ner",
@@ -37,9 +38,9 @@ VERSIONS = ("spacy-reprtune", "spacy", "torch", "transformers", "tokenizers")
 
 @dataclass
 class Plan:
-    """What a run does, all of it decided before the first text is annotated.
+    """The plan of a run, made before the first text is annotated.
 
-    shards (List[Shard]): What becomes one output file each.
+    shards (List[Shard]): The shards, each of which becomes one output file.
     text (str): Name of the column with the texts.
     id (Optional[str]): Name of the column with the ids, or None for the numbers of the rows.
     integer_ids (bool): Whether all ids are integers; they are written as strings otherwise.
@@ -57,15 +58,15 @@ class Plan:
         return f"part-{number:05d}.{self.format}"
 
     def errors(self, number: int) -> str:
-        """RETURNS (str): Name of the file with the rows of a shard that failed, until the end."""
+        """RETURNS (str): Name of the temporary file with the rows of a shard that failed."""
         return f".part-{number:05d}.{ERRORS}"
 
 
 class Outcome(NamedTuple):
-    """What a run has done.
+    """The result of a run.
 
-    rows (int): Rows of all inputs that could be read.
-    failed (int): Those of them that could not be annotated; they are in errors.jsonl.
+    rows (int): Number of rows that could be read, in all inputs.
+    failed (int): Number of these rows that could not be annotated; they are in errors.jsonl.
     damaged (List[str]): Shards that could not be read, each with the reason.
     """
 
@@ -86,23 +87,24 @@ def annotate_files(
     engine: str = "local",
     address: Optional[str] = None,
 ) -> Outcome:
-    """Annotate files into a folder, or go on with that.
+    """Annotate files into a folder, or resume an earlier run.
 
-    Each shard of an input becomes a file, written beside its place and renamed. Rows that fail
-    are left out of it and are in errors.jsonl with their reason.
+    Each shard of an input becomes a file, which is written under another name and then renamed.
+    Rows that fail are left out of it, and are in errors.jsonl with the reason.
 
-    annotator (Annotator): What annotates.
+    annotator (Annotator): The annotator.
     inputs (Sequence[Path]): Files and folders.
     output (Path): The folder.
     id (Optional[str]): Name of the column with the ids, which have to be unique; None to number
         the rows.
     workers (int): Processes, or workers of Ray; the cores are shared among them.
     format (str): "parquet" or "jsonl".
-    shard_rows (int): Rows per shard where the input has no row groups.
+    shard_rows (int): Rows per shard, if the input has no row groups.
     engine (str): "local", or "ray" for Ray Data. Both write the same parts.
     address (Optional[str]): Address of a Ray cluster, or None to start Ray on this machine.
-    RETURNS (Outcome): Counts.
-    RAISES (ValueError): An input is wrong, the folder is of another run, or there is no cluster.
+    RETURNS (Outcome): Counts of rows and failures.
+    RAISES (ValueError): An input is wrong, the folder belongs to another run, or there is no
+        cluster.
     """
     if workers < 1 or shard_rows < 1:
         raise ValueError(f"workers = {workers} and shard rows = {shard_rows}: use 1 or more.")
@@ -151,12 +153,12 @@ def annotate_shard(
 ) -> Tuple[int, Optional[str]]:
     """Annotate one shard and write its files.
 
-    annotator (Annotator): What annotates.
+    annotator (Annotator): The annotator.
     plan (Plan): The run.
     number (int): Number of the shard.
     output (Path): The folder.
-    RETURNS (Tuple[int, Optional[str]]): The rows that are done, and why the shard could not be
-        read, or None.
+    RETURNS (Tuple[int, Optional[str]]): The number of rows that are done, and why the shard could
+        not be read, or None.
     """
     from .tables import write_lines, write_rows
 
@@ -211,7 +213,7 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
             first = shards[-1].first + shards[-1].rows if shards else 0
             shards += cut(path, first, columns, settings["shard_rows"])
         known["integer_ids"] = settings["id"] is None or _check_ids(shards, settings)
-        known["shards"] = [shard.as_json() for shard in shards]
+        known["shards"] = [asdict(shard) for shard in shards]
         output.mkdir(parents=True, exist_ok=True)
         with replaced_file(output / MANIFEST) as fresh:
             fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf8")
@@ -220,12 +222,12 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
 
 
 def earlier_run(output: Path, known: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """Find the run that is to go on in an output folder.
+    """Find the run to resume in an output folder.
 
     output (Path): The folder.
-    known (Dict[str, Any]): What has to be the same in both runs.
+    known (Dict[str, Any]): Values that have to be the same in both runs.
     RETURNS (Optional[Dict[str, Any]]): The manifest of the earlier run, or None if there was none.
-    RAISES (ValueError): Something differs.
+    RAISES (ValueError): A value differs.
     """
     if not (output / MANIFEST).exists():
         return None
@@ -234,8 +236,8 @@ def earlier_run(output: Path, known: Dict[str, Any]) -> Optional[Dict[str, Any]]
         if saved.get(name) != value:
             raise ValueError(
                 f"{output} is the output of another run: its {name.replace('_', ' ')} is "
-                f"{saved.get(name)}, and now it is {value}. Name another folder, or run the "
-                "command of that run to go on with it."
+                f"{saved.get(name)}, but now it is {value}. Name another folder, or repeat the "
+                "command of that run to resume it."
             )
     return saved
 
@@ -260,18 +262,15 @@ def _check_ids(shards: Sequence[Shard], settings: Dict[str, Any]) -> bool:
             for row in read_rows(shard, text=settings["text"], id=settings["id"]):
                 if row.id is not None and _hash(row.id) in wanted:
                     raise ValueError(
-                        f"The column {settings['id']!r} is not unique: {row.id!r} is there more "
-                        f"than once, first in {shard.path}. Leave --id out to number the rows."
+                        f"The column {settings['id']!r} is not unique: {row.id!r} occurs more than "
+                        f"once, first in {shard.path}. Leave --id out to number the rows."
                     )
     return integers
 
 
 def _hash(value: Any) -> int:
-    import hashlib
-
-    return int.from_bytes(
-        hashlib.blake2b(str(value).encode("utf8", "replace"), digest_size=8).digest(), "big"
-    )
+    digest = hashlib.blake2b(str(value).encode("utf8", "replace"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _run(
@@ -299,8 +298,9 @@ def _run(
 
 
 def _worker_context() -> multiprocessing.context.BaseContext:
-    """RETURNS (BaseContext): How workers start: not as forks of this process, whose threads would
-    be lost. On Linux a fresh process imports what they need, and they are forks of that one."""
+    """RETURNS (BaseContext): The way to start workers. They are not forks of this process, whose
+    threads would be lost. On Linux, a fresh process imports what they need, and they are its
+    forks."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -313,7 +313,7 @@ _worker: Tuple[Any, ...] = ()
 
 def _start_worker(annotator: Annotator, plan: Plan, output: Path) -> None:
     global _worker
-    # Otherwise it would go on writing after a kill, beside the workers of the next run.
+    # Otherwise, this worker would go on writing after a kill, beside those of the next run.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(annotator.threads)
     _worker = annotator, plan, output
@@ -332,7 +332,7 @@ def _annotate_in_worker(number: int) -> Tuple[int, Optional[str]]:
 
 
 def _merge_errors(plan: Plan, output: Path) -> int:
-    """Put the rows that failed into one file, in order. RETURNS (int): Their number."""
+    """Collect the rows that failed in one file, in order. RETURNS (int): Their number."""
     from .tables import write_lines
 
     rows: List[Dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Texts with a model's guesses, in the formats that annotation tools import."""
+"""Write texts with a model's predictions in the formats that annotation tools import."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from .next_texts import Choice
 
 
 def _prodigy(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
-    """`textcat.manual` and `ner.manual` show what is there already."""
+    """`textcat.manual` and `ner.manual` show these annotations."""
     task: Dict[str, Any] = {"text": choice.text, "meta": _meta(choice)}
     if labels:
         task["options"] = [{"id": label, "text": label} for label in labels]
@@ -22,7 +22,7 @@ def _prodigy(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
 
 
 def _doccano(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
-    """One key for a project of either kind, two for one of both."""
+    """A project with one kind of annotation has one key, a project with both kinds has two."""
     spans = [[ent["start"], ent["end"], ent["label"]] for ent in choice.ents]
     if labels and choice.ents:
         return {"text": choice.text, "cats": choice.labels, "entities": spans, **_meta(choice)}
@@ -30,7 +30,7 @@ def _doccano(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
 
 
 def _label_studio(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
-    """The names of the controls are those of Label Studio's templates."""
+    """The controls have the names that Label Studio's templates use."""
     where = {"to_name": "text"}
     results: List[Dict[str, Any]] = [
         {
@@ -82,13 +82,13 @@ def write_tasks(choices: Iterable[Choice], path: Path, tool: str, labels: Sequen
     """Write texts for an annotation tool.
 
     choices (Iterable[Choice]): The texts.
-    path (Path): The file: one JSON object per line, or for Label Studio one list of them.
+    path (Path): The file, with one JSON object per line, or for Label Studio a list of objects.
     tool (str): One of `TOOLS`.
     labels (Sequence[str]): The labels of texts, to choose from.
-    RAISES (ValueError): There is no such format.
+    RAISES (ValueError): The format is unknown.
     """
     if tool not in TOOLS:
-        raise ValueError(f"--format is {tool!r}; it can be {', '.join(TOOLS)}.")
+        raise ValueError(f"--format is {tool!r}. Use one of {', '.join(TOOLS)}.")
     tasks = [TOOLS[tool](choice, labels) for choice in choices]
     with replaced_file(path) as fresh, fresh.open("w", encoding="utf8") as file:
         if tool == "label-studio":

@@ -1,4 +1,4 @@
-"""Starting on the next batch of a stream while a device computes the one before it.
+"""Start on the next batch of a stream while a device computes the one before it.
 
 A CUDA device computes while the host goes on, as long as nobody reads a result. So the pass over a
 batch is started before the previous batch is decoded and written to its docs. No thread is needed:
@@ -18,7 +18,7 @@ logger = logging.getLogger("spacy")
 
 
 class Ahead:
-    """The outputs of batches that were started, until the calls that ask for them."""
+    """The outputs of batches that were started ahead, kept until they are asked for."""
 
     def __init__(self) -> None:
         self._starting = False
@@ -31,8 +31,8 @@ class Ahead:
         predict: Callable[[List[Doc]], Any],
         device: torch.device,
     ) -> Iterator[List[Doc]]:
-        """Hand on batches. On a device that computes while the host goes on, each is started before
-        the one in front of it is handed on.
+        """Yield batches. On a device that computes while the host goes on, each batch is started
+        before the previous one is yielded.
 
         batches (Iterator[List[Doc]]): The batches.
         predict (Callable[[List[Doc]], Any]): The prediction of the model.
@@ -50,7 +50,7 @@ class Ahead:
                     yield waiting
                 waiting = docs
         except Exception:
-            # The stream has failed behind a batch that it gave.
+            # The stream failed after a batch that can still be predicted.
             if waiting is not None:
                 yield waiting
             raise
@@ -61,11 +61,11 @@ class Ahead:
             self.forget()
 
     def hold(self, output: Any, module: torch.nn.Module) -> Any:
-        """Hold an output back if its pass is only being started.
+        """Hold an output back if its batch is only being started.
 
         output (Union[Tensor, Tuple[Optional[Tensor], ...]]): What a module computes.
         module (Module): The module.
-        RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The same.
+        RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The same output.
         """
         if self._starting:
             raise _Started(_version(module), _each(Arriving, output))
@@ -77,7 +77,7 @@ class Ahead:
         docs (List[Doc]): The batch.
         module (Module): The module that would compute it now.
         RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The output, on the CPU; None if the
-            batch was not started, or with other weights.
+            batch was not started, or was started with other weights.
         """
         for k, (known, before, output) in enumerate(self._started):
             if len(known) == len(docs) and all(map(operator.is_, known, docs)):
@@ -86,7 +86,7 @@ class Ahead:
         return None
 
     def forget(self) -> None:
-        """Drop what was started: it is of earlier weights, or nobody will ask for it."""
+        """Drop all outputs, which come from earlier weights or will not be asked for."""
         self._started.clear()
 
     def _start(self, predict: Callable[[List[Doc]], Any], docs: List[Doc]) -> None:

@@ -1,4 +1,4 @@
-"""The device that the `device` setting stands for."""
+"""Turn the `device` setting into a torch device."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from ..encoder.precision import resolve_device
 
 logger = logging.getLogger("spacy")
 
-# What this process has already said about its device.
+# The settings that this process has already warned about.
 _said = set()
 
 
@@ -18,12 +18,12 @@ def configured_device(setting: str, *, loading: bool = False) -> torch.device:
     """Turn the `device` setting of an encoder into a torch device.
 
     setting (str): "auto" for the device that spaCy uses (`--gpu-id`, `spacy.require_gpu`), or the
-        name of a torch device. spaCy refuses a CUDA device without CuPy; a name does not need it.
-    loading (bool): Whether a trained pipeline is loaded. Without the device that it was trained
-        on, it runs on the CPU, with one warning per process.
+        name of a torch device. spaCy refuses a CUDA device without CuPy; a name works without it.
+    loading (bool): Whether a trained pipeline is loaded. If the device that it was trained on is
+        missing, it runs on the CPU, with one warning per process.
     RETURNS (torch.device): The device.
-    RAISES (ValueError): torch does not know the name; or does not see the device, and nothing is
-        loaded.
+    RAISES (ValueError): torch does not know the name. Or it does not see the device, and no trained
+        pipeline is loaded.
     """
     if setting == "auto":
         return _spacy_device()
@@ -43,7 +43,7 @@ def configured_device(setting: str, *, loading: bool = False) -> torch.device:
 
 
 def _spacy_device() -> torch.device:
-    # Pretraining does without thinc. Where nothing has imported it, spaCy was not given a GPU.
+    # Pretraining works without thinc. If nothing has imported it, spaCy was not given a GPU.
     thinc = sys.modules.get("thinc.api")
     if thinc is not None:
         ops = thinc.get_current_ops()

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.Encoder.v1`: the encoder as spaCy's configs and thinc's models know it."""
+"""`spacy_reprtune.Encoder.v1`: the encoder for spaCy's configs, as a thinc model."""
 
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, Union
 
@@ -18,7 +18,7 @@ DocsToTokenVectors = Model[List[Doc], List[Floats2d]]
 def Encoder_v1(
     name: str,
     *,
-    # The number first: with spaCy 3.8.7, a config takes the first type that a value can turn into.
+    # int comes first: with spaCy 3.8.7, a config takes the first type that fits a value.
     unfreeze: Union[int, str] = "all",
     window: Optional[int] = None,
     overlap: int = 0,
@@ -37,9 +37,9 @@ def Encoder_v1(
 ) -> DocsToTokenVectors:
     """A pretrained transformer encoder.
 
-    Inside one of this package's heads it is part of the head's model. By itself it gives a vector
-    for each token, the mean of its pieces, so that it also fits where spaCy's own components
-    expect a `tok2vec`.
+    Inside one of this package's heads, it is part of the head's model. By itself, it computes a
+    vector for each token, the mean of its pieces, so spaCy's own components also accept it as their
+    `tok2vec`.
 
     The weights are read when the pipeline is initialized; a trained pipeline has its own copy
     and never looks for `name` again.
@@ -51,29 +51,28 @@ def Encoder_v1(
     window (Optional[int]): Pieces in a window, special pieces included; null for as many as
         the encoder takes. Longer texts get several windows.
     overlap (int): Pieces that neighboring windows of a text share.
-    batch_pieces (int): Padded pieces that are computed at once: memory against speed.
-    packed (Union[bool, str]): Whether to compute the windows of a batch in one row without
-        padding: "auto" on CUDA in half precision, true wherever the encoder's family gives the
-        same vectors so, which is tried when it is loaded, or false.
+    batch_pieces (int): Padded pieces that are computed at once: a trade of memory for speed.
+    packed (Union[bool, str]): Whether to compute the windows of a batch in one row without padding.
+        "auto" does so on CUDA in half precision, true on every device. Both first test whether the
+        encoder computes the same vectors this way. false never packs.
     precision (str): "auto" computes in bf16 where the hardware does that faster, "bf16" always,
         "fp32" never. Weights are kept and saved in fp32.
-    device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" needs no
+    device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device. "cuda" works without
         CuPy.
     cache_mb (int): Memory for the outputs of frozen blocks while training, in units of
-        1,000,000 bytes; 0 to compute it each time. All encoders of a process that have the same
-        two cache settings share it.
-    cache_dir (Optional[str]): Directory for what does not fit into that, or null to compute it
-        again. It may be kept for the next training: outputs of other weights are never used.
-    lr_decay (float): Learning rate of a block as a multiple of that of the block above it.
-    unfreeze_every (Optional[int]): Updates after which one block more begins to train, from the
-        head downwards until `unfreeze` is reached; null to train them all from the start.
+        1,000,000 bytes; 0 to compute them each time. All encoders of a process with the same two
+        cache settings share it.
+    cache_dir (Optional[str]): Directory for outputs that do not fit into memory, or null to compute
+        them again. It can be kept for the next training: outputs of other weights are never used.
+    lr_decay (float): Learning rate of a block as a fraction of the rate of the block above it.
+    unfreeze_every (Optional[int]): Number of updates after which one more block begins to train,
+        from the head downwards until `unfreeze` is reached; null to train all from the start.
     reinit_last (int): How many of the last blocks start from random weights.
     max_pieces (Optional[int]): Pieces of a text that are read, special pieces included; null for
-        all. The rest of a longer text is not read: its tokens have vectors of zeros and no
-        entities.
-    keep_blocks (Optional[List[int]]): The blocks that stay, counted from 0 and in order, such as
+        all. The tokens in the rest of a longer text have vectors of zeros and no entities.
+    keep_blocks (Optional[List[int]]): The blocks to keep, counted from 0 and in order, such as
         [0, 2, 4] for a student with half the blocks of its teacher; null for all. `unfreeze`
-        counts those that stay.
+        counts only these blocks.
     sha256 (Optional[str]): Deprecated: put the digest in the name.
     RETURNS (Model[List[Doc], List[Floats2d]]): Docs to one row per token, shape (n_tokens, width).
     RAISES (ValueError): A setting is out of range.
@@ -127,7 +126,7 @@ def forward(
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
     RETURNS (Tuple[List[Floats2d], Callable]): A matrix per doc, one row per token (zeros for a
-        token without a piece), and backprop from their gradients.
+        token without a piece), and a function that takes their gradients.
     """
     shim = model.shims[0]
     rows, backward = None if is_train else shim.started(docs), None
@@ -165,7 +164,7 @@ def _build(encoder, _: int):
 
 
 def token_spans(doc: Doc) -> "TokenSpans":
-    """RETURNS (TokenSpans): The text of a doc and where its tokens are."""
+    """RETURNS (TokenSpans): The text of a doc and the character offsets of its tokens."""
     from ..encoder.align import TokenSpans
 
     spans = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape(-1, 2)

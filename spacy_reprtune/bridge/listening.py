@@ -1,4 +1,4 @@
-"""The token vectors of another component, and their gradient on its way back."""
+"""Get token vectors from another component, and send their gradient back."""
 
 from typing import TYPE_CHECKING, Any, Callable, List, Tuple
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def listeners(model: Model) -> List[Model]:
     """RETURNS (List[Model]): The layers of a head that read the vectors of another component. A
-    head with an encoder or a spaCy `tok2vec` of its own has none."""
-    # Listeners of spaCy and of spacy-transformers, without importing either's.
+    head with its own encoder or spaCy `tok2vec` has none."""
+    # Finds listeners of spaCy and of spacy-transformers without importing either.
     return [node for node in model.walk() if hasattr(node, "upstream_name")]
 
 
@@ -22,7 +22,7 @@ def token_rows(model: Model[List[Doc], Any], docs: List[Doc]) -> "TokenRows":
     """Get the token vectors of docs, without gradient.
 
     model (Model[List[Doc], Any]): A head on token vectors.
-    docs (List[Doc]): The docs, as the component that it listens to left them.
+    docs (List[Doc]): The docs, annotated by the component that the head listens to.
     RETURNS (TokenRows): The vectors.
     """
     lengths = [len(doc) for doc in docs]
@@ -31,10 +31,10 @@ def token_rows(model: Model[List[Doc], Any], docs: List[Doc]) -> "TokenRows":
 
 
 def pass_nothing_back(model: Model, docs: List[Doc]) -> None:
-    """Answer the component that this head listens to, when the head has nothing to learn.
+    """Send zeros to the component that this head listens to, when the head has nothing to learn.
 
-    The stock `transformer` and `tok2vec` components wait for their last listener. If that is this
-    head's, its silence would cost the other heads the batch.
+    The stock `transformer` and `tok2vec` components wait for their last listener. If that belongs
+    to this head and it sent nothing, the gradients of the other heads would be lost.
 
     model (Model): The model of a head.
     docs (List[Doc]): The batch.
@@ -58,12 +58,12 @@ def flat_rows(
     RAISES (ValueError): No component has vectors for the docs.
     """
     if not any(lengths):
-        # TransformerListener.v1 can't do without any token at all.
+        # TransformerListener.v1 fails on docs without any token.
         return numpy.zeros((0, model.shims[0].width), dtype="f"), lambda d_rows: None
     heard = listeners(model)
     if heard and (not is_train or any(node._batch_id is None for node in heard)):
-        # In training, the component that this head listens to is frozen, or there is none. Without
-        # vectors, spaCy's listener would hand out zeros.
+        # In training, this means that the component is frozen, or that there is none. Without
+        # vectors, spaCy's listener would return zeros.
         _check_annotated(model, docs)
         is_train = False
     vectors, backprop = model.layers[0](docs, is_train)

@@ -23,14 +23,14 @@ def text_logits(
     docs (List[Doc]): The docs.
     is_train (bool): Has to be false.
     RETURNS (Tuple[Floats2d, Callable]): Logits, shape (n_docs, n_labels), and a function that
-        raises.
+        raises an error.
     """
     (_, logits), backprop = run_head(model, docs, is_train)
     return logits, backprop
 
 
-# By the name of the architecture that was exported: the name of its model, its forward pass, and
-# the method of `OnnxHead` that computes what it reads.
+# For each architecture that can be exported: the name of its model, its forward pass, and the
+# method of `OnnxHead` that computes its output.
 HEADS: Dict[str, Tuple[str, Callable, str]] = {
     "TextClassifier": ("reprtune_text_classifier", text_logits, "texts"),
     "SentenceClassifier": ("reprtune_sentence_classifier", sentence_classifier.forward, "texts"),
@@ -46,7 +46,7 @@ def OnnxModel_v1(head: str, *, threads: Optional[int] = None) -> Model[List[Doc]
     head (str): What was exported: "TextClassifier", "SentenceClassifier" or "TokenClassifier".
     threads (Optional[int]): Threads to compute with; null for the environment variable
         OMP_NUM_THREADS, or else one per core. With `n_process`, each process has one.
-    RETURNS (Model[List[Doc], Any]): Docs to what the architecture of that name gives.
+    RETURNS (Model[List[Doc], Any]): Docs to the output of the architecture of that name.
     RAISES (ValueError): A setting is out of range.
     """
     from .onnx_shim import OnnxShim

@@ -1,4 +1,4 @@
-"""A head that was exported to ONNX behind a thinc model: it predicts, and can't be trained."""
+"""Run a head that was exported to ONNX behind a thinc model. It predicts, and can't be trained."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ _AGAIN = "Install the package again."
 
 
 class OnnxShim(Shim):
-    """Runs, saves and loads an exported head; see `TorchShim` for what its methods are for."""
+    """Runs, saves and loads an exported head; `TorchShim` describes the purpose of its methods."""
 
     trains = False
     announced = True
@@ -37,7 +37,7 @@ class OnnxShim(Shim):
 
     @property
     def module(self) -> NoReturn:
-        """Not there: no torch module is loaded.
+        """Not available: no torch module is loaded.
 
         RAISES (ValueError): Always.
         """
@@ -47,26 +47,26 @@ class OnnxShim(Shim):
         )
 
     def take_one_thread_after_fork(self) -> None:
-        """In a worker of `nlp.pipe`, load the graphs again, with one thread: those of the parent
-        wait for threads that a fork does not copy."""
+        """In a worker of `nlp.pipe`, load the graphs again, with one thread: the parent's graphs
+        would wait for threads that a fork does not copy."""
         if self._model is not None and os.getpid() != self._process:
             self.threads = 1
             self.from_files(self._files)
 
     def batches(self, docs: Iterator[List[Doc]], predict: Callable) -> Iterator[List[Doc]]:
-        """RETURNS (Iterator[List[Doc]]): The batches: on a CPU, none is started ahead."""
+        """RETURNS (Iterator[List[Doc]]): The same batches: on a CPU, none is started ahead."""
         return docs
 
     def started(self, docs: List[Doc]) -> None:
-        """RETURNS (None): No batch is started ahead of time."""
+        """RETURNS (None): Nothing, because no batch is started ahead."""
 
     def __call__(self, inputs: Tuple[Any, float], is_train: bool) -> Tuple[Any, Callable]:
         """Compute the output.
 
         inputs (Tuple[Any, float]): The texts, with their tokens or without; and a dropout rate.
         is_train (bool): Has to be false.
-        RETURNS (Tuple[Any, Callable]): The output, and a function that raises.
-        RAISES (ValueError): There are no files yet, or the model is to be trained.
+        RETURNS (Tuple[Any, Callable]): The output, and a function that raises an error.
+        RAISES (ValueError): No files have been loaded, or `is_train` is true.
         """
         if is_train or self._model is None:
             self.initialize()
@@ -93,7 +93,7 @@ class OnnxShim(Shim):
         return OnnxShim(self.run, threads=self.threads).from_files(self._files)
 
     def __reduce__(self) -> Tuple[Callable[..., "OnnxShim"], Tuple[Any, ...]]:
-        """How a worker of `nlp.pipe` that is not forked (Windows, macOS) gets it."""
+        """Pickle for workers of `nlp.pipe` that are not forked (Windows, macOS)."""
         return _remake, (self.run, self.threads, self._files)
 
     def to_bytes(self) -> bytes:
@@ -101,7 +101,7 @@ class OnnxShim(Shim):
         return srsly.msgpack_dumps(self._files)
 
     def from_bytes(self, data: bytes) -> "OnnxShim":
-        """Load what `to_bytes` gave.
+        """Load the result of `to_bytes`.
 
         data (bytes): The bytes.
         RETURNS (OnnxShim): Itself.
@@ -111,14 +111,14 @@ class OnnxShim(Shim):
     def to_directory(self, path: Path) -> None:
         """Save to a directory.
 
-        path (Path): The directory, made if it is not there.
+        path (Path): The directory, created if it does not exist.
         """
         path.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
             (path / name).write_bytes(content)
 
     def from_directory(self, path: Path) -> "OnnxShim":
-        """Load what `to_directory` wrote.
+        """Load the files that `to_directory` wrote.
 
         path (Path): The directory.
         RETURNS (OnnxShim): Itself.
@@ -132,7 +132,7 @@ class OnnxShim(Shim):
     def from_files(self, files: Dict[str, bytes]) -> "OnnxShim":
         """Load a head.
 
-        files (Dict[str, bytes]): The content of each of `FILES`; empty for no head.
+        files (Dict[str, bytes]): The content of each of `FILES`; empty to load nothing.
         RETURNS (OnnxShim): Itself.
         RAISES (ValueError): A file is damaged.
         """

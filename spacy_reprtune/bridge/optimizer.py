@@ -1,7 +1,7 @@
 """torch's optimizer behind spaCy's: the settings and schedules are spaCy's, the arithmetic torch's.
 
-thinc updates tensor by tensor and clips each by its own norm. Here the norm is that of the whole
-gradient, biases and the weights of normalizations do not decay, and the update is one fused call.
+thinc updates tensor by tensor and clips each by its own norm. Here, the norm of the whole gradient
+is clipped, biases and the weights of normalizations do not decay, and the update is one fused call.
 """
 
 import math
@@ -23,8 +23,8 @@ class TorchOptimizer:
         """Prepare to update a module.
 
         module (Module): The module to train. Parameters may be frozen and unfrozen between steps.
-        factors (Optional[Dict[Parameter, float]]): Factor of a parameter's learning rate; 1.0 for
-            parameters that are not in it.
+        factors (Optional[Dict[Parameter, float]]): Factors of learning rates; 1.0 for parameters
+            that are not listed.
         """
         self.module = module
         self.factors = factors or {}
@@ -40,17 +40,17 @@ class TorchOptimizer:
 
         sgd (thinc.api.Optimizer): Optimizer whose current learning rate, betas, eps, L2 and
             grad_clip apply.
-        n_backward (int): Number of backward passes that added up their gradients (spaCy's
-            `accumulate_gradient`). Each is of a mean loss, so their mean is applied.
-        RAISES (ValueError): The gradient is not finite; the weights are as they were. On a CUDA
-            device that is found out in the next step.
+        n_backward (int): Number of backward passes whose gradients were added up (spaCy's
+            `accumulate_gradient`). Each computed a mean loss, so their mean is applied.
+        RAISES (ValueError): The gradient is not finite; the weights are unchanged. On a CUDA
+            device, the next step raises the error.
         """
         self._check_norm()
         parameters = [p for p in self._parameters if p.grad is not None]
         if not parameters:
             return
         rows = self._spread_rows(parameters)
-        # What is not zero in them: the norm of a table is that of the rows that a batch touched.
+        # Of sparse gradients, only the rows that a batch touched: all others are zero.
         gradients = [rows[p][1] if p in rows else p.grad for p in parameters]
         if n_backward > 1:
             torch._foreach_mul_(gradients, 1.0 / n_backward)
@@ -71,8 +71,8 @@ class TorchOptimizer:
             if "betas" in group:
                 group["betas"] = (float(sgd.b1), float(sgd.b2))
                 group["eps"] = float(sgd.eps)
-        # What torch's GradScaler sets: the fused update divides by `grad_scale` as it goes, and
-        # does nothing where `found_inf` is 1.
+        # The attributes that torch's GradScaler sets: the fused update divides by `grad_scale` as
+        # it goes, and does nothing if `found_inf` is 1.
         fused = self._optimizer.defaults.get("fused")
         self._norm = Arriving(norm)
         if fused and runs_behind(norm.device):
@@ -90,11 +90,11 @@ class TorchOptimizer:
         self._clear(rows)
 
     def state(self) -> Tuple[List[List[int]], Dict[str, torch.Tensor]]:
-        """What has to be kept to go on with the training in another process.
+        """Get the state that another process needs to go on with the training.
 
-        RETURNS (Tuple[List[List[int]], Dict[str, Tensor]]): For each group the numbers of its
-            parameters, in the order of `module.parameters()`; and the moments by
-            "NUMBER/NAME". Both are empty before the first step.
+        RETURNS (Tuple[List[List[int]], Dict[str, Tensor]]): For each group, the numbers of its
+            parameters in the order of `module.parameters()`; and the moments by "NUMBER/NAME".
+            Both are empty before the first step.
         """
         if self._optimizer is None:
             return [], {}
@@ -109,7 +109,7 @@ class TorchOptimizer:
         return groups, moments
 
     def restore(self, sgd, groups: List[List[int]], moments: Dict[str, torch.Tensor]) -> None:
-        """Go on from what `state` returned.
+        """Restore the result of `state`.
 
         sgd (thinc.api.Optimizer): The optimizer that the next steps will be given.
         groups (List[List[int]]): Numbers of the parameters of each group.
@@ -129,15 +129,15 @@ class TorchOptimizer:
             self._optimizer.state[parameter][name] = tensor.clone().to(device)
 
     def _check_norm(self, rows: Optional[Dict] = None) -> None:
-        """Look at the norm of the last gradient, if nobody has yet."""
+        """Check the norm of the last gradient, unless that has been done."""
         norm, self._norm = self._norm, None
         if norm is not None and not math.isfinite(found := float(norm.wait())):
             self._clear(rows or {})
             raise ValueError(
-                f"The norm of the gradient is {found}. The weights have not been touched. "
-                "Lower [training.optimizer] learn_rate, or set precision to 'fp32'. If the first "
-                "update fails, with a pooling of your own: a square root or a norm of zeros has no "
-                "finite gradient. Add a small number to what it is taken of."
+                f"The norm of the gradient is {found}. The weights are unchanged. Lower "
+                "[training.optimizer] learn_rate, or set precision to 'fp32'. If the first update "
+                "fails with a pooling of your own: a square root or a norm of zeros has no finite "
+                "gradient. Add a small number to its argument."
             )
 
     def _groups(self) -> List[Dict]:
@@ -147,9 +147,9 @@ class TorchOptimizer:
 
     def _spread_rows(self, parameters: List[torch.nn.Parameter]) -> Dict:
         """Replace each sparse gradient with a dense buffer; return its row numbers and rows."""
-        # A few hundred of some ten thousand rows of an embedding table are not zero. Allocating a
-        # dense gradient at each step costs more than the update, so the buffers stay, and only
-        # those rows are written and cleared.
+        # Only a few hundred of some ten thousand rows of an embedding table are not zero.
+        # Allocating a dense gradient at each step costs more than the update, so the buffers are
+        # kept, and only those rows are written and cleared.
         rows = {}
         for parameter in parameters:
             if parameter.grad.is_sparse:
@@ -173,7 +173,8 @@ def parameter_groups(
     """Group parameters that are updated in the same way.
 
     parameters (Iterable[Parameter]): The parameters.
-    factors (Dict[Parameter, float]): Factors of the learning rate, 1.0 where there is none.
+    factors (Dict[Parameter, float]): Factors of learning rates; 1.0 for parameters that are not
+        listed.
     RETURNS (List[Dict]): Groups for a torch optimizer, with `decays` and `factor` set in each.
         Vectors (biases, the weights of normalizations) do not decay.
     """

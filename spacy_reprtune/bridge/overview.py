@@ -19,23 +19,24 @@ def training_overview(
     *,
     rows: Optional[int] = None,
 ) -> str:
-    """Describe blocks, what trains, parameters, learning rates, and what freezing saves.
+    """Describe the parts of a model: what trains, parameters, learning rates, what freezing saves.
 
-    The saving is an estimate from only the blocks: forward, the gradient of the inputs and that
-    of the weights cost about the same, and a cached block costs nothing after the first epoch.
+    The saving is an estimate that counts only the blocks: the forward pass, the gradient of the
+    inputs and the gradient of the weights cost about the same, and a cached block costs nothing
+    after the first epoch.
 
     encoder (Encoder): The encoder.
     head (List[Parameter]): The head's weights.
-    head_lr (float): Its learning rate as a multiple of the optimizer's.
-    rows (Optional[int]): Rows that the cache will hold of the training data, if known.
-    RETURNS (str): A table and, where blocks stay frozen, two lines below it. With
-        `unfreeze_every` it says from which update on each part trains.
+    head_lr (float): Learning rate of the head as a multiple of the optimizer's.
+    rows (Optional[int]): Number of rows that the cache will hold for the training data, if known.
+    RETURNS (str): A table and, if blocks stay frozen, two lines below it. With `unfreeze_every`, it
+        says from which update on each part trains.
     """
     blocks = find_blocks(encoder.model)
     inside = {p for block in blocks for p in block.parameters()}
     factors = encoder.rate_factors()
     rest = [p for p in encoder.model.parameters() if p not in inside]
-    # How many parts train in the end, counted from the head downwards; the embeddings come last.
+    # The number of parts that train in the end, from the head downwards; embeddings come last.
     unfreeze, depth = encoder.settings.unfreeze, len(blocks)
     n_trained = {"all": depth + 1, "none": 0}.get(unfreeze, unfreeze)
     every = encoder.settings.unfreeze_every
@@ -62,7 +63,7 @@ def training_overview(
         return lines
     uncached = cut / len(blocks) * 2 / 3
     saved = uncached if encoder.cache is None else cut / len(blocks)
-    lines += f"\nFrozen blocks: about {saved:.0%} less computation for an epoch than training all"
+    lines += f"\nFrozen blocks: about {saved:.0%} less computation per epoch than training all"
     if encoder.cache is None:
         return lines + "; with the cache (cache_mb) it would be more."
     lines += ", after the first."

@@ -1,9 +1,9 @@
-"""The poolings under the names that configs know them by.
+"""Register the poolings under their names in configs.
 
-A pooling of your own is registered in the same way: a function in `spacy.registry.misc` that
-returns a constructor of the pooling, given the width of the vectors. A subclass of
-`spacy_reprtune.heads.pooling.Pooling` does, or a `functools.partial` of one; a lambda can't be
-pickled for the workers of `nlp.pipe`.
+Register a pooling of your own in the same way: a function in `spacy.registry.misc` that returns a
+constructor of the pooling, which takes the width of the vectors. The constructor can be a subclass
+of `spacy_reprtune.heads.pooling.Pooling`, or a `functools.partial` of one, but not a lambda, which
+can't be pickled for the workers of `nlp.pipe`.
 """
 
 from typing import TYPE_CHECKING, Callable
@@ -22,23 +22,23 @@ def _make(kind: str) -> "Callable[[int], Pooling]":
 
 @registry.misc("spacy_reprtune.MeanPooling.v1")
 def MeanPooling_v1() -> "Callable[[int], Pooling]":
-    """RETURNS (Callable[[int], Pooling]): Constructor of a mean of all positions."""
+    """RETURNS (Callable[[int], Pooling]): Constructor of the mean of all positions."""
     return _make("mean")
 
 
 @registry.misc("spacy_reprtune.ClsPooling.v1")
 def ClsPooling_v1() -> "Callable[[int], Pooling]":
-    """RETURNS (Callable[[int], Pooling]): Constructor of a mean of the leading special pieces."""
+    """RETURNS (Callable[[int], Pooling]): Constructor of the mean of the leading special pieces."""
     return _make("cls")
 
 
 @registry.misc("spacy_reprtune.MaxPooling.v1")
 def MaxPooling_v1() -> "Callable[[int], Pooling]":
-    """RETURNS (Callable[[int], Pooling]): Constructor of a maximum over all positions."""
+    """RETURNS (Callable[[int], Pooling]): Constructor of the maximum over all positions."""
     return _make("max")
 
 
 @registry.misc("spacy_reprtune.AttentionPooling.v1")
 def AttentionPooling_v1() -> "Callable[[int], Pooling]":
-    """RETURNS (Callable[[int], Pooling]): Constructor of an attention with one learned query."""
+    """RETURNS (Callable[[int], Pooling]): Constructor of attention with one learned query."""
     return _make("attention")

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.SentenceClassifier.v1`: vectors to train by contrast, under a fitted head."""
+"""`spacy_reprtune.SentenceClassifier.v1`: vectors for contrastive training, under a fitted head."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -40,15 +40,15 @@ def SentenceClassifier_v1(
 ) -> DocsToPooledScores:
     """Pool an encoder's vectors and classify the result with a linear head.
 
-    The contrastive loss is a loss of the vectors, so the model returns them beside the logits.
+    The contrastive loss is computed from the vectors, so the model returns them beside the logits.
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
-        shared one, whose vectors of tokens are pooled instead of pieces.
+        shared one, whose token vectors are pooled instead of piece vectors.
     pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
         special pieces of a text, however many windows it takes; or a block with a pooling that is
         registered in `@misc`.
-    normalize (bool): Whether vectors are scaled to length 1, as most sentence encoders were
-        trained and as the cosine sees them.
+    normalize (bool): Whether vectors are scaled to length 1, as in the training of most sentence
+        encoders.
     RETURNS (Model[List[Doc], PooledScores]): The model.
     RAISES (ValueError): An unknown pooling, or one that a shared encoder has no vectors for.
     """
@@ -64,7 +64,7 @@ def forward(
     model (Model[List[Doc], PooledScores]): The model.
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[PooledScores, Callable]): The vectors and logits, and backprop from their
+    RETURNS (Tuple[PooledScores, Callable]): The vectors and logits, and a function that takes their
         gradients.
     """
     (vectors, logits), backward = run_head(model, docs, is_train)

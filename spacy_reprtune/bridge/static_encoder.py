@@ -21,19 +21,19 @@ def StaticEncoder_v1(
 ) -> DocsToTokenVectors:
     """A table with one vector per piece, made from an encoder, and trained further with the head.
 
-    It computes no attention and sees no order, so it is many times faster than the encoder and
-    fits text classification only. Use it in a `spacy_reprtune.TextClassifier.v1`.
+    It has no attention and ignores word order, so it is many times faster than the encoder, but
+    suits only text classification. Use it in a `spacy_reprtune.TextClassifier.v1`.
 
-    name (str): The encoder that the table is made from, as in `spacy_reprtune.Encoder.v1`. Take
+    name (str): The encoder that the table is made from, as in `spacy_reprtune.Encoder.v1`. Use
         one that was fine-tuned for the task: `model/encoder` in the directory of a trained
         component.
-    width (Optional[int]): Width of the vectors: so many principal components of the encoder's
-        vectors are kept. Null for all.
-    sif (Optional[float]): How much less frequent pieces weigh at the start: the constant of smooth
-        inverse frequency, null for equal weights.
+    width (Optional[int]): Width of the vectors: the number of principal components of the encoder's
+        vectors that are kept. Null for all.
+    sif (Optional[float]): The constant of smooth inverse frequency, by which frequent pieces get
+        less weight at the start; null for equal weights.
     table_lr (float): Learning rate of the table as a multiple of `[training.optimizer] learn_rate`.
     unfreeze (str): "all" to train the table, "none" to train only the head.
-    batch_pieces (int): Padded pieces that are looked up at once: memory against speed.
+    batch_pieces (int): Padded pieces that are looked up at once: a trade of memory for speed.
     device (str): "auto" follows spaCy's `--gpu-id`; otherwise a torch device.
     max_pieces (Optional[int]): Pieces of a text that are read, special pieces included; null for
         all.

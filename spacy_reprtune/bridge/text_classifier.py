@@ -1,4 +1,4 @@
-"""`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits each."""
+"""`spacy_reprtune.TextClassifier.v1`: from docs to one row of logits per doc."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Union
@@ -29,18 +29,18 @@ def TextClassifier_v1(
     """Pool an encoder's vectors and classify the result.
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
-        shared one, whose vectors of tokens are pooled instead of pieces.
+        shared one, whose token vectors are pooled instead of piece vectors.
     pooling (Union[str, Callable]): "mean", "cls", "max" or "attention", over all word pieces and
         special pieces of a text, however many windows it takes; or a block with a pooling that is
         registered in `@misc`.
     hidden_width (Optional[int]): Units of a hidden layer, or null for a linear head.
     activation (str): Activation of the hidden layer: "gelu", "tanh" or "relu".
-    dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for the
-        rate that training is run with (`[training] dropout`).
+    dropout (Optional[float]): Dropout rate in front of each layer of the head, or null for
+        `[training] dropout`.
     head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
-        A head starts at random, the encoder does not: 10 to 100 are usual.
+        Unlike the encoder, a head starts at random, so 10 to 100 are usual.
     RETURNS (Model[List[Doc], Floats2d]): Docs to logits of the shape (n_docs, n_labels).
-    RAISES (ValueError): A setting is out of range, or there is no such pooling.
+    RAISES (ValueError): A setting is out of range, or the pooling is unknown.
     """
     _check_head(hidden_width, activation, dropout, head_lr)
     build = partial(
@@ -56,9 +56,9 @@ def TextClassifier_v1(
 def pooling_for(encoder: Model, pooling: Union[str, Callable]) -> Callable:
     """Find the pooling of a head.
 
-    encoder (Model): What the config gave as `encoder`.
+    encoder (Model): The `encoder` of the head's config.
     pooling (Union[str, Callable]): The setting.
-    RETURNS (Callable[[int], Pooling]): Makes the pooling, given the width of the vectors.
+    RETURNS (Callable[[int], Pooling]): Constructor of the pooling, given the width of the vectors.
     RAISES (ValueError): An unknown pooling, or one that a shared encoder has no vectors for.
     """
     from ..heads.pooling import find_pooling
@@ -66,14 +66,14 @@ def pooling_for(encoder: Model, pooling: Union[str, Callable]) -> Callable:
     found = find_pooling(pooling)
     if getattr(found, "reads_special_piece", False) and not is_encoder(encoder):
         raise ValueError(
-            "pooling = 'cls' reads a special piece, which an encoder that is shared with other "
-            "components does not hand on: it gives vectors of tokens. Use mean, max or "
-            "attention, or a spacy_reprtune.Encoder.v1 that is the head's own."
+            "pooling = 'cls' reads a special piece, but a shared encoder provides only vectors of "
+            "tokens. Use mean, max or attention, or give the head its own "
+            "spacy_reprtune.Encoder.v1."
         )
     return found
 
 
-# At the top level, so that workers that are not forked can be given it.
+# At the top level of the module, so that it can be pickled for workers that are not forked.
 def _build(encoder: "Encoder", n_labels: int, **settings: Any):
     from ..heads.text_classifier import TextClassifier
 
@@ -93,14 +93,14 @@ def _check_head(
 
 
 def check_rates(dropout: Optional[float], head_lr: float) -> None:
-    """Check what all heads have.
+    """Check the settings that all heads have.
 
-    dropout (Optional[float]): The dropout rate of the head.
-    head_lr (float): Its learning rate as a multiple of the optimizer's.
+    dropout (Optional[float]): Dropout rate of the head.
+    head_lr (float): Learning rate of the head as a multiple of the optimizer's.
     RAISES (ValueError): One of them is out of range.
     """
     if dropout is not None and not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout = {dropout}. Use a rate from 0 up to, not including, 1.")
+        raise ValueError(f"dropout = {dropout}. Use a rate of at least 0 and less than 1.")
     if head_lr < 0.1:
         raise ValueError(
             f"head_lr = {head_lr}. It multiplies the learning rate of [training.optimizer], so it "

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.TokenClassifier.v1`: from docs to a row of logits for each token."""
+"""`spacy_reprtune.TokenClassifier.v1`: from docs to one row of logits per token."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +24,13 @@ PIECE_POOLINGS = ("mean", "first")
 class TagScores:
     """The output of the model for docs, and the form of its gradient.
 
-    Of tags, or of the parts that tags are made of: what they are is up to the component.
+    The columns are tags or the parts of tags, depending on the component.
 
-    logits (Floats2d): A row per token, of all docs in order, shape (n_tokens, n_tags): only zeros
+    logits (Floats2d): One row per token of all docs in order, shape (n_tokens, n_tags), with zeros
         for a token without a piece.
-    lengths (List[int]): Tokens of each doc.
-    transitions (Optional[Floats2d]): Learned scores of a tag (column) after another (row), shape
-        (n_tags, n_tags), or None where there are none.
+    lengths (List[int]): Number of tokens of each doc.
+    transitions (Optional[Floats2d]): Learned score of each tag (column) after another (row), shape
+        (n_tags, n_tags), or None.
     """
 
     logits: Floats2d
@@ -50,7 +50,7 @@ def TokenClassifier_v1(
     dropout: Optional[float] = None,
     head_lr: float = 1.0,
 ) -> DocsToTagScores:
-    """Classify tokens by an encoder's vectors of their pieces.
+    """Classify tokens by the encoder's vectors of their pieces.
 
     encoder (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`, or a listener on a
         shared one.
@@ -58,18 +58,17 @@ def TokenClassifier_v1(
         piece is read in the window where it is most central.
     learned_transitions (bool): Whether to learn a score for each tag after another, which makes
         the head a linear-chain conditional random field.
-    dropout (Optional[float]): Dropout rate in front of the head, or null for the rate that
-        training is run with (`[training] dropout`).
+    dropout (Optional[float]): Dropout rate in front of the head, or null for `[training] dropout`.
     head_lr (float): Learning rate of the head as a multiple of `[training.optimizer] learn_rate`.
     RETURNS (Model[List[Doc], TagScores]): Docs to logits.
-    RAISES (ValueError): A setting is out of range, or a shared encoder can't serve it.
+    RAISES (ValueError): A setting is out of range, or does not suit the encoder.
     """
     if piece_pooling not in PIECE_POOLINGS:
         raise ValueError(f"piece_pooling = {piece_pooling!r}. Use one of mean, first.")
     if piece_pooling == "first" and not is_encoder(encoder):
         raise ValueError(
-            "piece_pooling = 'first' needs vectors of pieces, but an encoder that is shared "
-            "gives one vector per token, their mean. Use 'mean'."
+            "piece_pooling = 'first' needs vectors of pieces, but a shared encoder provides only "
+            "their mean, one vector per token. Use 'mean'."
         )
     if is_encoder(encoder) and not encoder.shims[0].settings.reads_order:
         raise ValueError(
@@ -91,7 +90,7 @@ def forward(
     model (Model[List[Doc], TagScores]): The model.
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
-    RETURNS (Tuple[TagScores, Callable]): The logits, and backprop from their gradient.
+    RETURNS (Tuple[TagScores, Callable]): The logits, and a function that takes their gradient.
     """
     (logits, transitions), backward = run_head(model, docs, is_train, _all_spans)
     scores = TagScores(logits, [len(doc) for doc in docs], transitions)

@@ -1,3 +1,3 @@
-"""The spaCy pipes, a file each. spaCy imports them with every `Language()`, so nothing heavy here:
-torch and transformers are imported when a pipeline is initialized, loaded or run.
+"""The spaCy pipes, one per file. spaCy imports these files with every `Language()`, so they import
+nothing heavy: torch and transformers are imported when a pipeline is initialized, loaded or run.
 """

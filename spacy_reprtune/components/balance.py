@@ -1,4 +1,4 @@
-"""The influence of each of several heads on the encoder that they share."""
+"""Balance the influence of several heads on the encoder that they share."""
 
 import math
 from typing import Any, Dict, Mapping, Sequence, Tuple
@@ -8,8 +8,8 @@ from thinc.types import Floats2d
 
 # Decay of the mean of squared norms: about the last hundred steps count.
 DECAY = 0.99
-# A head whose gradient is smaller than the largest by more than this factor has learned what it
-# can. The rest of its gradient is noise, and need not be amplified further.
+# A head whose gradient is smaller than the largest one by more than this factor has learned what it
+# can. The rest of its gradient is noise, which is not worth amplifying further.
 LIMIT = 100.0
 
 
@@ -21,8 +21,8 @@ class GradientBalance:
     larger one, and its head hardly moves the encoder. With these weights every head has the same
     influence in the batches that it learns from.
 
-    As in GradNorm (Chen et al. 2018, section 3) sizes are compared at the last shared layer, here
-    an identity behind the encoder. Unlike there, weights are computed from the sizes, not learned.
+    As in GradNorm (Chen et al. 2018, section 3), sizes are compared at the last shared layer, here
+    an identity on top of the encoder. Unlike in GradNorm, weights are computed, not learned.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The temperature and the thresholds of a component: where they come from, when they are fitted."""
+"""The temperature and the thresholds of a component, and when they are fitted."""
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
@@ -14,7 +14,8 @@ from .spacy_calls import is_training_evaluation
 LossOfTemperature = Callable[[float], float]
 
 
-# What is fitted stays well inside of these. Outside, probabilities are rounded to 0, 1 or NaN.
+# Limits of a temperature. Fitted ones are well within them. Beyond them, probabilities are rounded
+# to 0, 1 or NaN.
 LOWEST, HIGHEST = 0.001, 1000.0
 _ALLOWED = f"Use a number from {LOWEST:g} to {HIGHEST:,.0f}"
 
@@ -26,10 +27,10 @@ def is_temperature(value: Any) -> bool:
 
 
 class Calibration:
-    """The number that logits are divided by, so that probabilities mean what they say.
+    """The temperature that logits are divided by to calibrate probabilities, and the thresholds.
 
-    It is fixed by the config, or fitted to annotated examples at two moments only: when
-    `spacy train` evaluates on dev, and when a user calls `calibrate`. The first case needs no
+    The temperature is fixed by the config, or fitted to annotated examples on two occasions only:
+    when `spacy train` evaluates on dev, and when a user calls `calibrate`. The first case needs no
     second pass: `note` keeps the logits of the evaluation, and `score` asks for them.
 
     Thresholds belong to one set of weights and one temperature, so they are dropped when either
@@ -45,7 +46,7 @@ class Calibration:
         RAISES (ValueError): The fixed temperature is out of range.
         """
         if fixed is not None and not is_temperature(fixed):
-            raise ValueError(f"temperature = {fixed}. {_ALLOWED}, or null to fit it to dev.")
+            raise ValueError(f"temperature = {fixed}. {_ALLOWED}, or null to fit it on dev.")
         self.cfg = cfg
         self.fixed = fixed
         # Logits by doc; None if there is nothing to fit, because no weight has changed.
@@ -53,7 +54,7 @@ class Calibration:
         # Whether logits are noted outside of `spacy train` as well.
         self._always = False
         cfg.setdefault("temperature", 1.0)
-        # Those of `reprtune threshold`: {"precision": …, "labels": {label: score or None}}.
+        # Set by `reprtune threshold`: {"precision": …, "labels": {label: score or None}}.
         cfg.setdefault("thresholds", None)
 
     @property
@@ -65,8 +66,8 @@ class Calibration:
         """Look up the thresholds.
 
         labels (Sequence[str]): The labels.
-        RETURNS (Optional[ndarray]): The lowest score of each label from which on its precision is
-            reached, infinite where there is none; None without thresholds.
+        RETURNS (Optional[ndarray]): The lowest score at which each label reaches its precision,
+            infinite if it never does; None without thresholds.
         """
         if self.cfg["thresholds"] is None:
             return None
@@ -78,8 +79,8 @@ class Calibration:
         """Use thresholds in predictions from now on.
 
         precision (float): The precision that they reach.
-        limits (Mapping[str, Optional[float]]): Threshold of each label, or None if the precision is
-            not reached.
+        limits (Mapping[str, Optional[float]]): Threshold of each label, or None if the label never
+            reaches the precision.
         """
         self.cfg["thresholds"] = {"precision": precision, "labels": dict(limits)}
 
@@ -93,7 +94,7 @@ class Calibration:
         from ..heads.calibration import fit_temperature
 
         if loss is not None and self.fixed is None:
-            # srsly reads 2.5828 as 2.5827999999999998: use what a saved pipeline will read.
+            # srsly reads 2.5828 as 2.5827999999999998, so use what a saved pipeline will read.
             text = srsly.json_dumps(round(fit_temperature(loss), 4))
             self.cfg["temperature"] = srsly.json_loads(text)
             self.cfg["thresholds"] = None
@@ -146,7 +147,7 @@ class Calibration:
             self._noted.update(zip(docs, logits, strict=True))
 
     def take_noted(self, examples: Iterable[Example]) -> Tuple[List[Example], List[Any]]:
-        """Hand out the logits that were noted, and forget them.
+        """Return the noted logits, and forget them.
 
         examples (Iterable[Example]): Predicted examples.
         RETURNS (Tuple[List[Example], List[Any]]): The examples whose predicted docs have logits,
@@ -160,7 +161,7 @@ class Calibration:
         return found, [noted[eg.predicted] for eg in found]
 
     def __reduce__(self) -> Tuple[Callable[..., "Calibration"], Tuple[Any, ...]]:
-        """Copies and the workers of `nlp.pipe` get the temperature, and none of the logits."""
+        """Copies and workers of `nlp.pipe` get the temperature, but no logits."""
         return Calibration, (self.cfg, self.fixed)
 
 

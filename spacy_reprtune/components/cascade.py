@@ -1,4 +1,4 @@
-"""`reprtune_cascade`: a small text classifier that answers where it is sure, and a large one."""
+"""`reprtune_cascade`: a small text classifier that answers if it is sure, and a large one."""
 
 from typing import Any, Callable, Dict, List, Optional
 
@@ -58,7 +58,7 @@ def make_cascade(
     soft_labels: bool,
     scorer: Optional[Callable],
 ) -> "Cascade":
-    """Create a text classifier that consists of a small and a large one.
+    """Create a text classifier that asks a large classifier only where a small one is not sure.
 
     nlp (Language): The pipeline.
     name (str): Name of the component.
@@ -68,12 +68,13 @@ def make_cascade(
         is accurate.
     exclusive (bool): Whether each text has exactly one label, or any number of them.
     keep (float): Share of the large classifier's score on dev that both together have to reach.
-    threshold (Optional[float]): Certainty from which on the small classifier answers: its highest
-        probability, or with independent labels that of its least certain decision. Null to fit it
-        on dev during training, so that `keep` holds.
+    threshold (Optional[float]): Lowest certainty at which the small classifier answers. Its
+        certainty is its highest probability, or with independent labels the probability that its
+        least certain decision is right. Null fits the threshold on dev during training, so that
+        `keep` holds.
     head_init (str): How both heads start: "random" or "probe", see `reprtune_textcat`.
     soft_labels (bool): Whether both learn from probabilities, see `reprtune_textcat`.
-    scorer (Optional[Callable]): The scoring method; null for spaCy's of text classification.
+    scorer (Optional[Callable]): The scoring method; null for spaCy's scorer of text classification.
     """
     resolve_optimizer_variables(nlp)
     if scorer is None:

@@ -23,7 +23,7 @@ from .label_kinds import Exclusive, Independent
 from .spacy_calls import is_training_evaluation
 from .text_classifier import TextClassifier
 
-# The extension of docs that says which classifier has answered.
+# The extension of docs that names the classifier that has answered.
 ANSWERED_BY = "reprtune_answered_by"
 SMALL, LARGE = "small", "large"
 
@@ -42,10 +42,10 @@ class Answers(NamedTuple):
 class Cascade(EncoderPipe):
     """Pipeline component that asks a large text classifier only where a small one is not sure.
 
-    Both learn from the same examples and have their own temperature. `doc.cats` holds the
-    probabilities of the one that has answered, and `doc._.reprtune_answered_by` its name, "small"
-    or "large". The threshold is fitted when `spacy train` evaluates on dev, or by `calibrate`.
-    Before that, the large classifier answers everything.
+    Both learn from the same examples and have their own temperatures. `doc.cats` holds the
+    probabilities of the classifier that has answered, and `doc._.reprtune_answered_by` its name,
+    "small" or "large". The threshold is fitted when `spacy train` evaluates on dev, or by
+    `calibrate`. Before that, the large classifier answers everything.
     """
 
     attribute = "doc.cats"
@@ -73,14 +73,14 @@ class Cascade(EncoderPipe):
         RAISES (ValueError): A setting is out of range, or a model listens to another component.
         """
         if not 0.0 < keep <= 1.0:
-            raise ValueError(f"keep = {keep}. Use a share of the score above 0, and 1 at most.")
+            raise ValueError(f"keep = {keep}. Use a share of the score above 0, at most 1.")
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold = {threshold}. Use 0 to 1, or null to fit it on dev.")
         if small.layers or large.layers:
             raise ValueError(
-                f"The classifiers of '{name}' need encoders of their own: vectors that another "
-                "component has computed for every doc save nothing. Use spacy_reprtune.Encoder.v1 "
-                "and spacy_reprtune.StaticEncoder.v1."
+                f"The classifiers of '{name}' need encoders of their own: a cascade saves nothing "
+                "if another component computes the vectors of every doc. Use "
+                "spacy_reprtune.Encoder.v1 and spacy_reprtune.StaticEncoder.v1."
             )
         self.vocab = vocab
         self.name = name
@@ -98,7 +98,7 @@ class Cascade(EncoderPipe):
             )
             for part, model in ((SMALL, small), (LARGE, large))
         }
-        # Only a container: whoever walks over the layers of a pipeline finds both.
+        # Only a container, so that code that walks through a pipeline's models finds both.
         self.model = Model("reprtune_cascade", _no_forward, layers=[small, large])
         self.cfg: Dict[str, Any] = {"threshold": None, "early": None, "kept": None}
         self.scorer = scorer
@@ -110,7 +110,7 @@ class Cascade(EncoderPipe):
 
     @property
     def small(self) -> TextClassifier:
-        """RETURNS (TextClassifier): The classifier that answers where it is sure."""
+        """RETURNS (TextClassifier): The classifier that answers if it is sure."""
         return self.parts[SMALL]
 
     @property
@@ -135,21 +135,21 @@ class Cascade(EncoderPipe):
 
     @property
     def listens(self) -> bool:
-        """RETURNS (bool): False: both have an encoder of their own."""
+        """RETURNS (bool): False, because both have their own encoder."""
         return False
 
     @property
     def threshold(self) -> Optional[float]:
-        """RETURNS (Optional[float]): The certainty from which on the small classifier answers;
-        None where it never does."""
+        """RETURNS (Optional[float]): The lowest certainty at which the small classifier answers;
+        None if it never does."""
         return self.cfg["threshold"] if self.fixed is None else self.fixed
 
     def predict(self, docs: Iterable[Doc]) -> Answers:
         """Score docs without changing them.
 
         docs (Iterable[Doc]): The docs.
-        RETURNS (Answers): Probabilities, and who has answered. While the threshold is fitted, both
-            classifiers score all docs.
+        RETURNS (Answers): Probabilities, and which classifier has answered. When the threshold will
+            be fitted to them, both classifiers score all docs.
         """
         docs = list(docs)
         probabilities = numpy.zeros((len(docs), len(self.labels)), dtype="f")
@@ -173,7 +173,8 @@ class Cascade(EncoderPipe):
         return Answers(probabilities, early)
 
     def set_annotations(self, docs: Iterable[Doc], answers: Answers) -> None:
-        """Write scores to `doc.cats`, and who has answered to `doc._.reprtune_answered_by`.
+        """Write scores to `doc.cats`, and which classifier has answered to
+        `doc._.reprtune_answered_by`.
 
         docs (Iterable[Doc]): The docs.
         answers (Answers): What `predict` returned for them.
@@ -359,7 +360,7 @@ class Cascade(EncoderPipe):
         with replaced_directory(Path(path)) as folder:
             (folder / "cfg").write_text(json.dumps(self.cfg, indent=2), encoding="utf8")
             for name, part in self.parts.items():
-                # One vocabulary is enough, and it is the pipeline's.
+                # The pipeline saves the vocabulary.
                 part.to_disk(folder / name, exclude=[*exclude, "vocab"])
             write_manifest(folder)
 
@@ -390,8 +391,8 @@ class Cascade(EncoderPipe):
         threshold = self.cfg["threshold"]
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise ValueError(
-                f"The saved threshold of '{self.name}' is {threshold}, but has to be from 0 to 1: "
-                "its file cfg is damaged."
+                f"The saved threshold of '{self.name}' is {threshold}, but it has to be from 0 to "
+                "1: its file cfg is damaged."
             )
 
 

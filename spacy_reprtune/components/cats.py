@@ -1,4 +1,4 @@
-"""The gold values of `doc.cats`: read, checked, counted."""
+"""Read, check and count the gold values of `doc.cats`."""
 
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
@@ -9,7 +9,7 @@ from spacy.training import Example
 from .label_kinds import LabelKind
 
 ClassWeights = Optional[Union[str, Dict[str, float]]]
-# How far the sum of exclusive probabilities may be from 1: somebody may have rounded them.
+# How far the sum of exclusive probabilities may be from 1, because they may have been rounded.
 TOLERANCE = 0.02
 
 
@@ -62,8 +62,8 @@ def check_cats(
         if wrong:
             raise ValueError(
                 f"The gold values of doc.cats have to be 0 or 1 for '{name}', but "
-                f"{_excerpt(example)} has {wrong}. To learn from probabilities, such as those of "
-                "another model, set soft_labels to true."
+                f"{_excerpt(example)} has {wrong}. To learn from probabilities, such as another "
+                "model's, set soft_labels to true."
             )
         if kind.exclusive and len(positive) > 1:
             raise ValueError(
@@ -126,7 +126,7 @@ def label_weights(
 
 
 def hard_labels(example: Example, kind: LabelKind) -> Example:
-    """Turn the probabilities of an example into decisions, which is what scorers compare with.
+    """Turn the probabilities of an example into decisions, because scorers compare decisions.
 
     example (Example): The example.
     kind (LabelKind): Decides whether a text may have several labels.

@@ -1,4 +1,4 @@
-"""Entities of docs: read from gold annotation, written with their scores."""
+"""Read the gold entities of docs, and write entities with their scores."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from spacy.training import Example
 Entity = Tuple[int, int, str]
 
 MISSING, BLOCKED_TYPE, BEGIN = 0, 0, 3
-# The extension of spans that holds scores of this package, and the short name for it.
+# The extension of spans that holds scores of this package, and a short name for it.
 SCORE = "reprtune_score"
 SHORT_SCORE = "score"
 
 
 @dataclass
 class Gold:
-    """What is known of the entities of a doc.
+    """The gold entities of a doc.
 
-    entities (List[Entity]): In tokens of the predicted doc.
+    entities (List[Entity]): The entities, in tokens of the predicted doc.
     known (NDArray[bool]): Whether each token is annotated, shape (n_tokens,).
     """
 
@@ -33,14 +33,14 @@ class Gold:
 def read_gold(example: Example, spans_key: Optional[str] = None) -> Gold:
     """Read the gold entities of an example in the tokens of its predicted doc.
 
-    Tokens without annotation are unknown, and so are those of an entity that cuts tokens. A doc
-    with a group of spans is annotated, except for tokens that its entities leave unknown while
-    they annotate others.
+    Tokens without annotation are unknown, and so are the tokens of an entity that cuts tokens. If
+    entities are in a group of spans, all tokens are known, except for those that the entity
+    annotation of the same doc leaves unknown.
 
     example (Example): The example.
-    spans_key (Optional[str]): Key of the `doc.spans` with the entities, which may overlap. Where a
-        doc has no such group, and with None, they are in `doc.ents`.
-    RETURNS (Gold): Its entities.
+    spans_key (Optional[str]): Key of the `doc.spans` with the entities, which may overlap. If it is
+        None, or if a doc has no such group, they are in `doc.ents`.
+    RETURNS (Gold): The entities.
     """
     reference, predicted = example.reference, example.predicted
     if spans_key in reference.spans:
@@ -81,20 +81,20 @@ def has_gold(reference: Doc, spans_key: Optional[str]) -> bool:
 
 def gold_entities(reference: Doc, spans_key: Optional[str]) -> Sequence[Span]:
     """RETURNS (Sequence[Span]): The entities of a gold doc; see `read_gold`. Spans without a
-    label are none."""
+    label are not entities."""
     if spans_key not in reference.spans:
         return reference.ents
     return [span for span in reference.spans[spans_key] if span.label]
 
 
 def without_overlaps(entities: Iterable[Entity]) -> List[Entity]:
-    """RETURNS (List[Entity]): The longest of entities that overlap, and the first of equals, as
-    spaCy's `filter_spans` chooses."""
+    """RETURNS (List[Entity]): Of entities that overlap, the longest, and of those the first, as
+    in spaCy's `filter_spans`."""
     kept: List[Entity] = []
     taken: set = set()
     for entity in sorted(set(entities), key=lambda e: (e[0] - e[1], e[0], e[2])):
         tokens = range(entity[0], entity[1])
-        # The longest come first, so one that overlaps has its first or last token in another.
+        # The longest come first, so an entity that overlaps one has its first or last token in it.
         if tokens and not {tokens[0], tokens[-1]} & taken:
             kept.append(entity)
             taken.update(tokens)
@@ -102,7 +102,7 @@ def without_overlaps(entities: Iterable[Entity]) -> List[Entity]:
 
 
 def best_flat(entities: Sequence[Entity], scores: Sequence[float]) -> List[int]:
-    """Choose entities that do not overlap and have the greatest sum of scores (weighted interval
+    """Choose the entities with the greatest sum of scores that do not overlap (weighted interval
     scheduling, in n log n).
 
     entities (Sequence[Entity]): The entities.
@@ -163,7 +163,7 @@ def write_entities(
     entities (Sequence[Entity]): New entities. Unless `overlapping` is set, they overlap neither
         each other nor what stays.
     scores (Sequence[float]): The probability of each.
-    spans_key (Optional[str]): Key of `doc.spans` to put them under, with `attrs["scores"]`, or
+    spans_key (Optional[str]): Key of `doc.spans` to write them to, with `attrs["scores"]`, or
         None.
     overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
     overlapping (bool): Whether new entities may overlap: `doc.ents` gets the best of those that
@@ -193,7 +193,7 @@ def write_entities(
             doc, name=spans_key, attrs=attrs, spans=[span for span, _ in scored]
         )
     register_scores()
-    # Spans with the same tokens share the extension: the most probable label's score stays there.
+    # Spans with the same tokens share the extension, so the score of the most probable comes last.
     for span, score in sorted(zip(spans, scores, strict=True), key=lambda pair: pair[1]):
         span._.set(SCORE, float(score))
 
@@ -208,7 +208,7 @@ def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple
 
 
 def register_scores() -> None:
-    """Make `span._.reprtune_score` known, and `span._.score` for the same if that is free."""
+    """Register `span._.reprtune_score`, and `span._.score` as its short name if that is free."""
     if not Span.has_extension(SCORE):
         Span.set_extension(SCORE, default=None)
     if not Span.has_extension(SHORT_SCORE):
@@ -222,11 +222,11 @@ def own_score(span: Span) -> Optional[float]:
 
 
 def read_score(span: Span) -> Optional[float]:
-    """Read the probability of an entity, whoever has set it: in `span._.reprtune_score`, or else
-    in `span._.score`.
+    """Read the probability of an entity from `span._.reprtune_score`, or else from `span._.score`,
+    which other packages may set.
 
     span (Span): The entity.
-    RETURNS (Optional[float]): The score, None if there is none or if it is not a probability.
+    RETURNS (Optional[float]): The score, or None if it is missing or not a probability.
     """
     score = own_score(span)
     if score is None and span.has_extension(SHORT_SCORE):

@@ -44,13 +44,14 @@ def entity_loss(
     wrong = incorrect_spans(examples, gold.rows, tags, incorrect_spans_key, *where)
     if wrong and (soft_labels or transitions is not None):
         raise ValueError(
-            f"incorrect_spans_key of '{name}' needs learned_transitions = false and "
-            "soft_labels = false, whose losses have no term for spans that are incorrect."
+            f"incorrect_spans_key of '{name}' needs learned_transitions = false and soft_labels = "
+            "false, because the losses of these settings have no term for incorrect spans."
         )
     if soft_labels and transitions is not None:
         raise ValueError(
             f"'{name}' can't learn probabilities of tags (soft_labels = true) with "
-            "learned_transitions = true, whose loss is of whole sequences: set one to false."
+            "learned_transitions = true, because the loss of transitions is computed for whole "
+            "sequences. Set one of them to false."
         )
     gradient = numpy.zeros_like(logits)
     if transitions is not None:

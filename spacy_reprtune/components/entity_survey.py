@@ -1,4 +1,4 @@
-"""What training data have for an entity recognizer, and what is wrong with them, in words."""
+"""Survey the training data of an entity recognizer, and describe the problems in it."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from .entities import Entity, gold_entities, has_gold, read_gold, without_overla
 
 @dataclass
 class Survey:
-    """What the training data have, and what of it can't be learned from.
+    """Counts of the training data, and of everything that can't be learned from.
 
-    labels (Dict[str, int]): Entities of each label.
-    docs, unannotated (int): Docs, and those whose entities were never set.
-    missing (int): Tokens of other docs whose annotation is missing.
-    nested (int): Entities that overlap a longer one of their own label.
-    cut (int): Entities whose borders are not between tokens.
-    odd (Dict[str, int]): Texts of entities without any letter or digit. They may have no word
-        piece at all, which takes an encoder to find out.
-    span_groups (Dict[str, Tuple[int, int]]): Of docs without annotation: spans in each group, and
-        how many of them overlap one before.
+    labels (Dict[str, int]): Number of entities per label.
+    docs, unannotated (int): Number of docs, and of docs whose entities were never set.
+    missing (int): Number of tokens of other docs whose annotation is missing.
+    nested (int): Number of entities that overlap a longer one of their own label.
+    cut (int): Number of entities whose borders are not between tokens.
+    odd (Dict[str, int]): Texts and counts of entities without any letter or digit. They may have
+        no word piece at all, but only an encoder can tell.
+    span_groups (Dict[str, Tuple[int, int]]): For each span group of docs without annotation: the
+        number of spans, and how many of them overlap an earlier one.
     """
 
     labels: Dict[str, int]
@@ -36,7 +36,7 @@ class Survey:
 
 
 def survey(examples: Iterable[Example], spans_key: Optional[str] = None) -> Survey:
-    """Count what is there.
+    """Count entities, and everything that can't be learned from.
 
     examples (Iterable[Example]): The training examples.
     spans_key (Optional[str]): See `read_gold`.
@@ -71,12 +71,12 @@ def survey(examples: Iterable[Example], spans_key: Optional[str] = None) -> Surv
 
 
 def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> List[str]:
-    """Say what can't be learned from.
+    """Describe what can't be learned from.
 
     found (Survey): The training data.
-    labels (Sequence[str]): What is going to be learned.
-    pieceless (int): Entities without any word piece.
-    RETURNS (List[str]): Half a sentence for each kind of problem.
+    labels (Sequence[str]): The labels that are going to be learned.
+    pieceless (int): Number of entities without any word piece.
+    RETURNS (List[str]): A clause for each kind of problem.
     """
     result = []
     if found.unannotated:
@@ -99,17 +99,17 @@ def problems(found: Survey, labels: Sequence[str], *, pieceless: int = 0) -> Lis
     if pieceless:
         result.append(
             f"{pieceless} of {sum(found.labels.values())} entities are white space or control "
-            "characters, of which the encoder has no piece, and can't be found"
+            "characters, for which the encoder has no piece, and can't be found"
         )
     unknown = {k: v for k, v in found.labels.items() if k not in labels}
     if unknown:
         named = ", ".join(f"{label} ({count})" for label, count in unknown.items())
-        result.append(f"entities of labels that are not among its own count as outside: {named}")
+        result.append(f"entities with labels that it does not have count as outside: {named}")
     return result
 
 
 def nothing_to_learn(name: str, found: Survey, spans_key: Optional[str] = None) -> str:
-    """Say that there are no entities, and where there might be some.
+    """Write a message that there are no entities, and where there might be some.
 
     name (str): The component.
     found (Survey): The training data.
@@ -130,11 +130,11 @@ def nothing_to_learn(name: str, found: Survey, spans_key: Optional[str] = None) 
     if n_overlapping:
         return (
             f"{message}, and {n_overlapping} of them overlap others or are nested in them, which "
-            "entities can't. For all of them, set overlapping = true and spans_key = "
-            f"{key!r}; for the longest ones, doc.set_ents(spacy.util.filter_spans("
+            "doc.ents does not allow. To learn all of them, set overlapping = true and spans_key = "
+            f"{key!r}; to learn only the longest, doc.set_ents(spacy.util.filter_spans("
             f"doc.spans[{key!r}]))."
         )
-    return f"{message}, none overlapping: doc.set_ents(list(doc.spans[{key!r}])) makes entities."
+    return f"{message}, none overlapping: doc.set_ents(list(doc.spans[{key!r}])) sets doc.ents."
 
 
 def _overlapping(group: SpanGroup) -> int:

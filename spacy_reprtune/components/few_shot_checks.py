@@ -1,4 +1,4 @@
-"""What few-shot training requires of its texts and of the training settings."""
+"""Check the texts and the training settings for few-shot training."""
 
 import warnings
 from typing import Optional, Sequence
@@ -7,12 +7,12 @@ from spacy.language import Language
 
 from .support_set import Gold, SupportSet
 
-# From this many texts per label on, the authors of SetFit advise to train in the usual way.
+# With more texts per label than this, the authors of SetFit recommend ordinary fine-tuning.
 MANY_TEXTS = 200
 
 
 def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], name: str) -> None:
-    """Refuse texts that nothing can be learned from, and warn of too few or very many.
+    """Refuse texts that nothing can be learned from, and warn of too few or very many texts.
 
     support (SupportSet): The texts.
     gold_of (Callable): Returns the gold values of examples.
@@ -35,7 +35,7 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
             raise ValueError(
                 f"No two of the {len(gold)} training texts of '{name}' are known to have no label "
                 "in common, so there is nothing to tell apart: a label that doc.cats does not "
-                "mention could be right or wrong. Set those that a text does not have to 0.0."
+                "mention could be right or wrong. Set labels that a text does not have to 0.0."
             )
         raise ValueError(
             f"The {len(gold)} training texts of '{name}' all share a label, so there "
@@ -52,15 +52,15 @@ def check_support(support: SupportSet, gold_of: Gold, labels: Sequence[str], nam
         )
     if min(counts) > MANY_TEXTS:
         warnings.warn(
-            f"'{name}' has {min(counts)} or more texts per label. Few-shot training works, "
-            f"but from about {MANY_TEXTS} on joint training is the better recipe: "
+            f"'{name}' has at least {min(counts)} texts per label. Few-shot training works, but "
+            f"with more than {MANY_TEXTS}, joint training is the better recipe: "
             "configs/textcat_joint.cfg, or reprtune_textcat.",
             stacklevel=2,
         )
 
 
 def check_training(nlp: Optional[Language], name: str) -> None:
-    """Refuse training settings that take pairs apart or hide texts.
+    """Refuse training settings that split pairs or hide texts.
 
     nlp (Optional[Language]): The pipeline, with its config; None for nothing to check.
     name (str): Name of the component, for messages.
@@ -78,7 +78,7 @@ def check_training(nlp: Optional[Language], name: str) -> None:
         )
     if training.get("max_epochs", 0) < 0:
         raise ValueError(
-            f"[training] max_epochs = {training['max_epochs']} streams the corpus, of which "
-            f"spaCy shows '{name}' only the first 100 texts; it has to know all of its "
-            "support set. Set it to 0 for no limit."
+            f"[training] max_epochs = {training['max_epochs']} streams the corpus, so spaCy shows "
+            f"'{name}' only the first 100 texts, but it needs its whole support set. Set it to 0 "
+            "for no limit."
         )

@@ -9,9 +9,9 @@ logger = logging.getLogger("spacy")
 class ProbeOnDev:
     """Compares the evaluations of `spacy train` with the one before the encoder moved.
 
-    With a warm-up, the rate of the first step is 0, so the first evaluation on dev is of the head
-    on the vectors of the untouched encoder: a linear probe. It is a candidate for `model-best` like
-    every later one.
+    With a warm-up, the learning rate of the first step is 0, so the first evaluation on dev is that
+    of a linear probe: a head on the vectors of the untouched encoder. It is a candidate for
+    `model-best`, like every later one.
     """
 
     def __init__(self) -> None:
@@ -21,11 +21,14 @@ class ProbeOnDev:
         self._warned = False
 
     def step(self, rate: float) -> None:
-        """rate (float): Learning rate of a step of the encoder."""
+        """Note a step of the encoder.
+
+        rate (float): Learning rate of the step.
+        """
         self._moved = self._moved or rate > 0.0
 
     def compare(self, name: str, score: Optional[float]) -> None:
-        """Take the score of an evaluation, and show it beside that of the probe.
+        """Log the score of an evaluation beside the score of the probe.
 
         name (str): Name of the component.
         score (Optional[float]): Score on dev, None if dev has no annotation.
@@ -44,7 +47,7 @@ class ProbeOnDev:
                 logger.warning(
                     "'%s' has %.3f on dev, below the linear probe on the untouched encoder "
                     "(%.3f). model-best keeps the better of the two. Fewer steps or a lower rate "
-                    "may help; unfreeze = 'none' trains the probe only.",
+                    "may help; unfreeze = 'none' fits only the probe.",
                     name,
                     score,
                     self._score,

@@ -68,26 +68,25 @@ def make_ner(
     name (str): Name of the component.
     model (Model[List[Doc], TagScores]): Docs to logits, a `spacy_reprtune.TokenClassifier.v1`.
     scheme (str): Scheme of the tags that the model predicts for tokens: "bilou" or "bio".
-    shared_positions (bool): Whether all labels share what the beginning and the end of an entity
-        look like: the weights of a tag are the sum of those of its label and its position.
-        Otherwise, each tag has weights of its own.
-    head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
+    shared_positions (bool): Whether all labels share weights for the positions in an entity: the
+        weights of a tag are the sum of weights for its label and weights for its position.
+        Otherwise, each tag has its own weights.
+    head_init (str): "random", or "probe" for a logistic regression on the untouched encoder's
         vectors, with its regularization chosen on held-out folds of the training data.
     soft_labels (bool): Whether to learn the probabilities of tags that another recognizer has put
-        into the training data, as `reprtune distill` does. Docs without them are learned from
-        their entities.
+        into the training data, as in `reprtune distill`. Docs without them are learned from their
+        entities.
     overlapping (bool): Whether entities of different labels may overlap or be nested. Each label
-        then has tags to itself, which shared_positions does not change. All entities are in
+        then has its own tags, whatever shared_positions is. All entities are in
         `doc.spans[spans_key]`, where gold entities are read from as well, and `doc.ents` gets the
-        most probable of those that do not overlap.
-    min_score (float): Entities whose probability is lower are not predicted.
-    temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
-        to fit it on dev during training.
-    spans_key (Optional[str]): Key of `doc.spans` under which the entities are written with their
-        scores, or null for none.
+        most probable ones that do not overlap.
+    min_score (float): The lowest probability of a predicted entity.
+    temperature (Optional[float]): Softmax temperature; null fits it on dev during training.
+    spans_key (Optional[str]): Key of `doc.spans` for the entities and their scores, or null for
+        none.
     overwrite (bool): Whether to replace entities and blocked tokens that a doc already has.
     incorrect_spans_key (Optional[str]): Key of `doc.spans` in the training docs for spans that are
-        known not to be entities of their label, or null for none.
+        known not to be entities of their label, or null.
     scorer (Optional[Callable]): The scoring method.
     """
     resolve_optimizer_variables(nlp)

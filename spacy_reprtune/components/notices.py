@@ -1,4 +1,4 @@
-"""What users are warned of while a component is trained and evaluated, once each."""
+"""Warn users while a component is trained and evaluated, once for each problem."""
 
 import warnings
 from typing import TYPE_CHECKING, Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Fine-tuning papers use rates from 1e-5 to 5e-4. 1e-3, the rate of spaCy's default optimizer,
 # brings a pretrained encoder down to the level of chance within a few steps.
 HIGH_RATE = 1e-3
-# What `warned_of` holds beside labels.
+# Entries of `warned_of` that are not labels.
 AVERAGES, RATE = "[training.optimizer] use_averages", "[training.optimizer] learn_rate"
 
 
@@ -22,11 +22,11 @@ def warn_of_unknown_labels(
     pipe: "EncoderPipe", examples: Iterable[Example], *, training: bool
 ) -> None:
     """Warn of gold labels that neither the component has, nor another one in its pipeline that
-    annotates the same attribute. A component that would learn something wrong from them raises.
+    annotates the same attribute. If the component would learn something wrong, raise an error.
 
     pipe (EncoderPipe): The component.
     examples (Iterable[Example]): The examples.
-    training (bool): Whether it is to learn from them, or has predicted them.
+    training (bool): Whether the component will learn from the examples, or has predicted them.
     RAISES (ValueError): The component needs all labels that it learns from.
     """
     unknown = pipe.gold_labels(examples) - set(pipe.labels) - pipe.warned_of
@@ -45,8 +45,8 @@ def warn_of_unknown_labels(
     )
     if unknown and training and pipe.needs_all_labels:
         raise ValueError(
-            f"The examples have labels that '{pipe.name}' does not have, so it would learn that "
-            f"what they mark is nothing: {names}. {remedy}"
+            f"The examples have labels that '{pipe.name}' does not have, so it would learn to "
+            f"predict nothing in their place: {names}. {remedy}"
         )
     pipe.warned_of |= found
     if unknown:
@@ -59,7 +59,7 @@ def warn_of_unknown_labels(
 
 
 def warn_of_optimizer(pipe: "EncoderPipe", sgd: Optimizer) -> None:
-    """Warn of settings of an optimizer that the component ignores, or its encoder won't survive.
+    """Warn of optimizer settings that the component ignores, or that its encoder won't survive.
 
     pipe (EncoderPipe): The component.
     sgd (Optimizer): The optimizer.
@@ -68,8 +68,8 @@ def warn_of_optimizer(pipe: "EncoderPipe", sgd: Optimizer) -> None:
         pipe.warned_of |= {AVERAGES}
         warnings.warn(
             "[training.optimizer] use_averages is true, but averages of an encoder's weights are "
-            f"not kept: '{pipe.name}' is evaluated and saved as trained. Set it to false, unless "
-            "another component needs it.",
+            f"not kept: '{pipe.name}' is evaluated and saved with its last weights. Set it to "
+            "false, unless another component needs it.",
             stacklevel=3,
         )
     rate = float(sgd.learn_rate)
@@ -79,8 +79,8 @@ def warn_of_optimizer(pipe: "EncoderPipe", sgd: Optimizer) -> None:
         pipe.warned_of |= {RATE}
         warnings.warn(
             f"The learning rate of '{pipe.name}' is {rate:g}. Pretrained encoders rarely survive "
-            "0.001 and more: scores fall to the level of chance. Rates from 0.00002 to 0.0003 are "
-            "usual: set [training.optimizer] learn_rate, or optimizer.learn_rate in a loop of your "
-            "own. For a head that learns faster, raise head_lr of its model.",
+            "0.001 or more: scores fall to the level of chance. Rates from 0.00002 to 0.0003 are "
+            "usual: set [training.optimizer] learn_rate, or optimizer.learn_rate in your own loop. "
+            "For a head that learns faster, raise head_lr of its model.",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""`reprtune_setfit`: few texts per label, as SetFit (Tunstall et al. 2022), under `spacy train`."""
+"""`reprtune_setfit`: few texts per label, as in SetFit (Tunstall et al. 2022)."""
 
 from typing import Any, Callable, List, Optional
 
@@ -67,24 +67,23 @@ def make_setfit(
     name (str): Name of the component.
     model (Model[List[Doc], Floats2d]): A `spacy_reprtune.SentenceClassifier.v1`.
     exclusive (bool): Whether each text has exactly one label, or any number of them. Two texts
-        form a positive pair if they have the label, or one of their labels, in common.
+        form a positive pair if they have a label in common.
     contrastive (Optional[str]): "supcon" for the supervised contrastive loss over all pairs of a
-        batch, or "cosine" for the loss that SetFit trains with, which batches without positive or
-        without negative pairs have in either case; null for "supcon" with exclusive labels, and for
-        "cosine" with independent ones.
+        batch, or "cosine" for SetFit's own loss, which is also used for batches without positive or
+        without negative pairs; null for "supcon" with exclusive labels, and for "cosine" with
+        independent ones.
     supcon_temperature (float): Number that "supcon" divides cosines by.
-    cross_entropy (float): Share of the loss that is the classifier's own, from 0 to below 1. The
-        head that predicts is fitted to the support set in any case.
+    cross_entropy (float): Share of the classifier's cross-entropy in the loss, from 0 to below 1.
+        For predictions, the head is fitted to the support set in any case.
     class_weights (Optional[Union[str, Dict[str, float]]]): "balanced" to weight each label by the
         inverse of its frequency when the head is fitted, a table of weights, or null.
-    temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
-        to fit it on dev during training.
-    threshold (Optional[float]): Score from which on the scorer counts a label as predicted; null
+    temperature (Optional[float]): Softmax temperature; null fits it on dev during training.
+    threshold (Optional[float]): Lowest score at which the scorer counts a label as predicted; null
         for 0.5 with independent labels, and for the highest score with exclusive ones.
     trainer (Optional[SetFitTrainer]): `spacy_reprtune.SetFitTrainer.v1` to have the `setfit`
         library train instead, when the pipeline is initialized; null for this component's own
         training.
-    scorer (Optional[Callable]): The scoring method; null for spaCy's of text classification.
+    scorer (Optional[Callable]): The scoring method; null for spaCy's scorer of text classification.
     """
     resolve_optimizer_variables(nlp)
     if scorer is None:

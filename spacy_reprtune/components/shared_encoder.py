@@ -36,9 +36,9 @@ def make_encoder(
 ) -> "SharedEncoder":
     """Create an encoder for several components, its heads.
 
-    Heads listen with spaCy's own `spacy.Tok2VecListener.v1`: `tagger`, `parser`, `ner`, `spancat`
-    and `textcat` as their `tok2vec`, the heads of this package as their `encoder`. Each gets one
-    vector per token, the mean of the token's pieces.
+    Heads listen with spaCy's own `spacy.Tok2VecListener.v1`. It is the `tok2vec` of a `tagger`,
+    `parser`, `ner`, `spancat` or `textcat`, and the `encoder` of this package's heads. Each gets
+    one vector per token, the mean of the token's pieces.
 
     In training, every head has the same influence on the encoder, however large its loss is, and
     no head has to be annotated in every doc.
@@ -46,9 +46,9 @@ def make_encoder(
     nlp (Language): The pipeline.
     name (str): Name of the component.
     model (Model[List[Doc], List[Floats2d]]): A `spacy_reprtune.Encoder.v1`.
-    head_weights (Dict[str, float]): Influence of heads by component name, as a multiple of the
-        influence of the others. A head that is not listed has 1.0. With 0.0 a head learns without
-        moving the encoder.
+    head_weights (Dict[str, float]): Influence of heads on the encoder, relative to each other, by
+        component name. A head that is not listed has 1.0. With 0.0, a head learns without moving
+        the encoder.
     """
     resolve_optimizer_variables(nlp)
     return SharedEncoder(nlp.vocab, model, name, head_weights=head_weights)
@@ -56,14 +56,14 @@ def make_encoder(
 
 @dataclass
 class Pass:
-    """One batch on its way: the heads have its vectors, and their gradients come back.
+    """A batch whose vectors the heads have received, and whose gradients are coming back.
 
     A head that has nothing to learn from a batch may never answer. So gradients are collected
     here, whichever heads they come from, and the component decides when to use them.
 
-    vectors (List[Floats2d]): The vectors that the heads get, one matrix per doc.
+    vectors (List[Floats2d]): The vectors for the heads, one matrix per doc.
     backprop (Callable[[List[Floats2d]], Any]): Takes the sum of their gradients.
-    losses (Dict[str, float]): The losses of the update, which get that of the encoder.
+    losses (Dict[str, float]): The losses of the update, to which the encoder's loss is added.
     """
 
     vectors: List[Floats2d]
@@ -149,9 +149,9 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         return self.current_vectors(docs)
 
     def current_vectors(self, docs: Iterable[Doc]) -> List[Floats2d]:
-        """Compute the vectors of docs with the weights of this moment, for a head that looks at
-        other docs while a batch is on its way. `predict` would first make the update that waits
-        for the gradients of further heads.
+        """Compute the vectors of docs with the present weights, for a head that needs other docs
+        before the gradients of a batch have come back. `predict` would first make the update that
+        waits for the gradients of further heads.
 
         docs (Iterable[Doc]): The docs.
         RETURNS (List[Floats2d]): One matrix per doc, one row per token.
@@ -167,16 +167,16 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         sgd: Optional[Optimizer] = None,
         losses: Optional[Dict[str, float]] = None,
     ) -> Dict[str, float]:
-        """Hand the vectors of a batch to the heads, and wait for their gradients.
+        """Send the vectors of a batch to the heads, and wait for their gradients.
 
-        The weights change when the gradients have come and `finish_update` has been called, in
+        The weights change when the gradients have arrived and `finish_update` has been called, in
         either order.
 
         examples (Iterable[Example]): The examples.
         drop (float): Not used: the encoder has its own rate.
         sgd (Optional[Optimizer]): The optimizer, or None to accumulate gradients only.
-        losses (Optional[Dict[str, float]]): Losses by component name; gets the squared norm of the
-            gradient.
+        losses (Optional[Dict[str, float]]): Losses by component name, to which the squared norm of
+            the gradient is added.
         RETURNS (Dict[str, float]): The losses.
         """
         losses = {} if losses is None else losses
@@ -205,8 +205,8 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
     def finish_update(self, sgd: Optimizer) -> None:
         """Update the encoder, now or as soon as there is a gradient.
 
-        `spacy train` calls this when all components have learned from a batch, `nlp.update` with
-        an optimizer before the first of them has.
+        `spacy train` calls this when all components have learned from a batch. `nlp.update` with
+        an optimizer calls it before the first of them has.
 
         sgd (Optimizer): The optimizer.
         """
@@ -214,14 +214,14 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
             self._due = sgd
         else:
             self._finish_pass()
-        # The gradient may be of earlier batches, with accumulate_gradient.
+        # With accumulate_gradient, the gradient may come from earlier batches.
         if self._waiting:
             self._step(sgd)
 
     def find_listeners(self, component: Any) -> None:
         """Find the listeners of a component that listens to this one.
 
-        component (Callable): A component behind this one.
+        component (Callable): A later component.
         RAISES (ValueError): It expects vectors of another width.
         """
         super().find_listeners(component)
@@ -240,7 +240,7 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
 
         get_examples (Callable[[], Iterable[Example]]): Not used.
         nlp (Optional[Language]): The pipeline.
-        RAISES (ValueError): A listener or one of the `head_weights` can't be right.
+        RAISES (ValueError): A listener or one of the `head_weights` is wrong.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         self._forget()
@@ -262,7 +262,7 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
     def from_disk(
         self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "SharedEncoder":
-        """RETURNS (SharedEncoder): Itself, with what `to_disk` wrote."""
+        """RETURNS (SharedEncoder): Itself, loaded from the files that `to_disk` wrote."""
         self._forget()
         super().from_disk(path, exclude=exclude)
         if self.shim.n_labels is not None:
@@ -275,13 +275,13 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
         return super().to_bytes(exclude=exclude)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """How a worker of `nlp.pipe` that is not forked gets it: without a batch on its way."""
+        """Pickle for workers of `nlp.pipe`, without an unfinished batch."""
         self._catch_up()
         self._forget()
         return super().__reduce_ex__(protocol)
 
     def _answer(self, name: str, scale: float, gradients: List[Floats2d]) -> List[Floats2d]:
-        """What a listener calls with its gradient."""
+        """Receive the gradient of a listener."""
         if self._pass is not None:
             self._pass.answer(name, scale, gradients)
             if self._pass.n_answers == len(self.listeners):
@@ -325,7 +325,7 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
     def _forget(self) -> None:
         self._pass = self._due = None
         for listener in self.listeners:
-            # From now on listeners read the vectors of a doc, not those left over from a batch.
+            # From now on, listeners read the vectors of a doc, not of an earlier batch.
             listener.receive(None, None, None)
 
     def _step(self, sgd: Optimizer) -> None:
@@ -358,17 +358,18 @@ class SharedEncoder(EncoderPipe, Tok2Vec):
             for name, pipe in nlp.pipeline[start : names.index(head)]:
                 if isinstance(pipe, Tok2Vec):
                     raise ValueError(
-                        f"'{head}' listens to '{self.name}', but would read the vectors of "
-                        f"'{name}', which come between them and take the same place, doc.tensor. "
-                        f"Move '{head}' in front of '{name}', or name '{name}' as its upstream."
+                        f"'{head}' listens to '{self.name}', but '{name}' comes between them and "
+                        f"overwrites the vectors in doc.tensor. Move '{head}' before '{name}', or "
+                        f"name '{name}' as its upstream."
                     )
 
 
 def _scale(head: Any, n_docs: int, n_tokens: int) -> float:
-    """RETURNS (float): The factor that makes the gradient of a head that of a mean loss.
+    """RETURNS (float): The factor that turns the gradient of a head's loss into that of a mean.
 
-    spaCy's components sum over what they classify, which with hundreds of tokens per batch is
-    hundreds of times a mean: a text classifier beside a tagger would have no influence.
+    spaCy's components sum the loss over everything they classify. With hundreds of tokens per
+    batch, that is hundreds of times the mean, so a text classifier beside a tagger would have no
+    influence.
     """
     if isinstance(head, EncoderPipe):
         return 1.0
@@ -376,5 +377,5 @@ def _scale(head: Any, n_docs: int, n_tokens: int) -> float:
 
 
 def _no_backprop(gradients: List[Floats2d]) -> List[Doc]:
-    """Takes the place of backprop if there are no tokens."""
+    """Replace backprop if there are no tokens."""
     return []

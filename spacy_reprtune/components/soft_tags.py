@@ -1,4 +1,4 @@
-"""Probabilities of tags, as one recognizer gives them and another learns from them.
+"""Probabilities of tags that one recognizer predicts and another one learns from.
 
 They are in `doc.user_data`, so that a `.spacy` file keeps them (`DocBin(store_user_data=True)`).
 """
@@ -38,7 +38,7 @@ def tag_posteriors(docs: Sequence[Doc], logits: NDArray, lattice: "Lattice") -> 
     best = lattice.decode(seen, lengths)
     found = numpy.zeros((len(logits), len(lattice.scheme)))
     if len(rows):
-        # The gradient of the log-likelihood of any sequence is the posterior less that sequence.
+        # The gradient of the loss of any sequence is the posterior minus that sequence.
         _, gradient, _ = lattice.loss(seen, lengths, best)
         posteriors = gradient * len(rows) * lattice.temperature
         posteriors[numpy.arange(len(rows)), best] += 1.0
@@ -76,7 +76,7 @@ def write_tag_posteriors(
     from ..heads.lattice import Lattice
 
     if transitions is None:
-        # Any sequence that is legal costs the same.
+        # All legal sequences have the same score for their transitions.
         transitions = numpy.zeros((len(tags), len(tags)), dtype="f")
     lattice = Lattice(tags, transitions, temperature=temperature)
     for doc, found in zip(docs, tag_posteriors(docs, logits, lattice), strict=True):
@@ -86,16 +86,15 @@ def write_tag_posteriors(
 def soft_targets(
     examples: Sequence[Example], gold: GoldTags, scheme: TagScheme, name: str
 ) -> NDArray:
-    """Find out what tokens are to be learned as.
+    """Compute the targets of tokens in training.
 
     examples (Sequence[Example]): The examples.
     gold (GoldTags): Their gold tags.
     scheme (TagScheme): The tags.
     name (str): Name of the component, for errors.
-    RETURNS (ndarray): The probabilities of tags that the reference doc holds, or else those of its
-        entities (1 for the gold tag), fp32 of the shape (n_seen, n_tags). Zeros where nothing is
-        known.
-    RAISES (ValueError): The probabilities are of another scheme.
+    RETURNS (ndarray): The probabilities of tags in the reference doc, or else 1 for the gold tag,
+        fp32 of the shape (n_seen, n_tags). Zeros where nothing is known.
+    RAISES (ValueError): The probabilities belong to another scheme.
     """
     targets = numpy.zeros((len(gold.rows), len(scheme)), dtype="f")
     known = numpy.flatnonzero(gold.tags >= 0)
@@ -106,7 +105,7 @@ def soft_targets(
         soft = _read_tags(example, scheme, name)
         if soft is not None:
             own = soft[gold.rows[rows] - first_token]
-            # A token that the teacher has not tagged keeps what its entities say.
+            # A token that the teacher has not tagged keeps its gold tag.
             targets[rows] = numpy.where(own.any(1, keepdims=True), own, targets[rows])
         first_token += len(example.predicted)
         first_row += n_seen
@@ -121,8 +120,8 @@ def _read_tags(example: Example, scheme: TagScheme, name: str) -> Optional[NDArr
     if positions != set(scheme.positions):
         raise ValueError(
             f"'{name}' has the scheme {scheme.scheme!r}, but the probabilities of tags in its "
-            f"training data are those of the positions {', '.join(sorted(positions))}. Use the "
-            "scheme of the recognizer that gave them."
+            f"training data are for the positions {', '.join(sorted(positions))}. Use the scheme "
+            "of the recognizer that predicted them."
         )
     columns = {tag: k for k, tag in enumerate(scheme.names)}
     shared = [(k, columns[tag]) for k, tag in enumerate(stored["names"]) if tag in columns]

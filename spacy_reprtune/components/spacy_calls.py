@@ -1,4 +1,4 @@
-"""What spaCy does not tell a component: who is calling, and from which pipeline."""
+"""Find out what spaCy does not tell a component: who is calling, and from which pipeline."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""The spans that a span classifier reads, and the logits of a span from those of its tokens."""
+"""The spans that a span classifier reads, and the logits of spans, computed from their tokens."""
 
 from typing import Dict, List, Sequence, Set, Tuple
 
@@ -14,7 +14,7 @@ SENTS, ENTS = "sents", "ents"
 
 
 def has_spans(doc: Doc, source: str) -> bool:
-    """RETURNS (bool): Whether a doc has the spans at all, be it none of them."""
+    """RETURNS (bool): Whether the spans of a doc are set, even if there are none."""
     if source == SENTS:
         return doc.has_annotation("SENT_START")
     return doc.has_annotation("ENT_IOB") if source == ENTS else source in doc.spans
@@ -25,8 +25,8 @@ def places_of(doc: Doc, source: str) -> List[Place]:
 
     doc (Doc): The doc.
     source (str): "sents", "ents" or a key of `doc.spans`.
-    RETURNS (List[Tuple[int, int]]): First token and the one after the last of each, in order, each
-        once. Empty spans are left out.
+    RETURNS (List[Tuple[int, int]]): First token of each span and the one after its last, in order,
+        without duplicates and empty spans.
     """
     if not len(doc) or not has_spans(doc, source):
         return []
@@ -41,8 +41,8 @@ def gold_spans(example: Example, key: str) -> Dict[Place, Set[str]]:
 
     example (Example): The example.
     key (str): Key of the gold spans.
-    RETURNS (Dict[Tuple[int, int], Set[str]]): The labels of each annotated span. An empty set is a
-        span that has none, annotated as a span without a label. Spans that cut tokens are left out.
+    RETURNS (Dict[Tuple[int, int], Set[str]]): The labels of each annotated span. The set is empty
+        if the span is annotated without a label. Spans that cut tokens are left out.
     """
     reference, predicted = example.reference, example.predicted
     found: Dict[Place, Set[str]] = {}
@@ -55,7 +55,7 @@ def gold_spans(example: Example, key: str) -> Dict[Place, Set[str]]:
 
 
 class SpanRows:
-    """The mean over the tokens of spans, and its way back.
+    """The mean logits of spans over their tokens, and the gradient.
 
     The head is linear, so the mean of the logits of tokens is the logit of the mean vector.
     """
@@ -84,7 +84,7 @@ class SpanRows:
 
     def gradient(self, d_means: NDArray) -> NDArray:
         """RETURNS (ndarray): The gradient of the logits of tokens, fp32, shape
-        (n_tokens, n_labels), from that of the means of spans."""
+        (n_tokens, n_labels), given the gradient of the means of spans."""
         shares = d_means / self.counts
         edges = numpy.zeros((len(self.seen) + 1, d_means.shape[1]))
         numpy.add.at(edges, self.starts, shares)
@@ -92,7 +92,7 @@ class SpanRows:
         return (edges.cumsum(0)[:-1] * self.seen[:, None]).astype("f")
 
     def _sums(self, rows: NDArray) -> NDArray:
-        # Sums up to each token, in fp64: spans may overlap, and may be as long as the doc.
+        # Cumulative sums, in fp64, because spans may overlap and may be as long as the doc.
         total = numpy.zeros((len(rows) + 1, rows.shape[1]))
         numpy.cumsum(rows, axis=0, dtype=numpy.float64, out=total[1:])
         return total[self.ends] - total[self.starts]

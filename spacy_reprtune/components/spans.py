@@ -49,15 +49,15 @@ def make_span_classifier(
     nlp (Language): The pipeline.
     name (str): Name of the component.
     model (Model[List[Doc], TagScores]): Docs to logits, a `spacy_reprtune.TokenClassifier.v1`.
-        A span has the mean of its tokens.
-    spans (str): The spans to classify: "sents", "ents", or a key of `doc.spans`. Another component,
-        such as `sentencizer`, has to set them before; spans of a key may come with the docs.
+        The logits of a span are the mean over its tokens.
+    spans (str): The spans to classify: "sents", "ents", or a key of `doc.spans`. An earlier
+        component, such as `sentencizer`, has to set them; spans under a key may also come with the
+        docs.
     spans_key (str): Key of `doc.spans` for the labeled spans, in predictions and in gold docs. It
-        may be that of `spans`.
+        may be the same as `spans`.
     exclusive (bool): Whether each span has exactly one label.
-    threshold (float): Probability from which on a span gets a label, if labels are independent.
-    temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
-        to fit it on dev during training.
+    threshold (float): Lowest probability at which a span gets a label, if labels are independent.
+    temperature (Optional[float]): Softmax temperature; null fits it on dev during training.
     scorer (Optional[Callable]): The scoring method.
     """
     resolve_optimizer_variables(nlp)

@@ -1,11 +1,11 @@
-"""Blocks of docs: how far the components read ahead."""
+"""Cut a stream into blocks of docs, and limit how far the components read ahead."""
 
 from typing import Iterator, List
 
 from spacy.tokens import Doc
 
-# `pipe` reads at most this many docs ahead, to sort them by length, as long as they have fewer
-# characters than the second. Sorting more of them makes no difference to the speed.
+# `pipe` reads at most this many docs and characters ahead, to sort docs by length. Sorting more of
+# them makes no difference to the speed.
 LOOK_AHEAD_DOCS = 512
 LOOK_AHEAD_CHARS = 1_000_000
 # The same for docs that hold the vectors of all their tokens, 1.5 kB each at a width of 384.
@@ -16,7 +16,7 @@ def blocks(stream: Iterator[Doc], limit: int, limit_chars: int) -> Iterator[List
     """Cut a stream of docs into blocks.
 
     stream (Iterator[Doc]): The docs.
-    limit (int): Most docs per block.
+    limit (int): The most docs per block.
     limit_chars (int): A block ends when it has this many characters.
     YIELDS (List[Doc]): The docs in order.
     """

@@ -1,4 +1,4 @@
-"""From the logits of docs to entities, and from gold entities to tags.
+"""Turn the logits of docs into entities, and gold entities into tags.
 
 White space and tokens without a piece get no tag: they are left out of the sequence, so an entity
 may span them, but never begins or ends with one.
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class DocEntities(NamedTuple):
     """The predicted entities of a doc.
 
-    entities (List[Entity]): First token, token after the last, label; in order. Those of one layer
-        don't overlap.
+    entities (List[Entity]): First token, token after the last, label; in order. Entities of one
+        layer do not overlap.
     scores (List[float]): The probability of each.
     """
 
@@ -81,7 +81,7 @@ def decode(
     if not overwrite:
         taken = numpy.concatenate([is_taken(doc) for doc in docs])
         if taken.any():
-            # In the sequence, white space or not, so that no entity spans them.
+            # These tokens stay in the sequence, even white space, so that no entity spans them.
             logits = logits.copy()
             logits[taken] = -numpy.inf
             logits[taken, 0] = 0.0
@@ -92,7 +92,7 @@ def decode(
     seen = PartLogits(lattice.scheme, logits[rows])
     tags = lattice.decode(seen, lengths)
     found, probabilities = lattice.entity_probabilities(seen, lengths, tags)
-    # From tokens of a sequence to rows of all sequences, to rows of all tokens, to the doc's.
+    # From tokens of a sequence to rows of all sequences, to rows of all tokens, to tokens of a doc.
     first_row = numpy.cumsum(lengths) - lengths
     first_token = numpy.cumsum(n_tokens) - n_tokens
     sequence, start, end, label = found.T
@@ -100,7 +100,7 @@ def decode(
     start = rows[first_row[sequence] + start] - first_token[doc]
     end = rows[first_row[sequence] + end - 1] - first_token[doc] + 1
     layer, doc = numpy.divmod(doc, n_docs)
-    # Every layer has as many labels.
+    # All layers have the same number of labels.
     label += layer * len(layers[0])
     labels = [name for own in layers for name in own]
     lowest = numpy.broadcast_to(min_score, len(labels))
@@ -115,17 +115,17 @@ def decode(
 def sequences(
     docs: Sequence[Doc], rows: NDArray[numpy.int64]
 ) -> Tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
-    """Cut the tokens of docs into sequences that no entity crosses: docs, or their sentences where
+    """Cut the tokens of docs into sequences that no entity crosses: docs, or their sentences if
     boundaries are set.
 
     docs (Sequence[Doc]): The docs.
     rows (NDArray[int64]): The tokens that have tags, as rows of all tokens, in order.
     RETURNS (Tuple[NDArray[int64], NDArray[int64]]): The length of each sequence, and the number of
-        the doc that it is in. The sequences of a doc without sentence boundaries are one.
+        the doc that it is in. A doc without sentence boundaries is one sequence.
     """
     starts = [starts_sentence(doc) for doc in docs if len(doc)]
     n_tokens = numpy.array([len(doc) for doc in docs])
-    # A doc begins a sequence, whatever is set. A boundary at a token without a tag counts as well.
+    # Every doc begins a sequence. A boundary at a token without a tag counts as well.
     first = numpy.zeros(int(n_tokens.sum()) + 1, dtype=bool)
     if starts:
         first[:-1] = numpy.concatenate(starts)
@@ -149,8 +149,8 @@ def gold_tags(
     rows (ndarray): Output of the model for all their tokens, zeros for a token without a piece,
         layer by layer, shape (n_layers * n_tokens, n_columns).
     scheme (TagScheme): The tags. Entities with other labels count as outside.
-    layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer. Of
-        spans that overlap in a layer, the longest is tagged.
+    layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer. If
+        spans overlap in a layer, the longest is tagged.
     spans_key (Optional[str]): See `read_gold`.
     RETURNS (GoldTags): The tags, layer by layer. Each layer of a doc is a sequence.
     """
@@ -185,7 +185,7 @@ def incorrect_spans(
     key (Optional[str]): Key of the spans in `doc.spans` of the references, or None.
     layers (Optional[Sequence[Sequence[str]]]): The labels of each layer; None for one layer.
     spans_key (Optional[str]): See `read_gold`.
-    RETURNS (List[IncorrectSpan]): The spans. One whose borders cut a token says nothing.
+    RETURNS (List[IncorrectSpan]): The spans, without those whose borders cut a token.
     RAISES (ValueError): A span is an entity as well.
     """
     found: List[IncorrectSpan] = []
@@ -203,8 +203,8 @@ def incorrect_spans(
             both = [s for s in spans if (s.start_char, s.end_char, s.label_) in entities]
             if both:
                 raise ValueError(
-                    f"'{both[0].text}' is an entity with the label {both[0].label_}, and under "
-                    f"doc.spans['{key}'] a span that is known not to be one, in the text "
+                    f"'{both[0].text}' is an entity with the label {both[0].label_}, but in "
+                    f"doc.spans['{key}'] it is a span that is known not to be one, in the text "
                     f"{example.reference.text[:60]!r}. Keep one of them."
                 )
             for span in example.get_aligned_spans_y2x(spans, allow_overlap=True):

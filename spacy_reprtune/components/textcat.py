@@ -76,13 +76,12 @@ def make_textcat(
         inverse of its frequency, a table of weights (1.0 for labels that it does not name), or
         null.
     label_smoothing (float): Share of each target that is spread over all labels.
-    head_init (str): "random", or "probe" for the logistic regression on the untouched encoder's
+    head_init (str): "random", or "probe" for a logistic regression on the untouched encoder's
         vectors, with its regularization chosen on held-out folds of the training data.
-    soft_labels (bool): Whether the training data may hold probabilities, such as those that another
-        model gave: the component learns to give the same ones. Otherwise values other than 0 and 1
+    soft_labels (bool): Whether the training data may hold probabilities, such as another model's
+        predictions, which the component learns to reproduce. Otherwise, values other than 0 and 1
         are an error.
-    temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
-        to fit it on dev during training.
+    temperature (Optional[float]): Softmax temperature; null fits it on dev during training.
     threshold (float): Not used: the label with the highest score is the prediction.
     scorer (Optional[Callable]): The scoring method.
     """

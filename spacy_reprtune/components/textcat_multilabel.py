@@ -46,12 +46,12 @@ def make_textcat_multilabel(
     label_smoothing (float): How far targets move from 0 and 1 towards a half.
     head_init (str): "random", or "probe" for one logistic regression per label on the untouched
         encoder's vectors, with its regularization chosen on held-out folds of the training data.
-    soft_labels (bool): Whether the training data may hold probabilities, such as those that another
-        model gave: the component learns to give the same ones. Otherwise values other than 0 and 1
+    soft_labels (bool): Whether the training data may hold probabilities, such as another model's
+        predictions, which the component learns to reproduce. Otherwise, values other than 0 and 1
         are an error.
-    temperature (Optional[float]): Number that logits are divided by to give probabilities, or null
-        to fit it on dev during training.
-    threshold (float): Score from which on the scorer counts a label as predicted.
+    temperature (Optional[float]): Number that logits are divided by before the sigmoid; null fits
+        it on dev during training.
+    threshold (float): Lowest score at which the scorer counts a label as predicted.
     scorer (Optional[Callable]): The scoring method.
     """
     resolve_optimizer_variables(nlp)

@@ -27,7 +27,7 @@ class LabelFit(NamedTuple):
 
     component (str): Name of the component that predicts it.
     label (str): The label.
-    fit (Fit): What the search for the threshold has found.
+    fit (Fit): The result of the search for the threshold.
     n_gold (int): How often the examples have the label.
     """
 
@@ -45,10 +45,10 @@ def fit_thresholds(
     nlp (Language): The pipeline.
     examples (Iterable[Example]): Annotated examples that the pipeline has not trained on.
     precision (float): The precision that each label has to reach, between 0 and 1.
-    RETURNS (List[LabelFit]): What was found for each label of each component.
+    RETURNS (List[LabelFit]): The result for each label of each component.
     RAISES (ValueError): The precision is out of range, no component can have thresholds, the
-        examples have none of the labels of one, or no label reaches the precision. Thresholds are
-        as before.
+        examples have none of the labels of a component, or no label reaches the precision. The
+        thresholds are unchanged.
     """
     from ..heads.thresholds import check_precision, fit_threshold
 
@@ -99,7 +99,7 @@ def fit_thresholds(
 
 
 def describe(item: LabelFit) -> str:
-    """RETURNS (str): Why a label has no threshold, and what it would need, as a sentence."""
+    """RETURNS (str): Why a label has no threshold, and what it would need."""
     _, n_kept, n_right, n_all, needed = item.fit
     if not item.n_gold:
         return f"{item.label}: never annotated in these examples."
@@ -109,7 +109,7 @@ def describe(item: LabelFit) -> str:
     if n_kept < n_all:
         share = f"{n_right} of its {n_kept} surest predictions are right"
     if needed is None:
-        return f"{item.label}: {share}. More examples would hardly help, a better model would."
+        return f"{item.label}: {share}. More examples would hardly help, but a better model would."
     return f"{item.label}: {share}. It takes at least {needed:,}."
 
 
@@ -119,7 +119,8 @@ def scored_predictions(pipe: Thresholded, examples: Iterable[Example]) -> Iterat
     pipe (Union[TextClassifier, EntityRecognizer]): The component.
     examples (Iterable[Example]): Predicted examples.
     YIELDS (Tuple[str, float, bool]): Label and score of each prediction, and whether it is right.
-        Those of a text are its best label if labels are exclusive, and all annotated labels if not.
+        The predictions for a text are its best label if labels are exclusive, and all annotated
+        labels if not.
     """
     if isinstance(pipe, EntityRecognizer):
         found = entity_results(examples, pipe.spans_key, overlapping=pipe.overlapping)

@@ -19,9 +19,9 @@ def ner_token_scorer_v1() -> Callable[..., Dict[str, Any]]:
 def ner_token_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
     """Score entities, and the type of each token whatever entity it is in.
 
-    Precision and recall are over the tokens with a type, micro-averaged: what seqeval gives when
-    each token is handed to it as a sequence of its own. An entity that is found in part counts in
-    part, so these scores are higher than those of entities and do not compare with them.
+    Precision and recall are over the tokens with a type, micro-averaged, as seqeval computes them
+    if each token is a sequence of its own. An entity that is found in part counts in part, so these
+    scores are higher than those of entities and can't be compared with them.
 
     examples (Iterable[Example]): The examples. Tokens whose gold type is unknown are left out.
     RETURNS (Dict[str, Any]): spaCy's scores of entities, and `ents_token_p`, `ents_token_r`,

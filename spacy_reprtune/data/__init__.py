@@ -1,1 +1,1 @@
-"""Corpora: harvest one from the installed packages, convert your own, check either."""
+"""Corpora: convert annotated files to one, check it, and choose a recipe for it."""

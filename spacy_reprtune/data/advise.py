@@ -1,4 +1,4 @@
-"""Which recipe fits the data, the encoder and the time, and why."""
+"""Choose the recipe that fits the data, the encoder and the time, and explain the choice."""
 
 import math
 import textwrap
@@ -24,11 +24,11 @@ from .recipes import (
 )
 from .timing import EVALUATIONS, Speed, estimate, measure_speed, setfit_steps, steps_for
 
-# Below so many texts per label on average, contrastive training is ahead of a classifier's loss:
-# Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", compare 8 and 64.
+# With fewer texts per label on average, contrastive training beats a classifier's loss: Tunstall et
+# al. 2022, "Efficient Few-Shot Learning Without Prompts", compare 8 and 64.
 FEW = 32
-# The rates of the recipes suit an encoder of up to 512 columns. Larger ones are usually tuned at
-# 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), the largest at the lower end.
+# The learning rates of the recipes suit an encoder of up to 512 columns. Larger ones are usually
+# tuned at 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), the largest at the lower end.
 _RATE_FACTORS = ((1024, 0.2), (768, 0.4), (0, 1.0))
 _NAMES = {
     "frozen": "A probe on the frozen encoder",
@@ -42,13 +42,13 @@ _TASKS = {"labels": TEXTCAT, "entities": NER, "both": BOTH}
 
 @dataclass(frozen=True)
 class Advice:
-    """What to train.
+    """A recipe, and the reasons for it.
 
     recipe (str): "frozen", "setfit", "last-blocks", "joint" or "multitask".
     config (str): Commented config.
     why (str): Reasons, in a few sentences.
     seconds (Dict[str, float]): Approximate seconds that each recipe takes on this machine.
-    warnings (List[str]): What `check` finds wrong with the data.
+    warnings (List[str]): Faults that `check` finds in the data.
     """
 
     recipe: str
@@ -74,19 +74,19 @@ def advise(
 ) -> Advice:
     """Choose a recipe and fill in its config.
 
-    Without `minutes` the data decides, so that a corpus gets the same recipe on every
-    machine. With `minutes` a recipe that would take longer on this machine is passed over.
+    Without `minutes`, only the data decides, so a corpus gets the same recipe on every machine.
+    With `minutes`, recipes that would take longer on this machine are skipped.
 
     corpus_dir (Path): Folder with train.spacy and dev.spacy.
     minutes (Optional[float]): How long training may take.
     device (str): "auto", "cpu", "cuda", "cuda:1" or "mps".
-    encoder (Optional[str]): Name of another encoder than the recipe's.
-    text (Optional[Path]): Text of the same kind, for pretraining first.
+    encoder (Optional[str]): Name of an encoder to use instead of the recipe's.
+    text (Optional[Path]): Text of the same kind, to pretrain on first.
     lang (str): Language of the pipeline.
-    recipe (Optional[str]): Recipe to take whatever the data is like.
-    task (Optional[str]): "labels", "entities" or "both"; what the corpus has if None.
+    recipe (Optional[str]): Recipe to use, whatever the data is like.
+    task (Optional[str]): "labels", "entities" or "both"; everything in the corpus if None.
     recipes (Optional[Path]): Folder of the configs, the shipped ones if None.
-    curve (Path): What `sweep` measured, cited if it exists.
+    curve (Path): Results of `sweep`, cited if the file exists.
     speed (Optional[Speed]): Speed of the encoder, measured if None.
     RETURNS (Advice): The config and the reasons.
     RAISES (ValueError): An argument is wrong, the corpus can't be trained on, or there is no recipe
@@ -142,7 +142,7 @@ def advise(
 
 
 def _find_task(report: Dict[str, Any], corpus_dir: Path, task: Optional[str]) -> str:
-    """What is to be learned from a corpus that can be trained on."""
+    """Find what can be learned from a corpus, or raise an error if it can't be trained on."""
     fatal = [f for f in report["findings"] if f["code"] in ("no_train", "no_dev", "empty_split")]
     has = {"labels": bool(report["labels"]), "entities": bool(report["entities"])}
     if fatal or not any(has.values()):
@@ -150,7 +150,7 @@ def _find_task(report: Dict[str, Any], corpus_dir: Path, task: Optional[str]) ->
         raise ValueError(f"{corpus_dir} can't be trained on: {reasons}")
     have = "both" if all(has.values()) else "labels" if has["labels"] else "entities"
     if task not in (None, have) and have != "both":
-        raise ValueError(f"--task is {task}, and the texts of {corpus_dir} only have {have}.")
+        raise ValueError(f"--task is {task}, but the texts of {corpus_dir} only have {have}.")
     return task or have
 
 
@@ -162,7 +162,7 @@ def _choose(
     wanted: Optional[str],
     task: str,
 ) -> Tuple[str, str]:
-    """The recipe and a sentence that says why."""
+    """Choose the recipe, and write a sentence that explains the choice."""
     n_texts = report["splits"]["train"]["texts"]
     n_labels = len(report["entities" if task == "entities" else "labels"])
     if task == "entities":
@@ -192,13 +192,13 @@ def _choose(
             )
     cheapest = min(order, key=lambda r: seconds[r])
     return cheapest, (
-        f"{_NAMES[cheapest]}, the quickest there is, although it takes about "
+        f"{_NAMES[cheapest]}, the quickest recipe, although it takes about "
         f"{_time(seconds[cheapest])} and you have {minutes:g} minutes."
     )
 
 
 def _describe(speed: Speed, device: str) -> str:
-    """The size of the encoder, where it runs and why."""
+    """Describe the size of the encoder, where it runs and why."""
     import torch
 
     text = (
@@ -216,7 +216,7 @@ def _describe(speed: Speed, device: str) -> str:
 def _long_texts(
     report: Dict[str, Any], seconds: Dict[str, float], chosen: str, minutes: Optional[float]
 ) -> List[str]:
-    """What can be done if training takes too long because texts have many windows."""
+    """Say what helps if training takes too long because texts have many windows."""
     pieces = report["pieces"]
     if minutes is None or seconds[chosen] <= 60 * minutes or not pieces.get("above_window"):
         return []
@@ -232,7 +232,7 @@ def _long_texts(
 
 
 def _cite(curve: Path) -> str:
-    """What was measured, if it was."""
+    """Cite the results of a sweep, if there are any."""
     try:
         points = srsly.read_json(curve)["points"]
         parts = [
@@ -264,7 +264,7 @@ def _fill(
         path = splits[split].as_posix()
         text = set_value(text, "paths", split, path)
         if task == "both":
-            # The texts have both, so the corpus is not mixed of two.
+            # The texts have both, so there is only one corpus.
             source = f"${{paths.{split}}}"
             reader = {"@readers": "spacy.Corpus.v1", "path": source, "gold_preproc": False}
             text = set_value(text, "corpora", split, reader)
@@ -283,7 +283,7 @@ def _fill(
         text = set_value(text, "components.textcat", "scorer", scorer)
     n_texts = report["splits"]["train"]["texts"]
     if recipe == "setfit":
-        # Every text counts where there are few.
+        # All texts are used, because there are few.
         text = set_value(text, "corpora.train", "per_class", n_texts)
         text = set_value(text, "training", "max_steps", setfit_steps(n_texts))
         text = set_value(text, "training", "eval_frequency", max(1, setfit_steps(n_texts) // 2))

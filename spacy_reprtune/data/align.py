@@ -1,4 +1,4 @@
-"""A record to a `Doc`: spans by character onto tokens, with an account of what does not fit."""
+"""Turn a record into a `Doc`: align its spans with tokens, and account for those that don't fit."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ SHOWN = 5
 
 @dataclass
 class Account:
-    """What became of the annotations: in = out + dropped.
+    """An account of the annotations: in = out + dropped.
 
     spans_in, spans_out (int): Number of entities in the file, and in the docs.
     dropped (Counter[str]): Entities that are in no doc, by reason.
@@ -66,9 +66,9 @@ def make_doc(
     record (Record): Text with its annotation.
     nlp (Language): Pipeline whose tokenizer cuts the text.
     account (Account): Account, changed in place.
-    align (str): What to do with a span that cuts a token: "strict" drops it, "contract" takes the
-        tokens that are inside of it, "expand" those that it touches. The words of a file are kept
-        with "strict"; with the others the tokenizer cuts its text, too.
+    align (str): What to do with a span that cuts a token: "strict" drops it, "contract" uses the
+        tokens inside of it, and "expand" all tokens that it touches. With "strict", the words of a
+        file become the tokens; with the others, the tokenizer cuts its text.
     spans_key (Optional[str]): Key in `doc.spans` for the spans, which may overlap there; None for
         `doc.ents`.
     RETURNS (Doc): Doc without categories.
@@ -100,14 +100,14 @@ def make_doc(
         if kept or record.spans_complete:
             doc.spans[spans_key] = kept
         if not record.spans_complete:
-            # `doc.ents` says which tokens nothing is known of.
+            # `doc.ents` marks the tokens that nothing is known about.
             doc.set_ents(filter_spans(kept), default="missing")
     account.spans_out += len(kept)
     return doc
 
 
 def _set_sentences(doc: "Doc", record: Record) -> None:
-    """Sentences of a file's words for the tokens of the tokenizer."""
+    """Copy sentence boundaries from the words of a file to the tokens of the tokenizer."""
     if record.sent_starts and record.words and record.spaces:
         _, offsets = join_words(record.words, record.spaces)
         begins = {k for k, start in zip(offsets, record.sent_starts, strict=True) if start}
@@ -154,7 +154,7 @@ def _align(
 def _without_overlaps(
     found: "Sequence[Tuple[int, DocSpan]]", record: Record, account: Account
 ) -> "List[DocSpan]":
-    """Keep the longest of what overlaps, the first of equals, as spaCy's `filter_spans` does."""
+    """Of spans that overlap, keep the longest, and of those the first, like `filter_spans`."""
     kept: List[DocSpan] = []
     borders: Dict[Tuple[int, int], str] = {}
     taken: set = set()

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 SPLITS = ("train", "dev", "test")
 # A part is built in memory, at some 100 bytes per token.
 PART_TOKENS = 1_000_000
-# What a doc costs besides its tokens, in tokens.
+# The cost of a doc besides its tokens, in tokens.
 _DOC = 20
 _ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
 
 
 @lru_cache(maxsize=1)
 def blank_pipeline(lang: str) -> "Language":
-    """Make a pipeline that only tokenizes, texts of any length. Making one takes longer than
-    converting a short file, so it is kept.
+    """Get a pipeline that only tokenizes, but texts of any length. It is cached, because making one
+    takes longer than converting a short file.
 
     lang (str): The language.
     RETURNS (Language): The pipeline.
@@ -41,8 +41,8 @@ def blank_pipeline(lang: str) -> "Language":
 class SplitWriter:
     """Writes docs to `NAME.spacy`: one file, or a folder of parts if there are many tokens.
 
-    spaCy's own corpus reader takes a folder wherever it takes a file, so it does not matter which
-    of the two it is. The old content stays until `close`.
+    spaCy's own corpus reader accepts a folder wherever it accepts a file, so either will do. The
+    old content stays until `close`.
     """
 
     def __init__(self, folder: Path, split: str, *, part_tokens: int = PART_TOKENS) -> None:
@@ -85,7 +85,7 @@ class SplitWriter:
         return self.target
 
     def discard(self) -> None:
-        """Leave everything as it was."""
+        """Drop everything that was added, and keep the old content."""
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""Names of labels that a data set calls by numbers, as AG News does, from a file of names."""
+"""Read the names of labels that are numbers in a data set, such as AG News, from a file."""
 
 import json
 import re
@@ -44,8 +44,8 @@ def name_labels(labels: Iterable[str], names: Names, path: Path) -> Dict[str, st
     """Give each id of a corpus its name.
 
     labels (Iterable[str]): Ids that occur.
-    names (Union[List[str], Dict[str, str]]): What `read_label_names` returned. A list counts from 0
-        or from 1, whichever the ids show.
+    names (Union[List[str], Dict[str, str]]): Result of `read_label_names`. A list counts from 0 or
+        from 1, depending on the ids.
     path (Path): The file of names, for messages.
     RETURNS (Dict[str, str]): Id to name.
     RAISES (ValueError): An id has no name, or the ids do not show where the list begins.
@@ -78,7 +78,7 @@ def _count(ids: List[str], names: List[str], path: Path) -> Dict[str, str]:
     if first is None:
         raise ValueError(
             f"{path} has {len(names)} names, and the labels {', '.join(ids[:9])} do not show "
-            "whether the first name is that of label 0 or 1. Write the ids into the file: "
+            "whether the first name belongs to label 0 or 1. Write the ids into the file: "
             f"0<tab>{names[0]}"
         )
     return {str(number): name for number, name in enumerate(names, start=first)}

@@ -1,4 +1,4 @@
-"""The shipped configs as templates: find them, and change values without losing their comments."""
+"""Find the shipped configs, and change their values without losing the comments."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def recipe_folder() -> Path:
 
 
 def available(names: Dict[str, str], folder: Path) -> Dict[str, Path]:
-    """RETURNS (Dict[str, Path]): Recipe to config, for those that the folder has."""
+    """RETURNS (Dict[str, Path]): Recipe to config, for the configs that the folder has."""
     return {recipe: folder / name for recipe, name in names.items() if (folder / name).is_file()}
 
 
@@ -56,12 +56,11 @@ def read_value(text: str, section: str, key: str) -> Optional[str]:
 
 
 def set_value(text: str, section: str, key: str, value: Any) -> str:
-    """Change one value of a config, and leave the rest as it is, comments included.
+    """Change one value of a config, and leave the rest unchanged, including comments.
 
     text (str): Config.
     section (str): Name of a section, such as "components.textcat".
-    key (str): Name of a setting. One that the section leaves to its default is added, and so is a
-        section that is missing.
+    key (str): Name of a setting. A missing setting is added, and so is a missing section.
     value (Any): Value that JSON can express.
     RETURNS (str): New config.
     """
@@ -91,7 +90,7 @@ def _find(lines: List[str], section: str, key: str) -> Tuple[Optional[int], Opti
 
 
 def replace_header(text: str, header: str) -> str:
-    """Put another comment at the top of a config.
+    """Replace the comment at the top of a config.
 
     text (str): Config.
     header (str): Lines without "#". The first paragraph of the old comment comes before them.

@@ -1,4 +1,4 @@
-"""Spans as files state them: offsets are compared with the text that the file says they have."""
+"""Resolve the spans of a file: compare their offsets with the text that the file gives for them."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ CONTRADICTION = "the text there is not what the file says"
 class Claim:
     """A span as the file states it.
 
-    start, end (int): Offsets, in a unit that is still to be found out.
+    start, end (int): Offsets, in a unit that is not known yet.
     label (str): Label of the span.
-    said (Optional[str]): Text that the file says the span has.
+    said (Optional[str]): Text of the span, if the file states it.
     """
 
     start: int
@@ -31,7 +31,7 @@ def is_offset(value: Any) -> bool:
 
 
 def as_offset(value: Any) -> Any:
-    """RETURNS (Any): A whole number that a file writes as `4.0` or `"4"`; other values as is."""
+    """RETURNS (Any): A whole number that a file writes as `4.0` or `"4"`; any other value as is."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
@@ -44,9 +44,9 @@ def resolve_claims(
 ) -> Tuple[List[Span], List[Tuple[str, str]]]:
     """Turn the claims about one text into spans by character.
 
-    JavaScript counts UTF-16 units, in which an emoji is two. Where a claim gives the text of its
-    span, the unit that gives this text (up to white space) is right, first for the text as a whole
-    and then for the single claim. Where no claim gives a text, `offsets` is believed.
+    JavaScript counts UTF-16 units, and an emoji has two of them. If a claim states the text of its
+    span, the unit that leads to this text (up to white space) is right, first for the text as a
+    whole and then for the single claim. If no claim states a text, `offsets` decides.
 
     text (str): Text that the claims are about.
     claims (Sequence[Claim]): Claims in any order.
@@ -59,7 +59,7 @@ def resolve_claims(
     readers: List[Callable[[int], Optional[int]]] = [lambda offset: offset, in_utf16]
     if offsets == "utf-16":
         readers.reverse()
-    # The unit that makes more claims true comes first; with equal numbers, that of `offsets`.
+    # The unit that makes more claims true comes first; if both do, the one in `offsets`.
     readers.sort(key=lambda read: -sum(_holds(text, claim, read) for claim in claims))
     spans: List[Span] = []
     lost: List[Tuple[str, str]] = []
@@ -94,7 +94,7 @@ def seems_utf16(text: str, claims: Sequence[Claim]) -> bool:
 
     text (str): Text that the claims are about.
     claims (Sequence[Claim]): Claims about it.
-    RETURNS (bool): Whether more of them begin and end at the borders of words that way.
+    RETURNS (bool): Whether more of them begin and end at borders of words if they do.
     """
     in_utf16 = _utf16_reader(text)
     pairs = [(claim.start, claim.end) for claim in claims if not claim.said]
@@ -122,9 +122,9 @@ def _holds(text: str, claim: Claim, read: Callable[[int], Optional[int]]) -> boo
 
 
 def _utf16_reader(text: str) -> Callable[[int], Optional[int]]:
-    """Make a function from offsets in UTF-16 units to characters; None inside of a pair."""
+    """Make a function that maps offsets in UTF-16 units to characters; None inside of a pair."""
     wide = [i for i, character in enumerate(text) if character > "\uffff"] if text else []
-    # Offset of each wide character in units: those before it take one more each.
+    # Offset of each wide character in units: each one before it adds one more.
     units = [i + k for k, i in enumerate(wide)]
 
     def read(offset: int) -> Optional[int]:

@@ -1,4 +1,4 @@
-"""Values in a temporary file, so that memory does not grow with their number."""
+"""Keep values in a temporary file, so that memory does not grow with their number."""
 
 import marshal
 import tempfile
@@ -10,10 +10,10 @@ class Spool:
     """A list of values that `marshal` can write, to be filled and then read in order."""
 
     def __init__(self, beside: Optional[Path] = None) -> None:
-        """Open the file, which goes when the object does.
+        """Open the file, which is removed with the object.
 
-        beside (Optional[Path]): Folder on the disk to use, or one that is yet to be made there;
-            None for the system's place for temporary files.
+        beside (Optional[Path]): Folder on the disk to use, which need not exist yet; None for the
+            system's folder for temporary files.
         """
         if beside is not None:
             beside = next(p for p in (beside, *beside.absolute().parents) if p.is_dir())

@@ -1,4 +1,4 @@
-"""Which text goes to which split: by label, seeded, and with all copies of a text in one split."""
+"""Assign texts to splits: by label, seeded, and with all copies of a text in one split."""
 
 from array import array
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from ..copies import bands, normalize, sign, stable_hash
 from .corpus import SPLITS
 
 # Texts that share a band of eight minima are kept together. This finds nearly all pairs with an
-# overlap of 0.9 or more, and hardly any below 0.5. A pair that is found wrongly only moves a text.
+# overlap of 0.9 or more, and hardly any below 0.5. A wrong pair only moves a text.
 _ROWS = 8
-# A label with this many groups is in every split: what is missing from dev can't be measured.
+# A label with this many groups is in every split: a label that dev lacks can't be measured.
 _ENOUGH = 5
 
 
@@ -39,7 +39,7 @@ def parse_split(text: str) -> Dict[str, float]:
 
 @dataclass
 class Layout:
-    """What is kept of each text, some hundred bytes, until it gets a split.
+    """The facts about each text that decide its split, some hundred bytes per text.
 
     chunk (int): Number of texts whose bands are computed together.
     """
@@ -53,7 +53,7 @@ class Layout:
     _known: Dict[Tuple[str, ...], int] = field(default_factory=dict)
 
     def add(self, text: str, labels: Sequence[str], group: Optional[str]) -> None:
-        """Take note of the next text.
+        """Note the next text.
 
         text (str): Next text.
         labels (Sequence[str]): Labels and entity labels of the text, sorted.
@@ -67,7 +67,7 @@ class Layout:
         self._combinations.append(self._known.setdefault(tuple(labels), len(self._known)))
 
     def assign(self, shares: Dict[str, float], seed: int) -> List[str]:
-        """Give every text a split.
+        """Assign every text to a split.
 
         shares (Dict[str, float]): Split to share, summing to 1.
         seed (int): Seed of the split.
@@ -88,9 +88,9 @@ class Layout:
         return [names[k] for k in split_of_unit[unit_of]]
 
     def in_order(self, shares: Dict[str, float]) -> List[str]:
-        """Cut the texts of each label where they stand: the first go to train, the last to test.
+        """Split the texts of each label in their order: the first go to train, the last to test.
 
-        Published sets are often split in this way. Copies may come into different splits.
+        Published data sets are often split in this way. Copies may end up in different splits.
 
         shares (Dict[str, float]): Split to share, summing to 1.
         RETURNS (List[str]): One split per text, in order.
@@ -113,7 +113,7 @@ class Layout:
         self._texts = []
 
     def _units(self, seed: int) -> Tuple[NDArray, NDArray]:
-        """Number connected texts: equal ones, those that share a band, and those of a group."""
+        """Number groups of connected texts, which are equal, share a band, or are in one group."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -136,7 +136,7 @@ class Layout:
         return unit_of, order_keys
 
     def _rarest(self, unit_of: NDArray, combinations: NDArray) -> NDArray:
-        """Find the rarest label of each unit: what is hardest to share out comes first.
+        """Find the rarest label of each unit, because the rarest is the hardest to distribute.
 
         Sechidis et al. 2011, "On the stratification of multi-label data", in one pass.
         """
@@ -171,7 +171,7 @@ def _share_out(
     """Fill the splits, the rarest stratum first, each unit to the split that lacks most."""
     wanted_share = numpy.array(list(shares.values()))
     result = numpy.zeros(len(sizes), dtype=numpy.int64)
-    # What earlier strata gave too much or too little because of rounding.
+    # Texts that splits got too many or too few from earlier strata, because of rounding.
     carry = numpy.zeros(len(wanted_share))
     by_stratum = numpy.lexsort((order_keys, strata))
     cuts = numpy.flatnonzero(numpy.diff(strata[by_stratum])) + 1

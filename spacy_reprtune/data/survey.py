@@ -1,4 +1,4 @@
-"""One reading of the files: what is in them is counted, before the records are written."""
+"""Count what is in the files while they are read, before the records are written."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ SHOWN = 5
 
 @dataclass
 class Source:
-    """What is known about one input.
+    """Facts about one input.
 
     evidence (Evidence): How the tokenizer of its words treated hyphens and the like.
     prefixes (Counter[str]): Prefixes of its tags.
@@ -40,11 +40,11 @@ class Source:
 
 @dataclass
 class Survey:
-    """What the inputs have together.
+    """Counts over all inputs.
 
     texts_in (int): Number of texts in the files.
-    dropped (Counter[str]): Texts that are left out, by reason.
-    spans_dropped (int): Number of entities in those.
+    dropped (Counter[str]): Number of texts that are left out, by reason.
+    spans_dropped (int): Number of entities in dropped texts.
     ignored (Counter[str]): Annotations of kinds that are not read, such as relations.
     labels (Counter[str]): Number of texts per label.
     span_labels (Counter[str]): Number of entities per label, in the texts that stay.
@@ -89,7 +89,7 @@ class Survey:
         return True
 
     def settle(self, record: Record) -> None:
-        """Say what an empty list means: no label in a file of labels, no entity in one of entities.
+        """Decide what empty annotation means: no label in files of labels, no entity in others.
 
         record (Record): Changed in place.
         """
@@ -101,11 +101,11 @@ class Survey:
 
 
 def pack(record: Record, source: str) -> Tuple[Any, ...]:
-    """Make a record small enough to wait for the end of the reading.
+    """Make a record small enough to keep until all files have been read.
 
     record (Record): Record that stays.
     source (str): Name of its input.
-    RETURNS (Tuple[Any, ...]): What `unpack` takes.
+    RETURNS (Tuple[Any, ...]): Values for `unpack`.
     """
     return (source, *(getattr(record, name) for name in _FIELDS))
 
@@ -113,8 +113,8 @@ def pack(record: Record, source: str) -> Tuple[Any, ...]:
 def unpack(packed: Iterable[Tuple[Any, ...]], sources: Dict[str, Source]) -> Iterator[Record]:
     """Make records again, with the spaces between their words restored.
 
-    packed (Iterable[Tuple[Any, ...]]): What `pack` returned, in order.
-    sources (Dict[str, Source]): What is known about the inputs, by name.
+    packed (Iterable[Tuple[Any, ...]]): Results of `pack`, in order.
+    sources (Dict[str, Source]): Facts about the inputs, by name.
     YIELDS (Record): Records in order.
     """
     joining = {name: source.evidence.joining for name, source in sources.items()}

@@ -1,4 +1,4 @@
-"""Annotations that look wrong: those that heads fitted to the other texts find improbable."""
+"""Find annotations that look wrong, because heads that were fitted to other texts doubt them."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Suspect:
     gold (str): The annotation: a label, "not LABEL", entities, or "no entity".
     suggested (str): What the head would annotate instead.
     text (str): The text.
-    start, end (int): The characters that this is about; 0 and the length of the text for a label.
+    start, end (int): The characters in question; 0 and the length of the text for a label.
     """
 
     split: str
@@ -100,11 +100,11 @@ def find_suspects(
 def label_suspects(
     vectors: NDArray, cats: Sequence[Dict[str, float]], texts: Sequence[str]
 ) -> List[Tuple[int, float, str, str]]:
-    """Find the labels that heads which have not seen a text disagree with.
+    """Find the labels that heads disagree with that have not seen the text.
 
     vectors (ndarray): fp32, shape (n_texts, width).
     cats (Sequence[Dict[str, float]]): The labels of each text.
-    texts (Sequence[str]): The texts: copies stay in one fold, or a label would confirm itself.
+    texts (Sequence[str]): The texts. Copies stay in one fold, or else a label would confirm itself.
     RETURNS (List[Tuple[int, float, str, str]]): Number of the text, doubt, annotation, suggestion.
     """
     labels = sorted({label for own in cats for label in own})
@@ -133,7 +133,7 @@ def label_suspects(
 
 
 def _doubt(best: float, gold: float) -> float:
-    """The share of the suggestion where only it and the annotation can be right."""
+    """The probability of the suggestion, if only it or the annotation can be right."""
     return float(best / (best + gold))
 
 

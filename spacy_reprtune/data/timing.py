@@ -1,4 +1,4 @@
-"""How fast an encoder is on this machine, and how long each recipe takes at that speed."""
+"""Time an encoder on this machine, and estimate how long each recipe takes."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 if TYPE_CHECKING:
     import torch
 
-# Passes over the training texts, and the steps that warm-up and decay need at least.
+# Passes over the training texts, and the fewest steps that warm-up and decay need.
 EPOCHS = 3
 MIN_STEPS = 120
 BATCH = 16
@@ -16,7 +16,7 @@ EVALUATIONS = 6
 # SetFit: texts per batch and steps of the shipped config, which suit few texts.
 SETFIT_BATCH = 32
 SETFIT_STEPS = 20
-# The gradient of a matrix product is two products: a training step is three forward passes.
+# The gradient of a matrix product takes two products, so a step costs three forward passes.
 _STEP = 3
 # Seconds for which the encoder is timed.
 _TIMED = 3.0
@@ -41,9 +41,9 @@ class Speed:
 
 
 def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") -> Speed:
-    """Time an encoder on some texts, in the windows and batches in which it will run.
+    """Time an encoder on some texts, with the windows and batches of training.
 
-    Each batch counts with its fastest pass, so that what else the machine does matters little.
+    The fastest pass of each batch counts, so that other work on the machine matters little.
 
     texts (Sequence[str]): Some of the texts.
     encoder (str): Name of the encoder.
@@ -63,7 +63,7 @@ def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") ->
     model = Encoder(load_pretrained(path), tokenizer, settings, device)
     pieces = [p for p in model.tokenize(texts) if len(p)]
     if not pieces:
-        raise ValueError("The texts of train have no word that the encoder could be timed on.")
+        raise ValueError("The texts of train have no word to time the encoder with.")
     fastest: Dict[int, Tuple[float, int]] = {}
     begin = time.perf_counter()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") ->
         for _ in range(1000):
             start = time.perf_counter()
             for k, (batch, vectors) in enumerate(model.encode(pieces)):
-                # Reading a number waits until the device has computed it.
+                # Reading a value waits until the device has computed it.
                 vectors.flatten()[0].item()
                 now = time.perf_counter() - start, sum(batch.lengths)
                 fastest[k] = min(fastest.get(k, now), now)
@@ -87,7 +87,7 @@ def measure_speed(texts: Sequence[str], encoder: str, device: "torch.device") ->
 def estimate(report: Dict[str, Any], speed: Speed, recipes: List[str]) -> Dict[str, float]:
     """Estimate how long each recipe takes, from the encoder's measured speed.
 
-    report (Dict[str, Any]): What `check` returned.
+    report (Dict[str, Any]): Result of `check`.
     speed (Speed): Speed of the encoder.
     recipes (List[str]): Names of recipes.
     RETURNS (Dict[str, float]): Recipe to seconds.
@@ -101,7 +101,7 @@ def estimate(report: Dict[str, Any], speed: Speed, recipes: List[str]) -> Dict[s
     joint = passes * _STEP * train + EVALUATIONS * dev
     setfit_passes = setfit_steps(n_texts) * SETFIT_BATCH / n_texts
     costs = {
-        # The texts pass the frozen blocks once, and so does dev.
+        # The frozen blocks compute train and dev once.
         "frozen": train + dev,
         # The head is fitted to all texts before each of the two evaluations.
         "setfit": setfit_passes * _STEP * train + 2 * (train + dev),

@@ -1,4 +1,4 @@
-"""Vectors of texts and of tokens from an encoder that is named, without a pipeline."""
+"""Compute vectors of texts and of tokens with an encoder, without a pipeline."""
 
 from typing import TYPE_CHECKING, Sequence
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from ..encoder.module import Encoder
 
-# Texts that are encoded between two movements of the bar; within them, they are sorted by length.
+# Texts that are encoded between two updates of the progress bar, sorted by length.
 SHOWN_TEXTS = 512
 
 
 def load_encoder(name: str, device: str = "auto") -> "Encoder":
-    """Load an encoder that only computes.
+    """Load an encoder that is not going to be trained.
 
     name (str): Name of the encoder; see `resolve_encoder`.
     device (str): "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -36,7 +36,7 @@ def load_encoder(name: str, device: str = "auto") -> "Encoder":
 
 
 def text_vectors(encoder: "Encoder", texts: Sequence[str], *, progress: bool = False) -> NDArray:
-    """Encode texts; equal ones only once.
+    """Encode texts. Equal texts are encoded once.
 
     encoder (Encoder): The encoder.
     texts (Sequence[str]): The texts.

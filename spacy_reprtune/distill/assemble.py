@@ -1,4 +1,4 @@
-"""A cascade of two text classifiers that are trained already."""
+"""Build a cascade from two trained text classifiers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Tuple, Union
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 def assemble_cascade(
     small: Union[str, Path], large: Union[str, Path], *, keep: float = 0.99
 ) -> "Language":
-    """Put a small text classifier in front of the one of a larger pipeline.
+    """Put a small text classifier before the text classifier of a larger pipeline.
 
     small (Union[str, Path]): Directory or name of the pipeline with the small classifier.
     large (Union[str, Path]): Directory or name of the pipeline with the large one. Its other
         components stay.
     keep (float): Share of the large classifier's score that both together have to reach.
-    RETURNS (Language): The larger pipeline with a `reprtune_cascade` in the place of its text
-        classifier. Call `calibrate` of it with the examples of dev: until then the large
-        classifier answers everything.
-    RAISES (ValueError): A pipeline does not have exactly one text classifier of this package, one
-        of them is for few texts or listens to another component, or they have different labels.
+    RETURNS (Language): The larger pipeline with a `reprtune_cascade` in place of its text
+        classifier. Call its `calibrate` with the examples of dev: until then, the large classifier
+        answers everything.
+    RAISES (ValueError): A pipeline does not have exactly one text classifier of this package, a
+        classifier is a few-shot one or listens to another component, or the labels differ.
     """
     from spacy.util import load_model
 

@@ -1,27 +1,27 @@
-"""The student: what its config has to say, and how it compares with its teacher."""
+"""Prepare the config of a student, and compare a student with its teacher."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from thinc.api import Config
 
-# The components that learn from probabilities, if they are told to. Others, such as spaCy's own
-# text classifiers, take the values of `doc.cats` as they are.
+# Components that have the setting soft_labels. Others, such as spaCy's own text classifiers, always
+# use the values of `doc.cats` as they are.
 SOFT = ("reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_ner")
 
 
 def student_overrides(
     config: Config, teacher: str, corpus: Path, dev: Optional[Path]
 ) -> Dict[str, Any]:
-    """Find out which settings of a student's config the teacher and its corpus decide.
+    """Determine the settings of a student's config that depend on the teacher and its corpus.
 
     config (Config): The student's training config, not interpolated.
     teacher (str): Directory or name of the teacher.
     corpus (Path): The training data: the labeled pool and gold docs.
     dev (Optional[Path]): Gold docs to choose the best student on, or None for the config's own.
     RETURNS (Dict[str, Any]): Values by "section.name".
-    RAISES (ValueError): The config has no `[paths] train`, or leaves the encoder to the teacher,
-        which has none or several.
+    RAISES (ValueError): The config has no `[paths] train`, or no encoder while the teacher has none
+        or several.
     """
     paths = config.get("paths", {})
     if "train" not in paths:
@@ -49,7 +49,7 @@ def compare(
     student (Path): Directory of the student.
     corpus (Path): Gold docs.
     use_gpu (int): GPU ID, or -1 for the CPU.
-    RETURNS (Dict[str, Dict[str, Any]]): For "teacher" and "student" the scores by name, words per
+    RETURNS (Dict[str, Dict[str, Any]]): For "teacher" and "student", the scores by name, words per
         second and the size in MB.
     """
     return {
@@ -59,7 +59,7 @@ def compare(
 
 
 def rows_of(result: Dict[str, Dict[str, Any]]) -> List[Tuple[str, ...]]:
-    """RETURNS (List[Tuple[str, ...]]): What `compare` returned as the rows of a table."""
+    """RETURNS (List[Tuple[str, ...]]): The result of `compare` as the rows of a table."""
     first, second = result["teacher"], result["student"]
     shared = [name for name in first["scores"] if name in second["scores"]]
     rows = [(n, f"{first['scores'][n]:.3f}", f"{second['scores'][n]:.3f}") for n in shared]

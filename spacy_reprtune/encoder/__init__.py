@@ -1,7 +1,6 @@
-"""From text to vectors: plain torch, no spaCy.
+"""From text to vectors, in plain torch: nothing here imports spaCy or thinc.
 
     text -> pieces -> windows -> batches -> blocks -> vectors
 
-Each module knows the ones to its left and none to its right. Only `architecture.py`, which hands
-the encoder to spaCy's configs, knows `Doc` and thinc.
+Each step knows the steps to its left and none to its right.
 """

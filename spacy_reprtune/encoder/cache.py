@@ -1,4 +1,4 @@
-"""The outputs of frozen blocks: computed once per text, kept in half precision."""
+"""A cache of the outputs of frozen blocks: computed once per text, kept in half precision."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ class CacheStats:
 
     entries (int): Windows in memory.
     memory_bytes, disk_bytes (int): Size of what is held.
-    hits, misses (int): Windows that were there when asked for, and that were not.
+    hits, misses (int): Lookups of windows that were found, and that were not.
     """
 
     entries: int
@@ -36,17 +36,17 @@ class CacheStats:
 
     @property
     def hit_rate(self) -> float:
-        """RETURNS (float): Share of hits, 0.0 before the first question."""
+        """RETURNS (float): Share of hits, 0.0 before the first lookup."""
         return self.hits / max(self.hits + self.misses, 1)
 
 
 class PrefixCache:
-    """Rows of half-precision values under a space and a key.
+    """Half-precision rows, each stored under a space and a key.
 
     A space names everything that the rows depend on besides the text: the weights below the cut,
-    the cut, the precision, the pooling. So rows of other weights are never found, and the cache can
-    be shared by all encoders of a process. Rows within the byte budget are in memory. Those that
-    were used least recently are removed first, to the spill directory if there is one.
+    the cut, the precision, the pooling. So rows of other weights are never found, and all encoders
+    of a process can share the cache. Rows within the byte budget are in memory. Beyond it, the
+    least recently used rows are moved to the spill directory, or dropped if there is none.
     """
 
     def __init__(self, budget: int, directory: Optional[Path] = None) -> None:
@@ -67,21 +67,21 @@ class PrefixCache:
 
     @property
     def stats(self) -> CacheStats:
-        """RETURNS (CacheStats): What it holds, and hits and misses so far."""
+        """RETURNS (CacheStats): The contents, and hits and misses so far."""
         disk = self.spill.nbytes if self.spill else 0
         return CacheStats(len(self._rows), self._nbytes, disk, self._hits, self._misses)
 
     def get(
         self, space: str, keys: Sequence[bytes], dtype: torch.dtype, *, count: bool = True
     ) -> List[Optional[torch.Tensor]]:
-        """Look windows up.
+        """Look up the rows of windows.
 
         space (str): See the class.
         keys (Sequence[bytes]): One per window.
         dtype (dtype): A 16-bit type, the one they were put in with.
-        count (bool): Whether this counts among hits and misses.
-        RETURNS (List[Optional[Tensor]]): Rows of shape (n_rows, width), or None where there are
-            none. They must not be written to.
+        count (bool): Whether to count hits and misses.
+        RETURNS (List[Optional[Tensor]]): Rows of shape (n_rows, width), or None for a window that
+            is not in the cache. The rows must not be written to.
         """
         found = [self._get((space, key), dtype) for key in keys]
         if count:
@@ -91,7 +91,7 @@ class PrefixCache:
         return found
 
     def knows(self, space: str) -> bool:
-        """RETURNS (bool): Whether there may be something of a space."""
+        """RETURNS (bool): Whether the cache may hold rows of a space."""
         return space in self._spaces or (self.spill is not None and self.spill.holds(space))
 
     def put(self, space: str, keys: Sequence[bytes], rows: Sequence[torch.Tensor]) -> None:
@@ -102,19 +102,19 @@ class PrefixCache:
         rows (Sequence[Tensor]): 16-bit rows on the CPU, each in memory of its own.
         """
         if os.getpid() != self._process:
-            # A worker of nlp.pipe: what it would keep is lost with it.
+            # In a worker of nlp.pipe, the rows would be lost when it ends.
             return
         self._spaces.add(space)
         for key, row in zip(keys, rows, strict=True):
             self._put((space, key), row)
 
     def rows(self) -> List[Tuple[_Key, torch.Tensor]]:
-        """RETURNS (List[Tuple[Tuple[str, bytes], Tensor]]): What is in memory, by space and key,
-        least recently used first."""
+        """RETURNS (List[Tuple[Tuple[str, bytes], Tensor]]): The rows in memory with their space and
+        key, least recently used first."""
         return list(self._rows.items())
 
     def clear(self) -> None:
-        """Forget what is in memory."""
+        """Drop the rows in memory."""
         self._rows.clear()
         self._nbytes = 0
 
@@ -154,8 +154,9 @@ _CACHES: "WeakValueDictionary[Tuple[int, Optional[str]], PrefixCache]" = WeakVal
 
 
 def shared_cache(cache_mb: int, cache_dir: Optional[str]) -> PrefixCache:
-    """The cache with these settings, one in a process: encoders that are frozen alike share what
-    they compute, and the memory budget is that of all together. It lives as long as one of them.
+    """Get the cache with these settings, of which a process has only one. Encoders with the same
+    frozen blocks share their outputs, and all encoders share the memory budget. The cache lives as
+    long as any encoder uses it.
 
     cache_mb (int): Memory budget in units of 1,000,000 bytes.
     cache_dir (Optional[str]): Where to spill to, or None.
@@ -170,11 +171,11 @@ def shared_cache(cache_mb: int, cache_dir: Optional[str]) -> PrefixCache:
 
 
 def prefix_digests(model: torch.nn.Module) -> List[str]:
-    """Digests of an encoder's weights below each possible cut.
+    """Compute digests of an encoder's weights below each possible cut.
 
     model (PreTrainedModel): The encoder.
-    RETURNS (List[str]): One for each number of blocks from 0 to all. The first is of the
-        configuration and of all that is not in a block; each of the others adds a block.
+    RETURNS (List[str]): One for each number of blocks from 0 to all. The first covers the
+        configuration and everything outside of the blocks; each of the others adds a block.
     """
     blocks = find_blocks(model)
     inside = {id(p) for block in blocks for p in block.parameters()}

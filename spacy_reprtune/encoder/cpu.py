@@ -1,7 +1,7 @@
-"""Measures that make an encoder faster on a CPU, behind one call: `prepare_for_cpu`.
+"""Optimizations of encoders for the CPU, applied by one call: `prepare_for_cpu`.
 
-Gains below are for 16 sentences and MiniLM-L6 on one thread of an AMD EPYC without avx512_bf16, by
-the minima of `benchmarks.cpu_tricks --quick` (five rounds, so they are rough).
+Gains below are for 16 sentences and MiniLM-L6 on one thread of an AMD EPYC without avx512_bf16:
+minima of `benchmarks.cpu_tricks --quick` (five rounds, so they are rough).
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 # Random numbers of 16 bits, four of them from one draw.
 _LEVELS = 1 << 16
 _LOWEST = -(1 << 63)
-# Rows of the inputs that the layout of packed weights is chosen for, about a batch of word pieces.
+# The layout of packed weights is chosen for inputs of this many rows, about a batch of word pieces.
 _ROWS = 4096
 
 
@@ -30,8 +30,8 @@ def prepare_for_cpu(model: torch.nn.Module) -> None:
 
 
 def use_sparse_gradients(model: torch.nn.Module) -> None:
-    """Let the word embeddings have a gradient for the rows in use instead of one for the
-    vocabulary; `TorchOptimizer` knows how to update with it. Gain: 10 % of a training step.
+    """Give the word embeddings sparse gradients, which cover only the rows in use instead of the
+    whole vocabulary. `TorchOptimizer` can update with them. Gain: 10 % of a training step.
 
     model (PreTrainedModel): Changed in place.
     """
@@ -62,7 +62,7 @@ def cheap_dropout(input: torch.Tensor, rate: float) -> torch.Tensor:
 
 
 def dropout_factors(like: torch.Tensor, rate: float) -> torch.Tensor:
-    """Draw what dropout multiplies by: 0 for an element that is dropped, or its scale.
+    """Draw the factors of dropout: 0 for an element that is dropped, or its scale.
 
     like (Tensor): Any shape, on a CPU.
     rate (float): The share to drop.
@@ -83,7 +83,7 @@ class CheapAttentionDropout(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention and kwargs.get("dropout_p"):
             if kwargs.get("enable_gqa"):
-                # Fewer keys than queries: left to torch.
+                # With fewer keys than queries, torch's own attention does the work.
                 return func(*args, **kwargs)
             kwargs = {name: value for name, value in kwargs.items() if name != "enable_gqa"}
             return _attention(*args, **kwargs)
@@ -160,7 +160,7 @@ def pack_linear_layers(model: torch.nn.Module) -> bool:
 
 
 def _is_exact_gelu(act) -> bool:
-    # transformers wraps it; the tanh approximation is a class of its own.
+    # transformers wraps it, and has a different class for the tanh approximation.
     return type(act).__name__ == "GELUActivation" or (
         isinstance(act, torch.nn.GELU) and act.approximate == "none"
     )

@@ -27,8 +27,8 @@ def find_blocks(model: "PreTrainedModel") -> "List[torch.nn.Module]":
     """Find the encoder's blocks in its module tree.
 
     model (PreTrainedModel): The bare encoder.
-    RETURNS (List[Module]): The blocks, first to last; empty where they share their weights, as
-        in ALBERT, and therefore can't be told apart.
+    RETURNS (List[Module]): The blocks, first to last; empty if they share their weights, as in
+        ALBERT, and therefore can't be told apart.
     """
     return list(find_block_list(model) or [])
 
@@ -52,7 +52,7 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
     model (PreTrainedModel): The bare encoder, changed in place.
     unfreeze (Union[int, str]): "all", "none", or how many of the last blocks train.
     RETURNS (List[Module]): The modules that train.
-    RAISES (ValueError): There are fewer blocks than that.
+    RAISES (ValueError): The encoder has fewer blocks, or they share their weights.
     """
     check_unfreeze(unfreeze)
     if unfreeze == "all":
@@ -82,7 +82,7 @@ def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> 
     """Find out what trains at a step of gradual unfreezing (Howard & Ruder 2018, ULMFiT, section
     3.3): at first only the head, then one more block from the top after every stage.
 
-    unfreeze (Union[int, str]): The setting, which applies in the end.
+    unfreeze (Union[int, str]): The setting, which applies after the last stage.
     depth (int): Number of the encoder's blocks.
     step (int): Number of updates so far.
     every (Optional[int]): Updates per stage, or None to train all blocks from the start.
@@ -98,13 +98,14 @@ def stage(unfreeze: Unfreeze, depth: int, step: int, every: "Optional[int]") -> 
 
 
 def rate_factors(model: "PreTrainedModel", decay: float) -> "Dict[torch.nn.Parameter, float]":
-    """Make learning rates fall from block to block downwards (Howard & Ruder 2018, section 3.1).
+    """Lower the learning rate from block to block, from the top down (Howard & Ruder 2018, section
+    3.1).
 
     model (PreTrainedModel): The bare encoder.
-    decay (float): Rate of a block as a multiple of that of the block above it.
+    decay (float): Learning rate of a block as a fraction of the rate of the block above it.
     RETURNS (Dict[Parameter, float]): A factor for each parameter: 1.0 for the last block, a
-        further `decay` for each block below it, and for the embeddings one more. What lies
-        outside of both (a closing normalization) has 1.0.
+        further `decay` for each block below it, and one more for the embeddings. Parameters
+        outside of both (a closing normalization) have 1.0.
     """
     blocks = find_blocks(model)
     factors = dict.fromkeys(model.parameters(), 1.0)
@@ -122,14 +123,16 @@ def reinitialize_last(model: "PreTrainedModel", n_blocks: int) -> None:
     Revisiting Few-sample BERT Fine-tuning, section 5).
 
     model (PreTrainedModel): The bare encoder, changed in place.
-    n_blocks (int): How many blocks.
-    RAISES (ValueError): There are fewer.
+    n_blocks (int): Number of blocks.
+    RAISES (ValueError): The encoder has fewer blocks.
     """
     blocks = find_blocks(model)
     if n_blocks > len(blocks):
-        raise ValueError(f"reinit_last = {n_blocks}, but there are {len(blocks)} blocks.")
+        raise ValueError(
+            f"reinit_last = {n_blocks}, but there are {len(blocks)} blocks. Use at most that many."
+        )
     for block in blocks[len(blocks) - n_blocks :]:
         for parameter in block.parameters():
-            # transformers 5 marks what it has loaded and would pass over it.
+            # transformers 5 marks the weights that it has loaded, and would skip them.
             vars(parameter).pop("_is_hf_initialized", None)
         block.apply(model._init_weights)

@@ -1,7 +1,7 @@
-"""A smaller encoder: some of the blocks of a larger one, in their order.
+"""Make a smaller encoder from some of the blocks of a larger one.
 
-A student that starts from every second block of its teacher has most of the way behind it (Sanh et
-al. 2019, DistilBERT, section 3).
+For a student, every second block of its teacher is a good start (Sanh et al. 2019, DistilBERT,
+section 3).
 """
 
 from typing import TYPE_CHECKING, Sequence
@@ -17,7 +17,7 @@ def check_keep_blocks(kept: Sequence[int]) -> None:
     """Check the `keep_blocks` setting as far as possible without the encoder.
 
     kept (Sequence[int]): Numbers of blocks, counted from 0.
-    RAISES (ValueError): There are none, or they are not in order.
+    RAISES (ValueError): The list is empty, or not in order.
     """
     numbers = all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in kept)
     if not kept or not numbers or list(kept) != sorted(set(kept)):
@@ -57,7 +57,8 @@ def keep_blocks(model: "PreTrainedModel", kept: Sequence[int]) -> None:
     del blocks[:]
     blocks.extend(chosen)
     config.num_hidden_layers = len(chosen)
-    # Some families treat blocks differently by their number. A saved encoder would be another.
+    # Some families treat blocks differently depending on their number. Once saved and loaded, such
+    # an encoder would compute something else.
     ids = torch.arange(16).reshape(2, 8) % config.vocab_size
     mask = torch.ones_like(ids)
     again = build_empty(config.to_dict())

@@ -15,8 +15,8 @@ Tail = Optional[Tuple[None, ...]]
 class Part:
     """The blocks of an encoder from one cut to another.
 
-    In a shell of the model, the blocks below the part hand on the given hidden states, and the
-    block above it ends the pass.
+    It runs in a shell of the model, where the blocks below the part pass on the given hidden states
+    and the block above it ends the pass.
     """
 
     def __init__(self, model: torch.nn.Module, start: int, stop: int, tail: Tail = None) -> None:
@@ -48,7 +48,7 @@ class Part:
         ids (Tensor): Piece ids, shape (n_rows, length).
         windows (Union[Tensor, PackedRow]): Their mask, or the packed row.
         hidden (Optional[Tensor]): Input of block `start`, shape (n_rows, length, width); not
-            needed where that is 0.
+            needed if `start` is 0.
         RETURNS (Tensor): Input of block `stop`, or the encoder's output; the same shape.
         """
         self._given.hidden = hidden
@@ -64,8 +64,8 @@ def output_tail(model: torch.nn.Module) -> Tail:
     """Find out how an encoder's blocks return their hidden states.
 
     model (PreTrainedModel): The encoder, in evaluation mode.
-    RETURNS (Tail): What follows the hidden states in the tuple that a block returns (nothing but
-        None, as none of it is asked for), or None where a block returns only a tensor.
+    RETURNS (Tail): The rest of the tuple that a block returns, after the hidden states (all None,
+        because nothing else is asked for), or None if a block returns only a tensor.
     """
     seen: List[Any] = []
     handle = find_blocks(model)[0].register_forward_hook(lambda _, args, out: seen.append(out))
@@ -84,7 +84,7 @@ def can_be_cut(model: torch.nn.Module, cut: int, tail: Tail) -> bool:
     model (PreTrainedModel): The encoder, in evaluation mode.
     cut (int): The first block of the second part.
     tail (Tail): Result of `output_tail`.
-    RETURNS (bool): Whether it does, tried on a few pieces.
+    RETURNS (bool): Whether it does for a few sample pieces.
     """
     device = next(model.parameters()).device
     ids = torch.arange(16, device=device).reshape(2, 8) % model.config.vocab_size

@@ -1,4 +1,4 @@
-"""Running an encoder: as a whole, or its frozen and its trainable blocks separately."""
+"""Run an encoder as a whole, or its frozen and its trainable blocks separately."""
 
 import copy
 from contextlib import contextmanager, nullcontext
@@ -17,9 +17,9 @@ from .prefix import CachedPrefix, FixedPooling
 class Passes:
     """Runs an encoder with and without gradient, in fp32 or in half precision.
 
-    Weights are in fp32. With half precision, passes with gradient autocast, and all others run in
-    a half-precision copy, which is brought up to date block by block. Below the cut no weight ever
-    changes, so the output there is cached.
+    Weights are in fp32. With half precision, passes with gradient use autocast, and all others run
+    in a half-precision copy, which is updated block by block. Below the cut no weight ever changes,
+    so the output there is cached.
     """
 
     def __init__(self, model, dtype: Optional[torch.dtype]) -> None:
@@ -40,7 +40,7 @@ class Passes:
         self._forget()
 
     def freeze(self, trainable: List[torch.nn.Module]) -> None:
-        """Note what trains from now on.
+        """Note which modules train from now on.
 
         trainable (List[Module]): Result of `freeze`.
         """
@@ -50,8 +50,8 @@ class Passes:
         self._prefix = None
         if trainable == [self.model]:
             return
-        # Determined once, and in evaluation mode: a pass in training mode draws random numbers, and
-        # those of a step must not depend on what the cache holds.
+        # Find the cut once, and in evaluation mode: a pass in training mode draws random numbers,
+        # and the numbers that a step draws must not depend on what the cache holds.
         self.model.eval()
         # Blocks that share their weights can't be told apart, so there is no place to cut.
         if not self.depth:
@@ -128,7 +128,7 @@ class Passes:
         return self._part(self._inference_model(fresh=False), start, self.cut)(ids, mask, hidden)
 
     def _part(self, model: torch.nn.Module, start: int, stop: int) -> Part:
-        # Those with gradient are made in training mode, and never from the copy.
+        # Parts with gradient are made in training mode, and never from the copy.
         key = (torch.is_grad_enabled(), start, stop)
         if key not in self._parts:
             self._parts[key] = Part(model, start, stop, self._tail)
@@ -144,7 +144,7 @@ class Passes:
             yield
 
     def _inference_model(self, *, fresh: bool = True) -> torch.nn.Module:
-        """Get the model or its half-precision copy; `fresh` if trainable blocks will be used."""
+        """Get the model or its half-precision copy, with up-to-date trainable blocks if `fresh`."""
         self._check_version()
         if self.dtype is None:
             return self.model
@@ -178,7 +178,7 @@ class Passes:
     def _forget(self) -> None:
         self._version = self._current_version()
         self._half = None
-        # By whether they run with gradient, their first block, and the block after their last.
+        # The key says whether the part runs with gradient, its first block, and where it stops.
         self._parts: Dict[Tuple[bool, int, int], Part] = {}
         self._prefix: Optional[CachedPrefix] = None
         self._stale: dict = {}

@@ -28,7 +28,7 @@ def resolve_device(device: str) -> "torch.device":
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count() or "no"
         raise ValueError(
-            f"device = {device!r}, but torch sees {count} CUDA device here. Install a torch build "
+            f"device = {device!r}, but torch sees {count} CUDA devices here. Install a torch build "
             "for your driver, or set device to 'auto' or 'cpu'."
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
@@ -64,8 +64,10 @@ def has_bf16(device: "torch.device") -> bool:
 
 
 def _cpu_has_bf16() -> bool:
-    # torch emulates bf16 on other processors, slower than fp32.
-    probe = getattr(__import__("torch").cpu, "_is_avx512_bf16_supported", None)
+    # On other processors torch emulates bf16, which is slower than fp32.
+    import torch
+
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if probe is not None:
         return bool(probe())
     try:

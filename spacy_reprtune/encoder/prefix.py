@@ -1,4 +1,4 @@
-"""The output of frozen blocks for a batch of windows, from the cache as far as possible."""
+"""Get the output of frozen blocks for a batch of windows, from the cache as far as possible."""
 
 from typing import Callable, List, Optional, Protocol, Tuple
 
@@ -17,7 +17,7 @@ class FixedPooling(Protocol):
 
 
 class CachedPrefix:
-    """Looks up what the blocks below a cut gave before, and computes and keeps the rest."""
+    """Looks up earlier outputs of the blocks below a cut, and computes and stores the others."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class CachedPrefix:
         cache (PrefixCache): Outputs of earlier passes, to read and to extend.
         pooling (Optional[FixedPooling]): Pooling of the output, or None for all of its rows.
         RETURNS (Optional[Tensor]): Input of the block at the cut, shape (n_windows, length, width),
-            or pooled windows, shape (n_windows, width); None where the output is beyond the range
-            of what the cache keeps.
+            or pooled windows, shape (n_windows, width); None if a value is beyond the range of the
+            cache's 16-bit type.
         """
         kept = self._kept_dtype(pooling)
         space = self._space(self.cut, pooling)
@@ -102,7 +102,7 @@ class CachedPrefix:
 
     def _padded(self, rows: List[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
         flat = torch.cat(rows).to(self.device, non_blocking=True).to(self.dtype or torch.float32)
-        # By places that the host knows: to index with the mask is to wait for the device.
+        # The host computes the places, because indexing with the mask would wait for the device.
         (places,) = transfer([places_of([len(row) for row in rows], mask.shape[1])], self.device)
         hidden = flat.new_zeros(mask.numel(), flat.shape[1]).index_copy_(0, places, flat)
         return hidden.view(*mask.shape, -1)

@@ -1,4 +1,4 @@
-"""Shells of models: a model's own code around other modules, whatever its family."""
+"""Make shells of models: a model's own code around other modules, whatever its family."""
 
 import copy
 from typing import Any, Mapping
@@ -15,7 +15,7 @@ def make_shell(
     in the copy as it is. Weights are shared, and so are modules that contain no replaced one.
 
     model (PreTrainedModel): The model. It is not changed.
-    replaced (Mapping[Module, Module]): Modules of the model, and what takes their place.
+    replaced (Mapping[Module, Module]): Modules of the model, and the modules in their place.
     RETURNS (Module): The copy.
     """
     memo: Any = {id(model.config): model.config}

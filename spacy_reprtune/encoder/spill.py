@@ -1,4 +1,4 @@
-"""Half-precision rows in files, for those that no longer fit into memory."""
+"""Files of half-precision rows that no longer fit into memory."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 logger = logging.getLogger("spacy")
 
-# Written after the rows themselves, so that what an index names is there.
+# Written after the rows themselves, so that an index never names missing rows.
 _RECORD = numpy.dtype([("key", "S32"), ("start", "<u8"), ("rows", "<u4"), ("width", "<u4")])
 _ITEM = 2
 
@@ -27,9 +27,9 @@ class Spill:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Choose a directory. It is made, and read, when it is first needed.
+        """Choose a directory.
 
-        directory (Path): The directory.
+        directory (Path): The directory. It is created and read when it is first needed.
         """
         self.directory = directory
         self.broken = False
@@ -40,7 +40,7 @@ class Spill:
         self._process = os.getpid()
 
     def has(self, space: str, key: bytes) -> bool:
-        """RETURNS (bool): Whether there is such an entry."""
+        """RETURNS (bool): Whether there is an entry with this key."""
         return key in self._space(space)
 
     def holds(self, space: str) -> bool:
@@ -69,7 +69,7 @@ class Spill:
         return data[start:stop].reshape(rows, width) if len(data) >= stop else None
 
     def write(self, space: str, key: bytes, rows: NDArray) -> None:
-        """Add an entry, unless it is there.
+        """Add an entry, unless it exists.
 
         space (str): The space that it belongs to.
         key (bytes): Its key, 16 bytes.
@@ -91,7 +91,7 @@ class Spill:
         self.nbytes += rows.nbytes
 
     def close(self) -> None:
-        """Close the files that are written to."""
+        """Close the files that this process writes to."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()

@@ -1,4 +1,4 @@
-"""The table of piece vectors as a model of transformers, known to its `Auto` classes."""
+"""The table of piece vectors as a transformers model, registered with the `Auto` classes."""
 
 from typing import Any, Optional, Tuple
 
@@ -21,7 +21,7 @@ class StaticConfig(PretrainedConfig):
 
         vocab_size (int): Number of pieces.
         hidden_size (int): Width of the vectors.
-        settings: What any configuration of transformers has.
+        settings: Settings that every configuration of transformers has.
         """
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
@@ -65,7 +65,7 @@ class StaticTable(PreTrainedModel):
         self.vectors = value
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Nothing: the vectors are copied from an encoder or loaded."""
+        """Do nothing: the vectors are copied from an encoder or loaded."""
 
 
 def make_known() -> None:

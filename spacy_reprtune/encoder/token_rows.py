@@ -1,4 +1,4 @@
-"""The vectors of tokens from another component, in the form that a head reads."""
+"""Token vectors from another component, in the form that a head reads."""
 
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Tuple
@@ -57,9 +57,9 @@ class TokenRows:
 
 
 class ListenedEncoder(torch.nn.Module):
-    """Stands in a head's module for the encoder of another component: a width, without weights."""
+    """The encoder of a head that reads another component's vectors: a width, and no weights."""
 
-    # Never set to anything else: nothing is cached here, and nothing trains.
+    # Constant, because nothing is cached here and nothing trains.
     cache = None
     caching = False
 

@@ -1,4 +1,4 @@
-"""A vector for each token: the mean of its pieces, each read where it is most central."""
+"""Compute the vector of each token: the mean of its pieces, each read where it is most central."""
 
 from typing import Callable, Optional, Sequence
 
@@ -43,8 +43,8 @@ def pool_tokens(
     pieces (Sequence[Pieces]): The pieces of each text.
     alignment (Alignment): Which of them count for which token, see `align_all`.
     project (Optional[Callable]): A linear map of fp32 piece vectors, applied before they are
-        averaged: what is kept of a long text is as wide as its result. The vectors if None.
-    n_columns (Optional[int]): Columns of that result; the encoder's width if None.
+        averaged, so that only its results have to be kept for a long text; None for no map.
+    n_columns (Optional[int]): Columns of its results; the encoder's width if None.
     RETURNS (Tensor): fp32 rows for all tokens of all texts in order, shape (n_tokens, n_columns);
         zeros for a token without a piece.
     """
@@ -52,7 +52,7 @@ def pool_tokens(
     pairs = Pairs(pieces, alignment)
     total = torch.zeros(alignment.n_tokens, width, device=device)
     for batch, vectors in encoder.encode(pieces):
-        # Which rows are read is worked out by the host, so that it never waits for the device.
+        # The host works out which rows are read, so that it never waits for the device.
         source, tokens = pairs.of(batch.read)
         places, source, tokens = transfer([batch.read.places, source, tokens], device)
         found = read_rows(vectors, places)
@@ -69,8 +69,8 @@ def read_rows(vectors: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 def add_rows(
     total: torch.Tensor, rows: torch.Tensor, source: torch.Tensor, tokens: torch.Tensor
 ) -> torch.Tensor:
-    """RETURNS (Tensor): The sums of tokens, with the rows `source` of pieces added to the tokens
-    of the pairs. In place: a copy for each batch would be most of the work of a long stream."""
+    """RETURNS (Tensor): The sums of tokens, with `rows[source]` added to `tokens` in place. On a
+    long stream, a copy for each batch would be most of the work."""
     return total.index_add_(0, tokens, rows[source])
 
 

@@ -1,4 +1,4 @@
-"""Copies between the host and a device that computes while the host goes on."""
+"""Copy arrays between the host and a device, which may compute while the host goes on."""
 
 from typing import List, Sequence
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 
 def transfer(arrays: Sequence[NDArray], device: torch.device) -> List[torch.Tensor]:
-    """Move whole numbers and truth values to a device.
+    """Move integers and booleans to a device.
 
-    A CUDA device gets them as one copy from pinned memory, which the host does not wait for.
+    A CUDA device gets all of them in one copy from pinned memory, which the host does not wait for.
 
     arrays (Sequence[NDArray]): Arrays of int64 or bool, of any shape.
     device (torch.device): The device.
@@ -47,8 +47,8 @@ class Arriving:
             self._event.record()
 
     def wait(self) -> torch.Tensor:
-        """RETURNS (Tensor): The tensor on the CPU. What the device was given to do after this
-        tensor is not waited for."""
+        """RETURNS (Tensor): The tensor on the CPU. Work that was given to the device later is not
+        waited for."""
         if self._event is not None:
             self._event.synchronize()
         return self._tensor.cpu()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
 INDEX = "model.safetensors.index.json"
-# Floating-point numbers that can be computed with, and what buffers (position numbers) hold.
+# Types of weights that can be computed with, and types of buffers, such as position ids.
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "BOOL")
-# Every layer has tensors of its own, and each of these sizes is that of some tensor. ALBERT's
-# layers share theirs, but its few tensors are more than the layers that anybody has trained.
+# Every layer has tensors of its own, and some tensor has each of these sizes. ALBERT's layers share
+# their tensors, but even its few tensors outnumber the layers that anybody has trained.
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 _SIZES = (
     *("hidden_size", "dim", "d_model", "intermediate_size", "hidden_dim", "embedding_size"),
@@ -37,7 +37,7 @@ def weight_files(path: Path) -> List[Path]:
     """List the weight files of a directory.
 
     path (Path): A directory with `model.safetensors` or the index of several files.
-    RETURNS (List[Path]): The files, all of them there.
+    RETURNS (List[Path]): The files, which all exist.
     RAISES (ValueError): The index is damaged, or names files that are missing.
     """
     if (path / "model.safetensors").is_file():
@@ -52,14 +52,14 @@ def weight_files(path: Path) -> List[Path]:
     missing = [name for name in names if not (path / name).is_file()]
     if missing:
         raise ValueError(
-            f"{path / INDEX} names {len(names)} weight files, of which {len(missing)} are missing "
+            f"{path / INDEX} names {len(names)} weight files, but {len(missing)} of them are not "
             f"in {path} (the first is '{missing[0]}'). Copy or download the whole directory."
         )
     return [path / name for name in names]
 
 
 def check_weights(path: Path, config: Dict[str, Any]) -> None:
-    """Compare the weights of an encoder with its configuration before memory is taken.
+    """Compare the weights of an encoder with its configuration before allocating memory.
 
     path (Path): The directory.
     config (Dict[str, Any]): Contents of its `config.json`.
@@ -81,13 +81,13 @@ def check_weights(path: Path, config: Dict[str, Any]) -> None:
         if not number or value > limit or (value < 0 and key in LAYERS + _SIZES):
             raise ValueError(
                 f"{path / 'config.json'} says {key} = {value!r}, but the weights beside it have "
-                f"{len(tensors)} tensors, the largest dimension of which is {largest}: the files "
-                "belong to different models, or config.json is damaged."
+                f"{len(tensors)} tensors with dimensions of at most {largest}: the files belong to "
+                "different models, or config.json is damaged."
             )
 
 
 def read_header(file: Path) -> List[Tensor]:
-    """Read which tensors a safetensors file holds.
+    """List the tensors of a safetensors file.
 
     file (Path): The file.
     RETURNS (List[Tensor]): Its tensors.

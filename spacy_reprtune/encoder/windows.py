@@ -1,4 +1,4 @@
-"""Long texts in windows of word pieces, and batches of windows by padded pieces."""
+"""Cut long texts into windows of word pieces, and group windows into batches by padded size."""
 
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence
@@ -35,7 +35,7 @@ class Windows:
 @dataclass
 class ReadPieces:
     """The pieces that are read from a batch of windows, special pieces not counted. All arrays
-    have the shape (n_read,), and lie in memory of the host.
+    have the shape (n_read,) and are in the host's memory.
 
     texts (NDArray[int64]): Index of the text that the piece belongs to.
     pieces (NDArray[int64]): Index of the piece in its text.
@@ -52,9 +52,9 @@ class ReadPieces:
 
         keep (NDArray[bool]): The positions that are read, shape (n_windows, length).
         texts (NDArray[int64]): The text of each window, shape (n_windows,).
-        first (NDArray[int64]): Index in its text of what is at each window's position 0, negative
-            where that is a special piece, shape (n_windows,).
-        sizes (NDArray[int64]): Pieces of the text of each window, shape (n_windows,).
+        first (NDArray[int64]): Index in the text of the piece at position 0 of each window,
+            negative if that is a special piece, shape (n_windows,).
+        sizes (NDArray[int64]): Number of pieces in the text of each window, shape (n_windows,).
         RETURNS (ReadPieces): The pieces, window by window.
         """
         window, column = numpy.nonzero(keep)
@@ -65,20 +65,20 @@ class ReadPieces:
 
 
 def places_of(lengths: Sequence[int], width: int) -> NDArray[numpy.int64]:
-    """RETURNS (NDArray[int64]): The places of all pieces in padded rows of a width, counted row by
-    row, given the pieces of each row; shape (n_pieces,)."""
+    """RETURNS (NDArray[int64]): The places of all pieces in padded rows, counted row by row, given
+    the number of pieces in each row and the padded length; shape (n_pieces,)."""
     inside = numpy.arange(width) < numpy.asarray(lengths, dtype=numpy.int64)[:, None]
     return numpy.flatnonzero(inside)
 
 
 def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Windows:
-    """Cut texts into windows. A text that fits is one window. A longer one gets as few windows as
-    possible, all of about the same length, so that none is a stub without context.
+    """Cut texts into windows. A text that fits becomes one window. A longer one gets as few windows
+    as possible, all of about the same length, so that none is a stub without context.
 
     n_pieces (Sequence[int]): Pieces of each text. An empty text is one empty window.
     size (int): Pieces that a window may hold, special pieces not counted.
     overlap (int): Pieces that neighboring windows share at least.
-    RETURNS (Windows): By text, then by position. The keep ranges of a text partition its pieces.
+    RETURNS (Windows): Sorted by text, then position. A text's keep ranges partition its pieces.
     """
     total = numpy.asarray(n_pieces, dtype=numpy.int64)
     step = size - overlap
@@ -87,7 +87,7 @@ def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Wind
     firsts = numpy.cumsum(counts) - counts
     index = numpy.arange(len(texts)) - numpy.repeat(firsts, counts)
     count, length = counts[texts], total[texts]
-    # Windows of equal width, their starts spread evenly over what is left.
+    # Windows of equal width, with starts spread evenly over the rest of the text.
     width = numpy.where(count > 1, -(-(length + (count - 1) * overlap) // count), length)
     starts = numpy.where(count > 1, index * (length - width) // numpy.maximum(count - 1, 1), 0)
     ends = starts + width
@@ -103,10 +103,11 @@ def cut_windows(n_pieces: Sequence[int], *, size: int, overlap: int = 0) -> Wind
 def batch_by_pieces(
     lengths: NDArray, *, budget: int, padding: Optional[int] = None
 ) -> Iterator[NDArray]:
-    """Group items of like length, so that a group's padded size stays within a budget.
+    """Group items of similar length, so that a group's padded size stays within a budget.
 
     lengths (NDArray): Pieces of each item, shape (n_items,).
-    budget (int): Rows times the longest row of a group. An item above it is a group by itself.
+    budget (int): The most that rows times the longest row of a group may be. A longer item is a
+        group by itself.
     padding (Optional[int]): The most padding that a group may have, in pieces; None for any.
     YIELDS (NDArray[int64]): Indices of a group's items, the shortest first. Each item is in
         exactly one group.

@@ -1,7 +1,7 @@
-"""Probabilities that mean what they say: one temperature, fitted on held-out data.
+"""Calibrate probabilities with one temperature, fitted on held-out data.
 
-Logits divided by a temperature keep their order, so what is predicted stays as it is (Guo et al.
-2017, On Calibration of Modern Neural Networks, section 4.2).
+Dividing logits by a temperature keeps their order, so predictions stay the same (Guo et al. 2017,
+On Calibration of Modern Neural Networks, section 4.2).
 """
 
 import math
@@ -35,13 +35,13 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
 
 
 def binary_log_loss(probabilities: NDArray, correct: NDArray) -> float:
-    """The log loss of probabilities that something is right.
+    """Compute the log loss of the probabilities that predictions are right.
 
     probabilities (ndarray): Shape (n,).
-    correct (ndarray): Whether it was, shape (n,).
-    RETURNS (float): The mean over both, with targets as if there were one more of each kind, so
-        that a few predictions that are all right do not ask for certainty (Platt 1999, section
-        2.2).
+    correct (ndarray): Whether each prediction was right, shape (n,).
+    RETURNS (float): The mean loss. Targets are smoothed as if there were one more right and one
+        more wrong prediction, so that a few predictions that are all right do not lead to certainty
+        (Platt 1999, section 2.2).
     """
     right = numpy.asarray(correct, dtype=bool)
     n_right = int(right.sum())
@@ -51,12 +51,12 @@ def binary_log_loss(probabilities: NDArray, correct: NDArray) -> float:
 
 
 def calibration_error(confidence: NDArray, correct: NDArray) -> float:
-    """The expected calibration error: how far confidence and accuracy are apart on average, over
-    15 bins of equal width (Naeini et al. 2015).
+    """Compute the expected calibration error: the mean gap between confidence and accuracy, over 15
+    bins of equal width (Naeini et al. 2015).
 
     confidence (ndarray): Probability of each prediction, shape (n,).
     correct (ndarray): Whether it was right, shape (n,).
-    RETURNS (float): Between 0 and 1; 0.0 where there is no prediction.
+    RETURNS (float): Between 0 and 1; 0.0 if there are no predictions.
     """
     if not len(confidence):
         return 0.0

@@ -1,4 +1,4 @@
-"""Best paths and entity probabilities where only the scheme says which tag may follow which.
+"""Best paths and entity probabilities if only the scheme decides which tag may follow which.
 
 After each token, a sequence is *closed* (O or a new entity may follow), *inside* a label (only
 that label's own tags may follow), or in BIO both. One closed state and one state per label hold
@@ -24,7 +24,7 @@ _ROLES = {"bio": "BBII", "bilou": "UBIL"}
 
 
 class FixedTransitions:
-    """Works on groups of documents without learned transitions.
+    """Decodes and scores groups of documents without learned transitions.
 
     State 0 is closed, state k + 1 is inside label k.
     """
@@ -46,7 +46,7 @@ class FixedTransitions:
         """
         scheme = self.scheme
         (n_times, n_docs), n_states = group.rows.shape, len(scheme.labels) + 1
-        # The tag with which the best path to each state arrives there.
+        # The last tag of the best path to each state.
         arrives = numpy.empty((n_times, n_docs, n_states), dtype=numpy.int32)
         last_state = numpy.full((n_docs, n_states), -numpy.inf)
         last_state[:, 0] = 0.0
@@ -79,7 +79,8 @@ class FixedTransitions:
         return path
 
     def probabilities(self, group: "Group", path: NDArray, spans: "Spans") -> NDArray:
-        """Compute which share of the weight of all legal sequences those with an entity have.
+        """Compute the probability of each entity: the share of sequences with this entity in the
+        weight of all legal sequences.
 
         group (Group): The documents.
         path (NDArray): Legal tags, shape (n_times, n_docs).
@@ -150,8 +151,8 @@ class FixedTransitions:
     def _arrives_closed(
         self, outside: NDArray, single: NDArray, leaving: NDArray, closed: NDArray
     ) -> NDArray:
-        """RETURNS (NDArray): The tag with which the best path arrives at closed, among equals the
-        one with the lowest number, shape (n_times, n_docs)."""
+        """RETURNS (NDArray): The last tag of the best path to the closed state, the lowest-numbered
+        one among equals, shape (n_times, n_docs)."""
         best, tag = outside + closed, numpy.zeros(outside.shape, dtype=numpy.int64)
         for role, scores in ((0, single + closed[..., None]), (3, leaving)):
             label = scores.argmax(2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .losses import softmax
 from .tags import TagScheme
 
-# The share of probability that a span leaves to everything else is taken to be at least this.
+# Probabilities that are divided by, or whose log is taken, count as at least this.
 _LEAST = 1e-12
 
 
@@ -30,9 +30,9 @@ class IncorrectSpan:
 def incorrect_spans_loss(
     logits: NDArray, spans: Sequence[IncorrectSpan], scheme: TagScheme
 ) -> Tuple[float, NDArray]:
-    """Compute the negative log-likelihood that none of the spans is the entity that it is known not
-    to be: the sum over spans of -log(1 - P), where P is the product over its tokens of the
-    probability of the tag that they would have.
+    """Compute the negative log-likelihood that none of the spans is an entity of the labels that it
+    is known not to have: the sum over spans of -log(1 - P), where P is the probability of the
+    entity, the product of the probabilities of its tags.
 
     logits (NDArray): Shape (n_tokens, n_tags).
     spans (Sequence[IncorrectSpan]): The spans.
@@ -42,7 +42,7 @@ def incorrect_spans_loss(
     gradient = numpy.zeros(logits.shape)
     loss = 0.0
     for span in spans:
-        # A tag that only begins an entity leaves open where it ends: "bio" needs the token after.
+        # "bio" has no tag for the end of an entity, so the token after it decides.
         open_end = scheme.scheme == "bio" and span.after >= 0
         rows = numpy.append(span.rows, span.after) if open_end else span.rows
         p = softmax(logits[rows].astype(numpy.float64))

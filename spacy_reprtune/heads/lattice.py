@@ -1,8 +1,8 @@
-"""The lattice of all tag sequences of a batch of documents: the best one, and probabilities.
+"""Find best tag sequences and probabilities in the lattice of all tag sequences of documents.
 
-A sequence weighs exp(sum of its logits and transitions) if it is legal, and nothing if not. So
-what is read off here never breaks the scheme, and probabilities are shares among the legal
-sequences (Lafferty et al. 2001; masked as in Wei et al. 2021, Masked Conditional Random Field).
+The weight of a legal sequence is exp(sum of its logits and transitions), and of any other 0. So
+results never break the scheme, and probabilities are shares among the legal sequences (Lafferty et
+al. 2001; masked as in Wei et al. 2021, Masked Conditional Random Field).
 """
 
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -15,12 +15,12 @@ from .fixed_transitions import FixedTransitions
 from .learned_transitions import LearnedTransitions
 from .tags import PartLogits, TagScheme
 
-# The logits of tags: all of them, or computed from their parts where they are read.
+# The logits of tags: an array, or computed from their parts when they are read.
 Logits = Union[NDArray, PartLogits]
-# Where weights are summed, logits further below the best one of their token are raised to this
-# distance. In fp64, a path can then cross a token against all evidence and keep a weight above 0.
+# If weights are summed, logits count as at most this far below the best logit of their token. In
+# fp64, a path can then cross a token against all evidence and keep a weight above 0.
 LARGEST_GAP = 300.0
-# Logits of tags that are searched at once for the greatest, in cells (tokens times tags).
+# The most logits that are searched for the greatest at once, in cells (tokens times tags).
 _SEARCHED_CELLS = 2_000_000
 
 
@@ -39,7 +39,7 @@ class Spans(NamedTuple):
 
 
 class Group:
-    """Documents of similar length, with time first and at least one O behind each."""
+    """Documents of similar length, with time as the first axis and at least one O after each."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Group:
 
         first (int): The first time.
         last (Optional[int]): The time after the last, or None for all.
-        RETURNS (NDArray[float64]): New logits, shape (last - first, n_docs, n_tags). Behind the
-            end of a document all tags but O are impossible.
+        RETURNS (NDArray[float64]): New logits, shape (last - first, n_docs, n_tags). After the end
+            of a document, all tags but O are impossible.
         """
         rows, lattice = self.rows[first:last], self._lattice
         cells = self._logits[rows.reshape(-1)].astype(numpy.float64)
@@ -118,7 +118,7 @@ class Lattice:
         tags = numpy.zeros(len(logits), dtype=numpy.int64)
         todo = numpy.arange(len(lengths))
         if isinstance(self.rules, FixedTransitions):
-            # Where the best tag of each token makes a legal sequence, no sequence is better.
+            # If the best tags of all tokens make a legal sequence, no sequence is better.
             step = max(_SEARCHED_CELLS // len(self.scheme), 1)
             for first in range(0, len(logits), step):
                 tags[first : first + step] = logits[first : first + step].argmax(1)
@@ -132,8 +132,8 @@ class Lattice:
     def entity_probabilities(
         self, logits: Logits, lengths: Sequence[int], tags: NDArray
     ) -> "Tuple[NDArray[numpy.int64], NDArray[numpy.float64]]":
-        """Score the entities of tagged documents. The score of an entity is the share of the
-        weight of all legal sequences that have exactly this entity (same tokens, same label).
+        """Score the entities of tagged documents. The score of an entity is the share of sequences
+        with exactly this entity (same tokens, same label) in the weight of all legal sequences.
 
         logits (Logits): Shape (n_tokens, n_tags).
         lengths (Sequence[int]): Number of tokens of each document.
@@ -148,7 +148,7 @@ class Lattice:
         scores: List[NDArray] = [numpy.zeros(0)]
         for group in self._groups(logits, lengths, with_entity):
             path = numpy.where(group.rows >= 0, tags[group.rows], 0)
-            # One document after the other; the last tag of each is O.
+            # Documents are concatenated; the last tag of each is O.
             found = self.scheme.spans(path.T.reshape(-1))
             doc, start = numpy.divmod(found[:, 0], len(path))
             spans = Spans(doc, start, start + found[:, 1] - found[:, 0], found[:, 2])
@@ -188,7 +188,7 @@ class Lattice:
 
     def _illegal(self, tags: NDArray, lengths: Sequence[int]) -> NDArray:
         """The documents with a tag that may not follow the tag before it."""
-        # Each document with an O in front and one at the end that the next one shares.
+        # Each document has an O before it and one after it, which the next document shares.
         around = numpy.zeros(len(tags) + len(lengths) + 1, dtype=numpy.int64)
         doc_of = numpy.repeat(numpy.arange(len(lengths)), lengths)
         around[numpy.arange(len(tags)) + doc_of + 1] = tags

@@ -1,7 +1,7 @@
-"""Best paths, entity probabilities and the loss where transitions between tags are learned.
+"""Best paths, entity probabilities and the loss if transitions between tags are learned.
 
-Any tag may have another score after each tag, so time and memory grow with the square of the
-number of tags. Everything is vectorized over documents; the loops go over tokens.
+Each pair of tags has its own score, so time and memory grow with the square of the number of tags.
+Everything is vectorized over documents; the loops go over tokens.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from .tags import TagScheme
 if TYPE_CHECKING:
     from .lattice import Group, Spans
 
-# Padded tokens in a group of documents of similar length, and what bounds a group where tags are
-# many: cells (tokens times tags, or documents times pairs of tags), 34 MB in fp64.
+# The most padded tokens in a group of documents, and the limit that applies with many tags: cells
+# (tokens times tags, or documents times pairs of tags), 34 MB in fp64.
 GROUP_TOKENS = 32_768
 GROUP_CELLS = 128 * GROUP_TOKENS
 
 
 @dataclass
 class Weights:
-    """What `forward_backward` knows of a group, scaled so that alpha * beta are probabilities.
+    """The result of `forward_backward`, scaled so that alpha * beta are probabilities.
 
     alpha, beta (NDArray): fp64, shape (n_times, n_docs, n_tags).
     scales (NDArray): The divisor of alpha at each token, shape (n_times, n_docs).
@@ -39,7 +39,7 @@ class Weights:
 
 
 class LearnedTransitions:
-    """Works on groups of documents with learned transitions."""
+    """Decodes and scores groups of documents with learned transitions, and computes their loss."""
 
     def __init__(self, scheme: TagScheme, transitions: NDArray, temperature: float) -> None:
         """Prepare for a scheme.
@@ -55,7 +55,7 @@ class LearnedTransitions:
         self.factors = numpy.exp(self.scores)
         self.continues = scheme.continues
         self.group_tokens = max(min(GROUP_TOKENS, GROUP_CELLS // n_tags), 1)
-        # Viterbi has a score for each pair of tags at once: documents count as at least this long.
+        # Viterbi holds a score for each pair of tags, so documents count as at least this long.
         self.fewest_tokens = self.group_tokens * n_tags**2 // GROUP_CELLS
 
     def best_path(self, group: "Group") -> NDArray[numpy.int64]:
@@ -66,7 +66,7 @@ class LearnedTransitions:
         """
         logits = group.cells()
         n_times, n_docs, _ = logits.shape
-        # What a tag may come from is the last axis, in which numpy searches fastest.
+        # The previous tag is the last axis, along which numpy searches fastest.
         into = numpy.ascontiguousarray(self.scores.T)
         best = self.scores[0] + logits[0]
         back = []
@@ -83,7 +83,8 @@ class LearnedTransitions:
         return path
 
     def probabilities(self, group: "Group", path: NDArray, spans: "Spans") -> NDArray:
-        """Compute which share of the weight of all legal sequences those with an entity have.
+        """Compute the probability of each entity: the share of sequences with this entity in the
+        weight of all legal sequences.
 
         group (Group): The documents.
         path (NDArray): Legal tags, shape (n_times, n_docs).
@@ -101,7 +102,7 @@ class LearnedTransitions:
         doc, start, end = spans.doc, spans.start, spans.end
         first, last = path[start, doc], path[end - 1, doc]
         inner = along[end - 1, doc] - along[start, doc]
-        # Everything may follow that does not continue the entity.
+        # Every tag may follow, except those that continue the entity.
         leave = self.factors[last] * ~self.continues
         rest = weights.emissions[end, doc] * weights.beta[end, doc]
         out = (leave * rest).sum(1) / weights.scales[end, doc]
@@ -126,7 +127,7 @@ class LearnedTransitions:
         return float((free.log_z - clamped.log_z).sum()), d_logits, d_transitions
 
     def _counts(self, weights: Weights) -> NDArray:
-        """How often each transition is expected. Both lattices agree on the padding."""
+        """The expected count of each transition. Padding cancels out between the two lattices."""
         n_tags = weights.alpha.shape[2]
         before = numpy.zeros_like(weights.alpha)
         before[0, :, 0] = 1.0

@@ -14,7 +14,7 @@ def softmax(logits: NDArray) -> NDArray:
 
 def sigmoid(logits: NDArray) -> NDArray:
     """RETURNS (NDArray): A probability for each logit, the same shape."""
-    # Through tanh, which does not overflow.
+    # tanh does not overflow.
     return 0.5 * (1.0 + numpy.tanh(0.5 * logits))
 
 

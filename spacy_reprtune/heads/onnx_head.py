@@ -1,4 +1,4 @@
-"""An encoder and a head that were exported to ONNX: they predict without torch and transformers.
+"""An encoder and a head that were exported to ONNX, and predict without torch and transformers.
 
 Three graphs are torch's own modules, exported: `encoder`, from piece ids to vectors of pieces;
 `windows`, what the head does to a batch of windows; and `results`, what it does to all windows of
@@ -22,7 +22,7 @@ GRAPHS = ("encoder", "windows", "results")
 
 @dataclass(frozen=True)
 class OnnxSettings:
-    """What is known of an exported component besides its graphs and its tokenizer.
+    """The settings of an exported component, saved beside its graphs and its tokenizer.
 
     n_labels (int): Columns of the output.
     window (int): Pieces in a window, special pieces included.
@@ -67,7 +67,7 @@ class OnnxSettings:
 
 
 class OnnxHead(TextReader):
-    """Computes what the torch module that was exported computes."""
+    """Computes the same output as the torch module that was exported."""
 
     caching = False
 
@@ -99,9 +99,9 @@ class OnnxHead(TextReader):
     def texts(self, texts: Sequence[str]) -> Tuple[NDArray, NDArray]:
         """Compute the vectors and logits of texts.
 
-        texts (Sequence[str]): The texts. Those that are the same are computed once.
-        RETURNS (Tuple[ndarray, ndarray]): What the last layer gets, and logits, shape
-            (n_texts, n_labels).
+        texts (Sequence[str]): The texts. Identical texts are computed once.
+        RETURNS (Tuple[ndarray, ndarray]): The input of the last layer, one row per text; and
+            logits, shape (n_texts, n_labels).
         """
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         numbers = [numpy.zeros(0, dtype=numpy.int64)]
@@ -148,7 +148,7 @@ class OnnxHead(TextReader):
         return session.run(None, dict(zip(names, arrays, strict=True)))
 
     def _empty(self) -> List[NDArray]:
-        """What the windows of no text give."""
+        """The outputs for no windows at all."""
         outputs = self._graphs["windows"].get_outputs()
         return [numpy.zeros((0, *output.shape[1:]), dtype="f") for output in outputs]
 
@@ -165,7 +165,7 @@ def _session(name: str, graph: bytes, threads: Optional[int]) -> Any:
     threads = threads or _from_environment()
     if threads is not None:
         options.intra_op_num_threads = threads
-    # Batches have many shapes, and a plan of the memory of each would never be forgotten.
+    # Batches have many shapes, and onnxruntime would keep a memory plan for each of them.
     options.enable_mem_pattern = False
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""One vector for a text of any length, from windows that arrive in batches of any order."""
+"""Pool a text of any length into one vector, from windows that arrive in batches of any order."""
 
 from typing import Callable, Dict, Iterable, List, Tuple, Type, Union
 
@@ -14,14 +14,14 @@ class Pooling(torch.nn.Module):
     at both ends, exactly as if the text were one long window.
 
     `reduce` turns each window into a small state (a sum and a count, say), and `combine` turns the
-    states of all windows into one vector per text. So the vectors of the pieces of a long text are
-    never in memory together. Subclasses define both.
+    states of all windows into one vector per text. So the piece vectors of a long text are never in
+    memory together. Subclasses define both.
     """
 
-    # Whether the vector of a window depends only on its pieces and on the pooling's class. Then the
-    # pooling has `window_vectors`, and `reduce` also takes what that returned.
+    # Whether the vector of a window depends only on its pieces and on the pooling's class. If so,
+    # the pooling has `window_vectors`, and `reduce` also takes the result of that.
     fixed = False
-    # Whether it reads a special piece, which a shared encoder does not hand on.
+    # Whether it reads a special piece, which a shared encoder does not provide.
     reads_special_piece = False
 
     def __init__(self, width: int) -> None:
@@ -147,7 +147,7 @@ class AttentionPooling(Pooling):
         """RETURNS (Tuple[Tensor, Tensor, Tensor]): Weighted sum, weight and highest score."""
         vectors = vectors.float()
         scores = self.query(vectors)[..., 0].masked_fill(~keep, -torch.inf)
-        # The maximum only keeps exp() in range; it cancels out, so no gradient has to pass it.
+        # The maximum only keeps exp() in range. It cancels out, so it needs no gradient.
         peak = scores.detach().amax(1).clamp(min=torch.finfo(scores.dtype).min)
         weights = torch.exp(scores - peak[:, None])
         return _weighted_sum(weights, vectors), weights.sum(1), peak
@@ -167,12 +167,12 @@ POOLINGS: Dict[str, Type[Pooling]] = {
     "max": MaxPooling,
     "attention": AttentionPooling,
 }
-# A pooling in a config: a short name, or a function from the width of the vectors.
+# A pooling in a config: a short name, or a function that takes the width of the vectors.
 PoolingChoice = Union[str, Callable[[int], Pooling]]
 
 
 def find_pooling(choice: PoolingChoice) -> Callable[[int], Pooling]:
-    """Find out what makes a pooling.
+    """Find the constructor of a pooling.
 
     choice (Union[str, Callable[[int], Pooling]]): A short name, or a function that makes the
         pooling, given the width of the vectors. It is pickled for the workers of `nlp.pipe`.

@@ -1,16 +1,16 @@
-"""A linear layer with other outputs."""
+"""Give a linear layer different outputs."""
 
 import torch
 from numpy.typing import NDArray
 
 
 def resized(layer: torch.nn.Linear, mapping: NDArray, bias: NDArray) -> torch.nn.Linear:
-    """Make a layer whose outputs are sums of those of another one.
+    """Make a layer whose outputs are sums of another layer's outputs.
 
     layer (Linear): The layer; it stays as it is.
     mapping (ndarray): The new outputs (rows) as sums of the present ones (columns), fp32, shape
         (n_new, n_present). A row of zeros is an output with zero weights.
-    bias (ndarray): What is added to the bias of each new output, fp32, shape (n_new,).
+    bias (ndarray): Added to the bias of each new output, fp32, shape (n_new,).
     RETURNS (Linear): The new layer.
     """
     weight = layer.weight

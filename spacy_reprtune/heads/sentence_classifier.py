@@ -21,7 +21,7 @@ class SentenceClassifier(TextClassifier):
         encoder (Encoder): The encoder.
         n_labels (int): Columns of the logits.
         pooling (Union[str, Callable[[int], Pooling]]): See `find_pooling`.
-        normalize (bool): Whether vectors are brought to length 1.
+        normalize (bool): Whether vectors are scaled to length 1.
         """
         super().__init__(encoder, n_labels, pooling=pooling, hidden_width=None)
         self.normalize = normalize
@@ -44,5 +44,6 @@ class SentenceClassifier(TextClassifier):
         return vectors[rows], self.classify(vectors)[rows]
 
     def finish(self, pooled: torch.Tensor) -> torch.Tensor:
-        """RETURNS (Tensor): Pooled vectors as the losses and the head get them."""
+        """RETURNS (Tensor): The input of the head and of the contrastive loss, given pooled
+        vectors."""
         return torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled

@@ -21,13 +21,13 @@ class TagLayers:
         """Number the layers.
 
         labels (Sequence[str]): The labels.
-        scheme (str): See `TagScheme`, as for `shared_positions`.
-        overlapping (bool): Whether each label has a layer to itself. There is one layer otherwise.
+        scheme (str), shared_positions (bool): See `TagScheme`.
+        overlapping (bool): Whether each label has its own layer. Otherwise there is one layer.
         """
         self.labels: List[Tuple[str, ...]] = [tuple(labels)]
         if overlapping:
             self.labels = [(label,) for label in labels]
-        # Labels of the scheme are numbers of a layer's labels; every layer has as many.
+        # The scheme knows the labels of a layer by number; every layer has the same number of them.
         own = [""] if overlapping else labels
         self.scheme = TagScheme(own, scheme, shared_positions=shared_positions)
         self.overlapping = overlapping
@@ -48,7 +48,7 @@ class TagLayers:
         return slice(layer * n_parts, (layer + 1) * n_parts), self.labels[layer].index(label)
 
     def unfold(self, logits: NDArray) -> NDArray:
-        """RETURNS (NDArray): All tokens of the first layer, then those of the second …, shape
+        """RETURNS (NDArray): All tokens in the first layer, then all tokens in the second …, shape
         (n_layers * n_tokens, n_parts), given logits of the shape (n_tokens, n_columns)."""
         by_layer = logits.reshape(len(logits), len(self), self.scheme.n_parts).swapaxes(0, 1)
         return by_layer.reshape(-1, self.scheme.n_parts)
@@ -59,7 +59,7 @@ class TagLayers:
         return by_layer.swapaxes(0, 1).reshape(-1, self.n_columns)
 
     def growth(self, label: str) -> Tuple[NDArray[numpy.float32], NDArray[numpy.bool_]]:
-        """Express the columns with one more label by the present ones; see `TagScheme.growth`."""
+        """Map the present columns to those with one more label; see `TagScheme.growth`."""
         if not self.overlapping:
             return self.scheme.growth(label)
         n_parts = self.scheme.n_parts

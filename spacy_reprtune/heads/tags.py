@@ -1,4 +1,4 @@
-"""Conversion between the entities of a document and the tags of its tokens."""
+"""Convert between the entities of a document and the tags of its tokens."""
 
 from functools import cached_property
 from typing import Iterable, List, Sequence, Tuple, Union
@@ -16,15 +16,15 @@ TagSpan = Tuple[int, int, int]
 class TagScheme:
     """The tags of a set of labels, and which of them may follow each other.
 
-    Tag 0 is O. A document is read as if it stood between two tokens that are outside. What may
-    follow O may therefore also begin a document, and what O may follow may also end it.
-    "bio" tags the first token of an entity B and the others I (Ramshaw & Marcus 1995). "bilou"
-    also marks the last token, L, and an entity of one token, U (Ratinov & Roth 2009).
+    Tag 0 is O. A document is treated as if there were an O before and after it: tags that may
+    follow O may begin a document, and tags that O may follow may end it. "bio" tags the first token
+    of an entity B and the others I (Ramshaw & Marcus 1995). "bilou" also marks the last token, L,
+    and an entity of one token, U (Ratinov & Roth 2009).
 
-    A model gives a logit for each of the scheme's parts, and the logit of a tag is the sum of the
-    logits of its parts. With `shared_positions` the parts are O, the labels and the positions, so
-    that all labels learn together where an entity begins and ends. Without it, each tag is its own
-    part.
+    A model computes a logit for each of the scheme's parts, and the logit of a tag is the sum of
+    the logits of its parts. With `shared_positions`, the parts are O, the labels and the positions,
+    so that all labels learn together where an entity begins and ends. Without it, each tag is its
+    own part.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class TagScheme:
         """Split a head that was fitted to tags into their parts, by least squares.
 
         weight, bias (NDArray): The weights of the tags, shape (n_tags, width), and their biases,
-            shape (n_tags,). A tag with only zero weights was in no example and is left out.
+            shape (n_tags,). A tag with only zero weights had no examples and is left out.
         RETURNS (Tuple[NDArray, NDArray]): The weights and biases of the parts.
         """
         seen = weight.any(1)
@@ -111,7 +111,7 @@ class TagScheme:
         return (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
 
     def growth(self, label: str) -> Tuple[NDArray[numpy.float32], NDArray[numpy.bool_]]:
-        """Express the parts of the scheme with one more label, which comes last, by its own.
+        """Map the present parts to the parts of a scheme with one more label, which comes last.
 
         label (str): The new label.
         RETURNS (Tuple[NDArray[float32], NDArray[bool]]): 1 where a new part (row) is a present one

@@ -1,12 +1,12 @@
-"""The lowest score at which the precision of predictions is as high as promised.
+"""Find the lowest score above which predictions have a guaranteed precision.
 
-Promised means: with a probability of 95 % over the draw of the dev set, the precision on new data
-like it is at least the one that was asked for. The predictions with the n highest scores are right
-independently of each other, each with the same probability, their precision. Whether that is too
-low is a one-sided binomial test, which is the same as asking for the lower bound of Clopper and
-Pearson (1934). The sizes n that are tried follow from the scores, without a look at what is right,
-and the tests share the 5 % of error by the fallback procedure (Wiens 2003): a test that is passed
-hands its share on to the next.
+The guarantee: with a probability of 95 % over the draw of the dev set, the precision on new data
+like it is at least the precision asked for. The n predictions with the highest scores are assumed
+to be right independently of each other, each with the same probability, their precision. A
+one-sided binomial test tells whether that is too low, which is equivalent to the lower bound of
+Clopper and Pearson (1934). The sizes n that are tried follow from the scores, without a look at
+what is right, and the tests share the 5 % of error by the fallback procedure (Wiens 2003): a test
+that passes hands its share on to the next.
 """
 
 import math
@@ -17,24 +17,24 @@ import srsly
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-# How much larger each size that is tried is than the one before. Finer steps find a slightly lower
-# threshold, and divide the 5 % among more tests.
+# Factor from each size that is tried to the next. Smaller steps find a slightly lower threshold,
+# but divide the 5 % among more tests.
 GROWTH = 1.25
-# Sizes up to which the number of predictions that would be enough is looked for.
+# The largest number of predictions that is considered for `Fit.needed`.
 MOST_NEEDED = 100_000
 
 
 class Fit(NamedTuple):
-    """What the search for a threshold has found.
+    """The result of a search for a threshold.
 
-    threshold (Optional[float]): Lowest score of a prediction that counts, or None if there is no
-        threshold from which on the precision is reached.
-    n_kept (int): Predictions from the threshold on. Without a threshold, those with the highest
-        scores that came closest.
-    n_right (int): How many of these are right.
-    n_all (int): All predictions.
-    needed (Optional[int]): Without a threshold, the size that `n_kept` would need to have at this
-        precision, or None if this precision is not above the one that was asked for.
+    threshold (Optional[float]): Lowest score of a prediction that counts, or None if no threshold
+        reaches the precision.
+    n_kept (int): Number of predictions at or above the threshold. Without a threshold, the number
+        of highest-scored predictions that came closest to the precision.
+    n_right (int): Number of these that are right.
+    n_all (int): Number of all predictions.
+    needed (Optional[int]): Without a threshold, the value of `n_kept` that would be enough at the
+        observed precision, or None if that is not above the precision asked for.
     """
 
     threshold: Optional[float]
@@ -45,12 +45,12 @@ class Fit(NamedTuple):
 
 
 def fit_threshold(scores: NDArray, right: NDArray, *, precision: float) -> Fit:
-    """Find the lowest threshold from which on predictions have a precision.
+    """Find the lowest threshold above which predictions have a precision.
 
     scores (ndarray): Scores of predictions on data that the model has not trained on, shape (n,).
     right (ndarray): Whether each prediction is right, shape (n,).
     precision (float): The precision, between 0 and 1.
-    RETURNS (Fit): The threshold, and what it does on these predictions.
+    RETURNS (Fit): The threshold, and its effect on these predictions.
     RAISES (ValueError): The precision is out of range.
     """
     check_precision(precision)
@@ -69,9 +69,9 @@ def fit_threshold(scores: NDArray, right: NDArray, *, precision: float) -> Fit:
         else:
             budget = 0.0
     if best is not None:
-        # Half-way to the next one: the last digit of a probability depends on the batch.
+        # Halfway to the next score, because the last digit of a probability depends on the batch.
         middle = 0.0 if best == n_all else (ranked[best - 1] + ranked[best]) / 2
-        # srsly rounds numbers in bytes: use what a saved pipeline will read.
+        # srsly rounds numbers when it saves, so use the number that a saved pipeline will read.
         threshold = srsly.json_loads(srsly.json_dumps(round(float(middle), 9)))
         return Fit(threshold, best, int(n_right[best]), n_all)
     if not sizes:
@@ -83,7 +83,7 @@ def fit_threshold(scores: NDArray, right: NDArray, *, precision: float) -> Fit:
 
 
 def check_precision(precision: float) -> None:
-    """Check a precision that is asked for.
+    """Check the precision asked for.
 
     precision (float): The precision.
     RAISES (ValueError): The precision is out of range.
@@ -99,14 +99,14 @@ def _sizes(ranked: NDArray, precision: float) -> "tuple[int, list[int]]":
     """The smallest size that can pass a test, and the sizes to try, smallest first."""
     n_all, first, sizes = len(ranked), 1, []
     for n_tests in range(1, 1000):
-        # The fewer predictions, the fewer tests, each of which then has a larger share.
+        # With fewer predictions there are fewer tests, so each has a larger share of the error.
         first = math.ceil(math.log((1.0 - CONFIDENCE) / n_tests) / math.log(precision))
         wanted, size = [], float(first)
         while size < n_all:
             wanted.append(round(size))
             size = max(size * GROWTH, size + 1)
         wanted += [n_all] if first <= n_all else []
-        # Predictions of the same score are all kept, or none of them is.
+        # Of predictions with the same score, all are kept or none.
         sizes = sorted({int((ranked >= ranked[size - 1]).sum()) for size in wanted})
         if len(sizes) <= n_tests:
             break
@@ -114,7 +114,8 @@ def _sizes(ranked: NDArray, precision: float) -> "tuple[int, list[int]]":
 
 
 def _p_value(n_right: NDArray, n: NDArray, precision: float) -> NDArray:
-    """The probability of so many right ones or more, if the precision were just too low."""
+    """The probability of at least `n_right` right predictions, if the precision were just too
+    low."""
     from scipy.stats import binom
 
     return binom.sf(n_right - 1, n, precision)

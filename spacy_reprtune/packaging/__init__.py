@@ -1,1 +1,1 @@
-"""From a trained pipeline to wheels that install and load without a network."""
+"""Package trained pipelines as wheels that install and load without a network."""

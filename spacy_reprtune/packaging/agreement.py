@@ -1,4 +1,4 @@
-"""The agreement of two pipelines on the same texts: equal predictions, differences of scores."""
+"""Compare the predictions and scores of two pipelines on the same texts."""
 
 import json
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Agreement:
     """The agreement of two pipelines.
 
     texts (int): Number of texts.
-    equal (int): Texts on which both predict the same labels, entities, spans and tags, whatever
-        the scores.
+    equal (int): Texts on which both predict the same labels, entities, spans and tags, even if the
+        scores differ.
     largest_difference (float): Largest difference between the scores of a label, or of an entity
         that both found.
     first (Optional[int]): Index of the first text on which they differ.
@@ -40,8 +40,8 @@ def predictions(nlp: "Language", texts: Iterable[str]) -> List[Dict[str, Any]]:
     nlp (Language): The pipeline.
     texts (Iterable[str]): The texts.
     RETURNS (List[Dict[str, Any]]): One object per text: "cats" (label to score), "labels" (the
-        predicted ones), "ents" (first character, the one after the last, label, score or None),
-        and "rest", all other annotation.
+        predicted labels), "ents" (index of the first character, index after the last, label, score
+        or None), and "rest", all other annotation.
     """
     return [_annotation(nlp, doc) for doc in nlp.pipe(texts)]
 
@@ -49,7 +49,7 @@ def predictions(nlp: "Language", texts: Iterable[str]) -> List[Dict[str, Any]]:
 def compare(one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]) -> Agreement:
     """Compare the predictions of two pipelines.
 
-    one, other (Sequence[Dict[str, Any]]): What `predictions` returned for the same texts.
+    one, other (Sequence[Dict[str, Any]]): Results of `predictions` for the same texts.
     RETURNS (Agreement): Their agreement.
     RAISES (ValueError): They have different labels.
     """

@@ -1,4 +1,4 @@
-"""Encoder weights in two bytes each: half the size of a package, loaded as fp32.
+"""Store encoder weights in two bytes each: packages of half the size, loaded as fp32.
 
 The precision of weights on disk is a property of the files, which declare it themselves
 (safetensors has a type for each tensor, `config.json` names it for Hugging Face libraries). No
@@ -16,7 +16,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 from ..manifest import MANIFEST, write_manifest
 from .agreement import Agreement, agreement
 
-# Names that --half takes, with those of torch.
+# Names of --half, and torch's names.
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
 _NAMES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
 
@@ -29,7 +29,7 @@ def with_half_weights(
 
     model_dir (Path): The trained pipeline, which isn't changed.
     half (str): "fp16" or "bf16".
-    texts (Sequence[str]): Texts to compare the predictions of both on.
+    texts (Sequence[str]): Texts on which the predictions of both are compared.
     YIELDS (Tuple[Path, Optional[Agreement]]): The copy, and the agreement of both, or None
         without texts.
     RAISES (ValueError): See `halve_weights`.
@@ -63,7 +63,7 @@ def halve_weights(pipeline_dir: Path, half: str) -> List[Path]:
         )
     for encoder in encoders:
         _halve(encoder, half)
-        # From the inside out: the parts of a cascade have manifests of their own.
+        # From the inside out: the parts of a cascade have their own manifests.
         for folder in encoder.parents:
             if folder == pipeline_dir:
                 break
@@ -84,7 +84,7 @@ def describe_agreement(half: str, measured: Optional[Agreement]) -> str:
 
 
 def note_in_card(pipeline_dir: Path, half: str, measured: Optional[Agreement]) -> None:
-    """Add to a model card that the weights are not those that were tested.
+    """Add a note to a model card that these are not the weights that were tested.
 
     pipeline_dir (Path): The pipeline. Without a README.md nothing happens.
     half (str): "fp16" or "bf16".
@@ -113,7 +113,7 @@ def add_to_card(pipeline_dir: Path, heading: str, note: str) -> None:
 
 def find_encoders(pipeline_dir: Path) -> List[Path]:
     """RETURNS (List[Path]): The directories of encoders in a saved pipeline, sorted."""
-    # The two of a cascade are in directories of its parts.
+    # A cascade has its encoders in the directories of its parts.
     patterns = ("*/model/encoder/config.json", "*/*/model/encoder/config.json")
     found = (path.parent for pattern in patterns for path in pipeline_dir.glob(pattern))
     return sorted(path for path in found if any(path.glob("*.safetensors")))
@@ -156,7 +156,7 @@ def _halve(encoder_dir: Path, half: str) -> None:
                 f"A weight of '{name}' is {weights.abs().max():g}, and fp16 ends at 65,504. "
                 "Use --half bf16, which has the range of fp32."
             )
-    # Weights may have been in several files, and are in one now.
+    # Weights may have been in several files, but are now in one.
     for path in (*encoder_dir.glob("*.safetensors"), *encoder_dir.glob("*.index.json")):
         path.unlink()
     model.to(getattr(torch, HALVES[half])).save_pretrained(encoder_dir)

@@ -1,7 +1,8 @@
-"""Encoders in ONNX Runtime with weights of one byte: quantized, their heads fitted again, checked.
+"""Quantize encoders to weights of one byte for ONNX Runtime, fit their heads again, and check them.
 
-Quantized vectors differ a little from those that a head was trained on. So the last layer is
-fitted again, to give on them what it gave on the exact ones; and the temperature, to gold values.
+Quantized vectors differ a little from those that a head was trained on. So the last layer is fitted
+again, to compute from them what it computed from the exact vectors, and the temperature is fitted
+to gold values.
 """
 
 import itertools
@@ -24,24 +25,24 @@ if TYPE_CHECKING:
 
     from ..components.encoder_pipe import EncoderPipe
 
-# The share of decisions that have to be the same, and how much faster the package has to be.
+# Share of decisions that have to be the same, and how many times faster the package has to be.
 LEAST_EQUAL = 0.99
 LEAST_GAIN = 1.05
 SECONDS = 10.0
 # Texts or pieces that a last layer is fitted to: enough for its few hundred columns.
 FITTED_ROWS = 50_000
-# How strongly the fitted layer is held to the trained one, in mean squares of the vectors.
+# Penalties that keep the fitted layer near the trained one, in mean squares of the vectors.
 _RIDGES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 @dataclass
 class Int8:
-    """How to quantize, and what to check it with.
+    """Settings for the quantization and its checks.
 
-    train (Path): Texts that the last layers are fitted to, a .spacy file or a folder of them.
-    dev (Path): Texts that temperatures are fitted to, and that decisions are compared on.
-    limit (int): The most texts of each.
-    insist (bool): Whether to package what has failed a check.
+    train (Path): Texts to fit the last layers to, a .spacy file or a folder of them.
+    dev (Path): Texts to fit temperatures to, and to compare decisions on.
+    limit (int): The most texts to use of train and of dev.
+    insist (bool): Whether to package a pipeline that failed a check.
     seconds (float): How long to compare the speed.
     """
 
@@ -61,10 +62,10 @@ class Int8:
         """Quantize the encoders of an exported pipeline.
 
         nlp (Language): The trained pipeline, in fp32. Its heads and temperatures are changed.
-        exported (Language): The exported one, in fp32.
+        exported (Language): The exported pipeline, in fp32.
         pipes (Dict[str, EncoderPipe]): The components of `nlp` that were exported.
         copy (Path): The directory that `exported` was loaded from, changed in place.
-        RETURNS (List[str]): What was measured, a sentence each.
+        RETURNS (List[str]): The measurements, as sentences.
         RAISES (ValueError): A corpus has no texts, or a check failed and `insist` is not set.
         """
         import spacy
@@ -114,8 +115,8 @@ class Int8:
 
 
 def has_vnni() -> bool:
-    """RETURNS (bool): Whether this CPU adds products of bytes without overflow: an x86 one with
-    VNNI, or one of another kind. Without, weights have to stay within 7 bits."""
+    """RETURNS (bool): Whether this CPU adds products of bytes without overflow, as x86 CPUs with
+    VNNI and other architectures do. Otherwise, weights have to stay within 7 bits."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686", "x86"):
         return True
     try:
@@ -129,11 +130,12 @@ def has_vnni() -> bool:
 def equal_decisions(
     one: Sequence[Dict[str, Any]], other: Sequence[Dict[str, Any]]
 ) -> Dict[str, float]:
-    """Compare what two pipelines decide.
+    """Compare the decisions of two pipelines.
 
-    one, other (Sequence[Dict[str, Any]]): What `predictions` returned for the same texts.
-    RETURNS (Dict[str, float]): The share of texts with the same labels, as "texts", and that of
-        entities that both found among those that either found, as "entities"; only what there is.
+    one, other (Sequence[Dict[str, Any]]): Results of `predictions` for the same texts.
+    RETURNS (Dict[str, float]): "texts", the share of texts with the same labels, and "entities",
+        the share that both found of all entities that either found. Each is left out if there are
+        no labels or no entities.
     """
     labels = [a["labels"] == b["labels"] for a, b in zip(one, other, strict=True) if a["cats"]]
     both = either = 0
@@ -154,8 +156,8 @@ def compare_speed(
 
     pipelines (Sequence[Language]): The pipelines.
     texts (Sequence[str]): The texts.
-    seconds (float): How long all of it may take; each pipeline has two turns at least.
-    RETURNS (List[float]): Texts per second of each, in its fastest turn.
+    seconds (float): Time limit for all turns. Each pipeline has at least two.
+    RETURNS (List[float]): Texts per second of each pipeline in its fastest turn.
     """
     # Turns of a tenth of the time or less.
     part, start = list(texts[:16]), time.perf_counter()
@@ -177,13 +179,14 @@ def compare_speed(
 def fit_again(
     weight: NDArray, bias: NDArray, vectors: NDArray, logits: NDArray
 ) -> Tuple[NDArray, NDArray]:
-    """Fit a linear layer to give on other vectors what it gave on the exact ones: least squares,
-    held to the trained weights as strongly as is best for a fifth of the rows that is left out.
+    """Fit a linear layer by least squares to compute from other vectors what it computed from the
+    exact ones. A penalty keeps it near the trained weights; its strength is the best one on a fifth
+    of the rows, which are held out.
 
     weight, bias (ndarray): The trained layer, shape (n_columns, width) and (n_columns,).
     vectors (ndarray): The other vectors, shape (n_rows, width).
-    logits (ndarray): What the layer gave, shape (n_rows, n_columns).
-    RETURNS (Tuple[ndarray, ndarray]): The layer, fp32; the trained one, if no other is better.
+    logits (ndarray): Output of the layer for the exact vectors, shape (n_rows, n_columns).
+    RETURNS (Tuple[ndarray, ndarray]): Weight and bias, fp32: the trained ones if none are better.
     """
     rows = numpy.concatenate([vectors, numpy.ones((len(vectors), 1))], axis=1).astype(numpy.float64)
     start = numpy.concatenate([weight.T, bias[None]]).astype(numpy.float64)
@@ -235,7 +238,7 @@ def _compute_with(pipe: "EncoderPipe", graph: bytes) -> None:
 
 
 def _rows(pipe: "EncoderPipe", examples: "Sequence[Example]") -> Tuple[NDArray, NDArray]:
-    """RETURNS (Tuple[ndarray, ndarray]): What the last layer of a component gets, and gives."""
+    """RETURNS (Tuple[ndarray, ndarray]): Input and output of the last layer of a component."""
     given: List[Tuple[NDArray, NDArray]] = []
 
     def note(layer: Any, inputs: Tuple[Any, ...], output: Any) -> None:

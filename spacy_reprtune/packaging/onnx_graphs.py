@@ -1,4 +1,4 @@
-"""The torch modules of a component as ONNX graphs, by torch's own exporter."""
+"""Export the torch modules of a component as ONNX graphs, with torch's exporter."""
 
 import logging
 import warnings
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
     from ..heads.text_classifier import TextClassifier
 
-# Differences from torch's vectors below this are those of the order of additions.
+# Smaller differences from torch's vectors come from the order of additions.
 TOLERANCE = 1e-4
-# A serialized model has to be smaller, and what is not weights is far less than the rest.
+# A serialized model has to be smaller. Everything except the weights is far less than the rest.
 MOST_BYTES = 2_000_000_000
 _ANY = torch.export.Dim.DYNAMIC
 
 
 def export_encoder(model: "PreTrainedModel") -> bytes:
-    """Export an encoder, and compare what it computes with torch.
+    """Export an encoder, and compare its vectors with torch's.
 
     model (PreTrainedModel): The bare encoder, in fp32 and evaluation mode.
     RETURNS (bytes): The graph, from `ids` and `mask` to vectors of pieces.
-    RAISES (ValueError): It can't be exported, is too large, or does not compute the same.
+    RAISES (ValueError): It can't be exported, is too large, or computes different vectors.
     """
     kind = model.config.model_type
     if sum(p.numel() * p.element_size() for p in model.parameters()) > MOST_BYTES:
@@ -59,11 +59,11 @@ def export_encoder(model: "PreTrainedModel") -> bytes:
 
 
 def export_head(head: torch.nn.Module) -> Dict[str, bytes]:
-    """Export what is above an encoder.
+    """Export the head of an encoder.
 
     head (Module): A `TextClassifier` or a `TokenClassifier`.
     RETURNS (Dict[str, bytes]): The graphs "windows" and "results" of `OnnxHead`.
-    RAISES (ValueError): A pooling of the user's own can't be exported.
+    RAISES (ValueError): A custom pooling can't be exported.
     """
     vectors = torch.zeros(2, 8, head.encoder.width)
     two = torch.tensor([0, 1])
@@ -90,7 +90,7 @@ def export_head(head: torch.nn.Module) -> Dict[str, bytes]:
 
 
 def session_of(graph: bytes) -> Any:
-    """RETURNS (InferenceSession): A graph, loaded."""
+    """RETURNS (InferenceSession): The loaded graph."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
@@ -98,7 +98,7 @@ def session_of(graph: bytes) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what the libraries log and warn of while they export and quantize."""
+    """Suppress log messages and warnings of the libraries that export and quantize."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A copy of a trained pipeline whose encoders run in ONNX Runtime."""
+"""Copy a trained pipeline so that its encoders run in ONNX Runtime."""
 
 import importlib.util
 import json
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .int8 import Int8
 
 EXPORTED = ("reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_setfit", "reprtune_ner")
-# The libraries that an export needs, all in the extra.
+# Libraries that an export needs, all in the extra.
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
-# What a pipeline that was exported requires: the oldest that reads what torch's exporter writes.
+# Requirement of an exported pipeline: the oldest version that reads graphs of torch's exporter.
 REQUIRES = "onnxruntime>=1.20"
 # Scores of the exported pipeline may differ by this much.
 TOLERANCE = 1e-4
@@ -37,10 +37,9 @@ def with_onnx(model_dir: Path, int8: "Optional[Int8]" = None) -> Iterator[Tuple[
 
     model_dir (Path): The trained pipeline, which isn't changed.
     int8 (Optional[Int8]): How to quantize, or None for fp32.
-    YIELDS (Tuple[Path, List[str]]): The copy, and what was measured, a sentence each.
+    YIELDS (Tuple[Path, List[str]]): The copy, and the measurements, as sentences.
     RAISES (ImportError): The extra is not installed.
-    RAISES (ValueError): A component can't be exported, or what was exported does not predict the
-        same.
+    RAISES (ValueError): A component can't be exported, or the exported one predicts something else.
     """
     import spacy
 
@@ -67,12 +66,12 @@ def with_onnx(model_dir: Path, int8: "Optional[Int8]" = None) -> Iterator[Tuple[
 def write_component(
     folder: Path, pipe: "EncoderPipe", graphs: Dict[str, bytes], settings: OnnxSettings
 ) -> None:
-    """Write an exported component in the place of a trained one.
+    """Write an exported component in place of a trained one.
 
     folder (Path): The component's directory.
     pipe (EncoderPipe): The component, whose settings and tokenizer are written.
     graphs (Dict[str, bytes]): The graphs of `OnnxHead`.
-    settings (OnnxSettings): The rest.
+    settings (OnnxSettings): How the component reads texts.
     """
     shutil.rmtree(folder / "model")
     (folder / "model").mkdir()
@@ -121,7 +120,7 @@ def _read_config(model_dir: Path) -> Any:
 
 
 def _check_components(config: Any, model_dir: Path) -> List[str]:
-    """RETURNS (List[str]): The components to export, all of which can be."""
+    """RETURNS (List[str]): The components to export, after a check that all can be exported."""
     names = []
     for name, block in config["components"].items():
         factory = block.get("factory", "")
@@ -157,12 +156,12 @@ def _check_components(config: Any, model_dir: Path) -> List[str]:
 
 
 def _exact(config: Any, names: List[str]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Settings with which torch computes as exactly as it can, because
-    what is compared is the runtime."""
+    """RETURNS (Dict[str, Any]): Settings with which torch computes as exactly as it can, so that
+    only the runtimes are compared."""
     settings: Dict[str, Any] = {}
     for name in names:
         settings[name] = {"model": {"encoder": {"device": "cpu"}}}
-        # A static table has no other precision.
+        # A static table has only this precision.
         if "precision" in config["components"][name]["model"]["encoder"]:
             settings[name]["model"]["encoder"]["precision"] = "fp32"
     return settings
@@ -190,7 +189,7 @@ def _export(pipe: "EncoderPipe", encoder_dir: Path, folder: Path) -> None:
     from .onnx_graphs import export_encoder, export_head
 
     try:
-        # As it was before it was made ready for training on a CPU.
+        # Undo what was prepared for training on a CPU.
         graphs = {"encoder": export_encoder(load_pretrained(encoder_dir)), **export_head(pipe.head)}
     except ValueError as error:
         raise ValueError(f"'{pipe.name}' can't be exported: {error}. {_INSTEAD}") from error

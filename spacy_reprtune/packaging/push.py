@@ -1,8 +1,8 @@
 """Upload a packaged pipeline to the Hugging Face hub, where pip and spaCy find it.
 
-The repository gets what spaCy's own tools put there (see spacy-huggingface-hub): the pipeline's
-files at the top, so that `spacy.load(snapshot_download(REPO))` loads them and the hub shows the
-card, and the wheel beside them, so that `pip install` accepts its address.
+The repository gets the same files as from spaCy's own tools (see spacy-huggingface-hub): the
+pipeline's files at the top, so that `spacy.load(snapshot_download(REPO))` loads them and the hub
+shows the card, and the wheel beside them, so that `pip install` accepts its address.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Optional, Sequence, Tuple, Type
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
-# Files of a repository to which nothing was uploaded yet.
+# Files of a repository to which nothing has been uploaded yet.
 _OF_A_NEW_REPO = {".gitattributes", "README.md"}
 
 
@@ -30,10 +30,10 @@ def push_wheel(
     """Upload a packaged pipeline to a repository of the hub, in one commit.
 
     huggingface_hub finds the token (`huggingface-cli login` or HF_TOKEN) and the hub (HF_ENDPOINT).
-    All other files of the repository are deleted. If it has files and no pipeline, nothing
-    happens, unless `overwrite`.
+    All other files of the repository are deleted. If it has files but no pipeline, nothing happens
+    unless `overwrite` is true.
 
-    wheel (Path): What `reprtune package` or `spacy package` built.
+    wheel (Path): A wheel built by `reprtune package` or `spacy package`.
     repo (str): ORGANIZATION/NAME, created if needed.
     beside (Sequence[Path]): More wheels to upload: this package's, if no index has it.
     private (bool): Whether a new repository is private.
@@ -43,7 +43,7 @@ def push_wheel(
     RETURNS (str): Address of the commit.
     RAISES (ValueError): The wheel holds no pipeline, the repository name is malformed, or the
         repository contains unrelated files.
-    RAISES (OSError): The hub can't be reached or refuses; the message tells what to do.
+    RAISES (OSError): The hub can't be reached or refuses. The message says what to do.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -125,7 +125,7 @@ def unpack_pipeline(wheel: Path, folder: Path) -> Path:
 
 
 def _transport_errors() -> Tuple[Type[Exception], ...]:
-    """Errors of requests are OSErrors; those of httpx, in huggingface_hub from 1.0 on, aren't."""
+    """Errors of requests are OSErrors. Errors of httpx, which huggingface_hub 1.0 uses, are not."""
     try:
         from httpx import TransportError
     except ImportError:
@@ -134,7 +134,7 @@ def _transport_errors() -> Tuple[Type[Exception], ...]:
 
 
 def _refuse_other_files(files: Sequence[str], repo: str) -> None:
-    """Refuse to delete what spaCy did not write: the name may belong to another repository."""
+    """Refuse to delete files that spaCy did not write: the repository may have another purpose."""
     others = sorted(set(files) - _OF_A_NEW_REPO)
     if others and "meta.json" not in files:
         raise ValueError(

@@ -17,7 +17,7 @@ from .agreement import compare, predictions
 # by the type of the encoder's weights in the package. fp32 packages hold the trained weights.
 LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
 
-# All other libraries are where these are.
+# All other libraries are in the same places as these.
 _LIBRARIES = ("spacy", "torch", "transformers", "safetensors")
 
 # Runs in the fresh environment, with the package's own code.
@@ -58,9 +58,9 @@ def smoke_test(
     model_dir (Path): The trained pipeline that the wheel was made from.
     texts (Sequence[str]): Texts to predict.
     tolerance (Optional[float]): Largest difference between two scores that counts as equal. If
-        None, it is that in `LIMITS` for the weights in the package.
-    min_equal (Optional[float]): Share of texts that must have the same labels and entities, with
-        the same default.
+        None, `LIMITS` has the value for the package's weights.
+    min_equal (Optional[float]): Share of texts that must have the same labels and entities. If
+        None, `LIMITS` has the value as well.
     RETURNS (Dict[str, Any]): "pipeline", "version", "weights", "texts", "equal_predictions" (a
         share) and "largest_difference".
     RAISES (ValueError): The trained pipeline does not load or predict here.
@@ -111,7 +111,7 @@ def judge(
     RETURNS (Dict[str, Any]): As in `smoke_test`.
     RAISES (RuntimeError): The predictions differ.
     """
-    # Without an encoder of this package nothing can be in half precision.
+    # Without an encoder of this package, nothing can be in half precision.
     weights = "+".join(packaged["weights"]) or "fp32"
     default = LIMITS.get(weights, LIMITS["bf16"])
     tolerance = default[0] if tolerance is None else tolerance

@@ -1,4 +1,4 @@
-"""Build the wheel of a pipeline, and of this package beside it, without asking an index."""
+"""Build the wheel of a pipeline, and of this package, without a package index."""
 
 import subprocess
 import sys
@@ -89,7 +89,7 @@ def check_name(name: str, lang: str, version: str) -> None:
 
 
 def _build(project: Path, output_dir: Path) -> Path:
-    """Build a wheel, with all that the build leaves behind in a temporary directory."""
+    """Build a wheel in a temporary directory, so that the build leaves no other files."""
     script = ["-c", "import setuptools; setuptools.setup()"]
     if (project / "setup.py").is_file():
         script = ["setup.py"]

@@ -1,1 +1,1 @@
-"""What people look at after training. Every number comes from files in `metrics/`."""
+"""Reports, model cards and explanations. Every number comes from files in `metrics/`."""

@@ -27,7 +27,7 @@ class Table:
     header (Sequence[str]): Column titles.
     rows (Sequence[Sequence[str]]): The cells.
     title (str): Title above the table.
-    best (Dict[int, int]): Cells to mark, as a row for each column that has one.
+    best (Dict[int, int]): Cells to mark: column to row.
     words (Sequence[int]): Columns that hold text.
     """
 
@@ -146,7 +146,7 @@ class Section:
     id (str): Target of links to it.
     title (str): Heading.
     blocks (List[Block]): Content.
-    missing (List[Missing]): What would be here too, for the last line of the report.
+    missing (List[Missing]): What the section lacks, for the last line of the report.
     """
 
     id: str

@@ -20,7 +20,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 # The quantile of the normal distribution for that level.
 _Z = 1.959964
-# Weights that are in memory at once.
+# Weights held in memory at the same time.
 _CHUNK = 2_000_000
 
 Interval = Tuple[float, float]
@@ -31,7 +31,7 @@ class Statistic:
     """A score of weighted documents.
 
     score (Callable[[NDArray], NDArray]): Computes one score per row of weights, which have the
-        shape (n_resamples, n_docs); nan where the documents drawn have none.
+        shape (n_resamples, n_docs); nan if the documents drawn have no score.
     n_units (int): Documents that the score depends on.
     """
 
@@ -41,7 +41,7 @@ class Statistic:
 
 @dataclass
 class Sampled:
-    """A score with the scores of resampled test sets.
+    """A score, and the scores of resampled test sets.
 
     value (float): Score of the documents as they are.
     samples (ndarray): Scores of documents drawn from them, shape (n_resamples,).
@@ -54,7 +54,7 @@ class Sampled:
 
     @property
     def interval(self) -> Optional[Interval]:
-        """RETURNS (Optional[Tuple[float, float]]): The interval of 95 %, None without a score."""
+        """RETURNS (Optional[Tuple[float, float]]): The 95 % interval, None without a score."""
         if numpy.isnan(self.samples).all():
             return None
         if numpy.nanmin(self.samples) == numpy.nanmax(self.samples):
@@ -130,7 +130,7 @@ def macro_auc(predictions: Predictions) -> Statistic:
     rows = [cats for _, cats in cats_rows(predictions)]
     scores = numpy.array([row.scores for row in rows])
     gold = numpy.array([[numpy.nan if v is None else v for v in row.gold] for row in rows])
-    # The rarer of the two answers to the label that has the fewest of it bounds what is known.
+    # The rarer answer of the label where it is rarest limits how much the documents can tell.
     answers = [((gold[:, j] > 0).sum(), (gold[:, j] <= 0).sum()) for j in range(gold.shape[1])]
     rarer = [int(min(pair)) for pair in answers if min(pair)]
 
@@ -144,7 +144,7 @@ def macro_auc(predictions: Predictions) -> Statistic:
 
 
 def _f(parts: Sequence[NDArray], weights: NDArray) -> Tuple[NDArray, NDArray]:
-    """F of weighted documents, and whether there is anything to find or found."""
+    """F of weighted documents, and whether anything is annotated or predicted."""
     true, false, missed = (weights @ part.astype("f") for part in parts)
     total = 2 * true + false + missed
     return 2 * true / numpy.maximum(total, 1), total > 0
@@ -155,8 +155,8 @@ def _n_units(totals: Sequence[NDArray]) -> int:
 
 
 def _auc(scores: NDArray, gold: NDArray, weights: NDArray) -> NDArray:
-    """The share of pairs of a yes and a no that are in order, ties counted half; nan without such
-    a pair."""
+    """The share of pairs of a yes and a no that are ranked correctly, ties counted half; nan if
+    there is no pair."""
     known = numpy.flatnonzero(~numpy.isnan(gold))
     if not len(known):
         return numpy.full(len(weights), numpy.nan)

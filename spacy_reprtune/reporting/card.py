@@ -30,14 +30,14 @@ _TASKS = {"cats": "text-classification", "ents": "token-classification"}
 
 
 def write_card(pipeline_dir: Path, facts: CardFacts) -> Path:
-    """Write README.md into a pipeline's directory, and what `spacy package` reads into meta.json.
+    """Write README.md into a pipeline's directory, and update meta.json for `spacy package`.
 
     `spacy package` copies README.md, and takes description, author, license, sources and
-    performance from meta.json. `spacy train` leaves scores of dev and losses under performance;
-    scores of the test set replace them.
+    performance from meta.json. Under performance, `spacy train` stores losses and scores on dev;
+    scores on the test set replace them.
 
     pipeline_dir (Path): The pipeline, changed in place.
-    facts (CardFacts): What to say; its `meta` is written to meta.json.
+    facts (CardFacts): Content of the card. Its `meta` is written to meta.json.
     RETURNS (Path): The card.
     """
     meta = facts.meta
@@ -157,7 +157,7 @@ def _metadata(facts: CardFacts) -> str:
 
 
 def _known_scores(facts: CardFacts) -> List[Tuple[str, str, str, float]]:
-    """Title, key, type and value of the scores that there are."""
+    """Title, key, type and value of each available score."""
     scores = facts.scores or {}
     found = []
     for title, key, kind in _SCORES:
@@ -208,7 +208,7 @@ def _training(training: Dict[str, Any]) -> List[List[str]]:
 
 
 def _sources(facts: CardFacts) -> Optional[List[Dict[str, str]]]:
-    """What `spacy package` lists as sources: encoders and data."""
+    """The sources that `spacy package` lists: encoders and data."""
     hub = "https://huggingface.co/"
     known = [(e.hub_id or e.name, hub + e.hub_id if e.hub_id else "", "") for e in facts.encoders]
     known.append((facts.data_name or "", "", facts.data_license or ""))

@@ -1,4 +1,4 @@
-"""The facts of a model card, read from a trained pipeline's own files and those of its tests."""
+"""The facts of a model card, read from the files of a trained pipeline and its evaluation."""
 
 import json
 import platform
@@ -53,13 +53,13 @@ class EncoderFacts:
 
 @dataclass
 class CardFacts:
-    """The content of a card. What is None or empty is not known, and the card says so.
+    """The content of a card. The card says which facts are unknown: None or empty.
 
     meta (Dict[str, Any]): The pipeline's meta.json.
     config (Dict[str, Any]): The pipeline's config.cfg.
     encoders (List[EncoderFacts]): The pipeline's encoders.
     temperatures (Dict[str, float]): Temperatures by component.
-    scores (Optional[Dict[str, Any]]): What `spacy evaluate --output` wrote.
+    scores (Optional[Dict[str, Any]]): Scores written by `spacy evaluate --output`.
     intervals (Intervals): Intervals of the scores.
     no_intervals (str): Why scores have none.
     manifest (Optional[Dict[str, Any]]): What `reprtune convert` or the harvest wrote.
@@ -127,8 +127,8 @@ def add_scores(facts: CardFacts, path: Path) -> None:
     """Add the scores of a test set, with intervals if its predictions are beside them.
 
     facts (CardFacts): The facts, changed in place.
-    path (Path): What `spacy evaluate --output` or `reprtune evaluate` wrote.
-    RAISES (ValueError): The file has no scores, or those of a pipeline with other labels.
+    path (Path): A file written by `spacy evaluate --output` or `reprtune evaluate`.
+    RAISES (ValueError): The file has no scores, or scores of a pipeline with other labels.
     """
     scores = _read_json(path, "scores")
     if "speed" not in scores:
@@ -157,7 +157,7 @@ def add_scores(facts: CardFacts, path: Path) -> None:
 
 
 def add_manifest(facts: CardFacts, path: Path) -> None:
-    """Add what is known about the data.
+    """Add the facts about the data.
 
     facts (CardFacts): The facts, changed in place.
     path (Path): A manifest.json, or the corpus that holds it.

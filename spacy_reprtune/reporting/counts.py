@@ -40,13 +40,13 @@ class Counts:
 
 
 def answer(row: CatsRow) -> int:
-    """RETURNS (int): Index of the gold label if labels are exclusive, -1 if it is another one."""
+    """RETURNS (int): Index of the exclusive gold label, -1 if the pipeline does not have it."""
     best = int(numpy.argmax([value or 0.0 for value in row.gold]))
     return best if row.gold[best] else -1
 
 
 def guess(row: CatsRow) -> int:
-    """RETURNS (int): Index of the predicted label if labels are exclusive."""
+    """RETURNS (int): Index of the predicted exclusive label."""
     return int(numpy.argmax(row.scores))
 
 
@@ -86,7 +86,7 @@ def count_cats(predictions: Predictions) -> Optional[Counts]:
 
 
 def count_ents(predictions: Predictions) -> Optional[Counts]:
-    """Count entities, which are right if both boundaries and the type are.
+    """Count entities. An entity is right if both boundaries and the type are right.
 
     predictions (Predictions): The predictions.
     RETURNS (Optional[Counts]): The counts, or None if nothing is annotated or predicted.
@@ -118,7 +118,7 @@ def confusion_cats(predictions: Predictions) -> Dict[Tuple[str, str], int]:
 
 
 def confusion_ents(predictions: Predictions) -> Dict[Tuple[str, str], int]:
-    """Count entities by gold and predicted type. Two entities are the same if both boundaries are.
+    """Count entities by gold and predicted type. Entities with the same boundaries are compared.
 
     predictions (Predictions): The predictions.
     RETURNS (Dict[Tuple[str, str], int]): The counts. `NONE` is the predicted type of a missed
@@ -141,9 +141,9 @@ def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
     """Count entities by what is wrong with them.
 
     predictions (Predictions): The predictions.
-    RETURNS (Dict[str, int]): A count for each of KINDS. "missed" are gold entities that overlap no
-        predicted one. All others are predicted entities; "spurious" are those that overlap no
-        gold one.
+    RETURNS (Dict[str, int]): A count for each of KINDS. "missed" counts gold entities that overlap
+        no predicted one. All other kinds count predicted entities; "spurious" ones overlap no gold
+        entity.
     """
     kinds = dict.fromkeys(KINDS, 0)
     for _, row in ents_rows(predictions):
@@ -184,8 +184,8 @@ def confidence_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
 
 def predicted_cats(predictions: Predictions) -> Tuple[List[float], List[bool]]:
     """RETURNS (Tuple[List[float], List[bool]]): The probability of each predicted label, and
-    whether it is right: the best one of each text if labels are exclusive, else those from the
-    threshold on."""
+    whether it is right: the best label of each text if labels are exclusive, else all labels that
+    reach the threshold."""
     if predictions.exclusive:
         return confidence_cats(predictions)
     pairs = [

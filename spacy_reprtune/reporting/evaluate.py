@@ -1,4 +1,4 @@
-"""Score a pipeline as `spacy evaluate` does, and keep its predictions for each document."""
+"""Score a pipeline as `spacy evaluate` does, and keep its prediction for each document."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
@@ -25,9 +25,10 @@ def evaluate(
     corpus (Path): A .spacy file or a folder of them.
     use_gpu (int): GPU ID, or -1 for the CPU.
     silent (bool): Whether to print nothing about the device.
-    RETURNS (Tuple[Dict[str, Any], Predictions]): What `spacy evaluate --output` writes, computed by
-        the same code with the same seed, and the predictions. The scores have one more key, `run`:
-        speed, memory and size. The mean area under the ROC curve leaves labels out that have none.
+    RETURNS (Tuple[Dict[str, Any], Predictions]): The scores that `spacy evaluate --output` writes,
+        computed by the same code with the same seed, and the predictions. The scores have one
+        more key, `run`: speed, memory and size. The mean area under the ROC curve leaves out labels
+        that have none.
     RAISES (ValueError): The corpus has no document.
     """
     from spacy.cli._util import setup_gpu
@@ -37,7 +38,7 @@ def evaluate(
     from thinc.api import fix_random_seed
 
     class KeepingScorer(Scorer):
-        """Keeps the examples: `Language.evaluate` predicts on copies of those that it gets."""
+        """Keeps the examples: `Language.evaluate` predicts on copies of the given ones."""
 
         kept: Sequence["Example"] = ()
 
@@ -95,7 +96,7 @@ def _predictions(
 
 
 def _cats_pipe(nlp: "Language") -> Any:
-    """The last text classifier, whose scores are those that spaCy reports."""
+    """The last text classifier, whose scores spaCy reports."""
     for name, pipe in reversed(nlp.pipeline):
         if "doc.cats" in nlp.get_pipe_meta(name).assigns and getattr(pipe, "labels", ()):
             return pipe

@@ -1,11 +1,11 @@
-"""Parts of texts, as HTML."""
+"""Excerpts of texts as HTML."""
 
 from html import escape
 from typing import Tuple
 
 from markupsafe import Markup
 
-# Characters of a text, and on each side of a part of it.
+# Characters of a text that are shown, and on each side of a marked part.
 TEXT, AROUND = 500, 180
 
 
@@ -16,7 +16,7 @@ def quoted(text: str) -> Markup:
 
 
 def marked(text: str, start: int, end: int) -> Markup:
-    """RETURNS (Markup): The characters from `start` up to `end`, marked, with the text around."""
+    """RETURNS (Markup): The characters from `start` to `end`, marked, with the text around them."""
     first, last = around(text, start, end)
     before, after = "… " if first else "", " …" if last < len(text) else ""
     parts = escape(text[first:start]), escape(text[start:end]), escape(text[end:last])

@@ -65,7 +65,7 @@ def draw_learning_curve(
 ) -> "Figure":
     """Draw score against texts per label, one line per recipe.
 
-    points (Sequence[Dict[str, Any]]): What `learning_curve.summarize` returned.
+    points (Sequence[Dict[str, Any]]): Result of `learning_curve.summarize`.
     size (Tuple[float, float]): Width and height in inches.
     RETURNS (Figure): The figure, without a title.
     RAISES (ImportError): matplotlib is not installed.

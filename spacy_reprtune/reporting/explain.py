@@ -1,4 +1,4 @@
-"""Why a pipeline predicts what it does: the contribution of each token to a label or an entity."""
+"""Explain predictions: the contribution of each token to a label or an entity."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Explanation:
-    """Why a component gives a label to a text, or to an entity in it.
+    """Why a component predicts a label for a text, or for an entity in it.
 
     component (str): Name of the component.
     label (str): The label.
     score (float): Its probability.
-    span (Optional[Tuple[int, int]]): First token of the entity and the one after its last; None for
-        the label of a text.
-    tokens (List[str]): The tokens of the doc with the white space behind each.
+    span (Optional[Tuple[int, int]]): Index of the entity's first token and of the token after its
+        last; None for the label of a text.
+    tokens (List[str]): The tokens of the doc, each with the white space after it.
     contributions (ndarray): How much each token adds to the log odds of the label, fp64, shape
         (n_tokens,); below 0 where it speaks against it.
     """
@@ -55,18 +55,18 @@ class Explanation:
 def explain(
     nlp: Language, doc: Doc, *, component: Optional[str] = None, label: Optional[str] = None
 ) -> List[Explanation]:
-    """Compute the contribution of each token to what a pipeline predicts for a doc.
+    """Compute the contribution of each token to the predictions for a doc.
 
     Integrated gradients over the vectors of word pieces, with `heads.attribution.STEPS` forward
     passes for each explanation.
 
     nlp (Language): The pipeline.
     doc (Doc): A doc that the pipeline has annotated.
-    component (Optional[str]): Name of the text classifier or entity recognizer; all of this package
-        if left out.
-    label (Optional[str]): The label of the text to explain; the one with the highest score, or all
-        above the threshold if labels are independent, if left out. Of entities, only those with
-        this label are explained.
+    component (Optional[str]): Name of a text classifier or entity recognizer of this package; by
+        default, all are explained.
+    label (Optional[str]): The label to explain: only entities with this label are explained. By
+        default, all entities, and the label of the text with the highest score, or, if labels are
+        independent, all that reach the threshold.
     RETURNS (List[Explanation]): One for each label and entity.
     RAISES (ValueError): There is no such component or label, or the component listens to an
         encoder that is not of this package.
@@ -171,7 +171,7 @@ def _log_odds(logits: "torch.Tensor", column: int, exclusive: bool) -> "torch.Te
 
 
 def _rows(traced: "TracedEncoder", doc: Doc, n: int) -> Any:
-    """The vectors of tokens that a head hears of copies of a doc."""
+    """The token vectors that a listening head gets for n copies of a doc."""
     from ..bridge.encoder import token_spans
     from ..encoder.token_rows import TokenRows
     from ..encoder.token_vectors import TokenVectors
@@ -257,7 +257,7 @@ def explain_errors(nlp: Language, docs: List[Doc], *, most: int = 10) -> List[Di
 
 
 def _errors(pipe: TextClassifier, doc: Doc, gold: Doc) -> List[Tuple[float, str, str]]:
-    """The labels of a text that are predicted and wrong: score, label, and what is right."""
+    """The wrong labels predicted for a text: score, label, and the right labels."""
     scores = {label: doc.cats[label] for label in pipe.labels}
     right = ", ".join(label for label, value in gold.cats.items() if value > 0)
     if pipe.exclusive:

@@ -1,4 +1,4 @@
-"""Recipes that can be compared: the same kind of prediction, the same score, the same test set."""
+"""Recipes that can be compared: with the same kind of prediction, score and test set."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def interval(self) -> Optional[Interval]:
-        """RETURNS (Optional[Interval]): The interval of 95 %, if predictions were kept."""
+        """RETURNS (Optional[Interval]): The 95 % interval, if predictions were kept."""
         return self.sampled.interval if self.sampled else None
 
 
@@ -155,7 +155,7 @@ def _digest(predictions: Optional[Predictions]) -> str:
 
 
 def _name_test_sets(groups: Dict[Tuple[str, str, str], Group]) -> None:
-    """Name test sets if there are several, by their path if it tells them apart."""
+    """Name test sets if there are several, by their paths if these differ."""
     paths: Dict[str, Dict[str, Set[str]]] = {}
     for (kind, _, test_set), group in groups.items():
         own = paths.setdefault(kind, {}).setdefault(test_set, set())
@@ -172,7 +172,7 @@ def _name_test_sets(groups: Dict[Tuple[str, str, str], Group]) -> None:
 
 
 def _entry(recipe: Recipe, kind: str) -> Optional[Tuple[Group, Entry]]:
-    """The recipe as an entry of a group of its own, None if it has no such score."""
+    """A group of this recipe only, None if it lacks the score."""
     predictions, counts = recipe.predictions, None
     if kind == "ents":
         name, value, exclusive = "entity F", recipe.score("ents_f"), True
@@ -181,7 +181,7 @@ def _entry(recipe: Recipe, kind: str) -> Optional[Tuple[Group, Entry]]:
         name, value = headline(recipe.scores)
         exclusive = is_exclusive(recipe.scores)
         counts = predictions and count_cats(predictions)
-        # Where nothing is annotated, spaCy's score is 0, and there is no calibration error.
+        # If nothing is annotated, spaCy's score is 0, and there is no calibration error.
         if recipe.scores.get("cats_ece", 0.0) is None or (predictions and counts is None):
             return None
     if value is None:
@@ -202,6 +202,6 @@ def _statistic(name: str, counts: Counts, predictions: Predictions) -> Statistic
 
 
 def _texts(entry: Entry) -> List[Tuple[str, bool, bool]]:
-    """The texts of a test set, with what is annotated in each."""
+    """The texts of a test set with their annotation."""
     rows = entry.recipe.predictions.rows if entry.recipe.predictions else []
     return [(row.text, row.cats is None, row.ents is None) for row in rows]

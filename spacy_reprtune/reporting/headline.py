@@ -1,4 +1,4 @@
-"""Which score stands for a text classifier, read from a file of scores."""
+"""Choose the headline score of a text classifier from a file of scores."""
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -8,16 +8,16 @@ _NAMES = {"cats_macro_f": "macro F", "cats_macro_auc": "macro AUC", "cats_micro_
 
 
 def is_exclusive(scores: Mapping[str, Any]) -> bool:
-    """RETURNS (bool): Whether each document has exactly one label. spaCy's scorer tells by the
-    score that it chooses."""
+    """RETURNS (bool): Whether each document has exactly one label, as the choice of spaCy's scorer
+    shows."""
     return scores.get("cats_score_desc") != "macro AUC"
 
 
 def headline(scores: Mapping[str, Any]) -> Tuple[str, Optional[float]]:
-    """Choose the score that the pipeline was trained for, as `[training.score_weights]` says.
+    """Choose the score that the pipeline was trained for, according to `[training.score_weights]`.
 
-    scores (Mapping[str, Any]): Scores of `reprtune evaluate`, or of `spacy evaluate`, which don't
-        tell what was trained for: then it is spaCy's choice.
+    scores (Mapping[str, Any]): Scores of `reprtune evaluate`, or of `spacy evaluate`. The latter
+        do not name this score, so spaCy's choice is used.
     RETURNS (Tuple[str, Optional[float]]): Its name and value: "macro F", "accuracy", "micro F",
         "macro AUC" or "F (LABEL)".
     """
@@ -44,8 +44,8 @@ def with_defined_areas(scores: Mapping[str, Any]) -> Dict[str, Any]:
 
     A label without both a yes and a no in the test set has no area. spaCy counts it as 0.
 
-    scores (Mapping[str, Any]): What spaCy's scorer returns.
-    RETURNS (Dict[str, Any]): The same with another "cats_macro_auc" and "cats_score".
+    scores (Mapping[str, Any]): Result of spaCy's scorer.
+    RETURNS (Dict[str, Any]): The same, with "cats_macro_auc" and "cats_score" corrected.
     """
     result = dict(scores)
     areas = scores.get("cats_auc_per_type")

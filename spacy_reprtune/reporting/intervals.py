@@ -10,7 +10,7 @@ from .predictions import Predictions
 
 @dataclass
 class Intervals:
-    """The intervals of 95 % of a pipeline's scores.
+    """The 95 % intervals of a pipeline's scores.
 
     docs (int): Annotated documents in the test set, from which samples are drawn. For a pipeline
         with labels and entities, the larger of the two numbers.

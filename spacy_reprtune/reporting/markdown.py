@@ -7,7 +7,7 @@ from .blocks import Block, Section, Table
 
 
 class Markdown(str):
-    """Text that is Markdown already, so it isn't escaped."""
+    """Text that is already Markdown, so it is not escaped."""
 
 
 def to_markdown(sections: Sequence[Section]) -> str:
@@ -46,13 +46,13 @@ def markdown_table(
 
 
 def plain(text: str) -> str:
-    """RETURNS (str): Text escaped so that Markdown shows it as it is."""
+    """RETURNS (str): Text escaped so that Markdown shows it literally."""
     text = " ".join(text.split())
     return re.sub(r"([\\*_\[\]<>#|`~])", r"\\\1", text)
 
 
 def code(text: str) -> str:
-    """RETURNS (str): Text as code, fenced by more backticks than it contains in a row."""
+    """RETURNS (str): Text as code, fenced by more consecutive backticks than it contains."""
     text = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     inner = f" {text} " if text[:1] == "`" or text[-1:] == "`" else text
@@ -60,7 +60,7 @@ def code(text: str) -> str:
 
 
 def code_cell(text: str) -> Markdown:
-    """RETURNS (Markdown): Text as code in a table, where a bar ends a cell even inside code."""
+    """RETURNS (Markdown): Text as code for a table cell, with bars escaped."""
     return Markdown(code(text).replace("|", "\\|"))
 
 

@@ -1,7 +1,7 @@
-"""What there is to report: the files in `metrics/` and beside it, recognized by their content.
+"""Read the files in `metrics/` and beside it, recognized by their content.
 
-Nothing here fails because a file is missing, cut off or something else: that is noted, and the
-rest is read.
+Nothing here fails because a file is missing, truncated or of another kind: the file is noted as a
+problem, and the others are read.
 """
 
 import json
@@ -19,14 +19,14 @@ LOG_SUFFIX = ".training.jsonl"
 
 @dataclass
 class TrainingLog:
-    """How a training went.
+    """The course of a training.
 
     name (str): Name of its file, without the suffix.
     evaluations (List[Dict[str, Any]]): Evaluations in order. Each has a "step" and may have
         "epoch", "seconds", "losses", "scores", "score" and "words".
-    seconds (Optional[float]): Time from the start to the end, or to the last line of a log that
-        has no end.
-    initialize_seconds (float): Time of the initialization before that, 0 if the log has none.
+    seconds (Optional[float]): Time from the start to the end, or to the last line if the log has no
+        end.
+    initialize_seconds (float): Time of the initialization before the start, 0 if not logged.
     finished (bool): Whether the training ended without an error.
     peak_memory_mb (Optional[float]): Peak memory of the process.
     peak_gpu_memory_mb (Optional[float]): Peak memory on the GPU.
@@ -52,11 +52,11 @@ class Recipe:
     """An evaluated pipeline.
 
     name (str): Name of its file, without the suffix.
-    scores (Dict[str, Any]): What `spacy evaluate --output` wrote.
-    run (Dict[str, Any]): What `reprtune evaluate` adds to the scores.
+    scores (Dict[str, Any]): Scores written by `spacy evaluate --output`.
+    run (Dict[str, Any]): Time, memory and device that `reprtune evaluate` adds to the scores.
     predictions (Optional[Predictions]): Its predictions, if they were kept.
     log (Optional[TrainingLog]): Its training, if it was logged.
-    missing (List[str]): Names of files that could be there and are not.
+    missing (List[str]): Names of optional files that are missing.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Pretraining:
 
 @dataclass
 class Metrics:
-    """Everything that was found. Names are those of files, without the suffix.
+    """Everything that was found. Names are file names without the suffix.
 
     folder (Path): The directory of metrics.
     corpus (Path): The directory of corpora.
@@ -95,13 +95,13 @@ class Metrics:
     recipes (List[Recipe]): Evaluated pipelines.
     sweeps (Dict[str, List[Point]]): Points of freezing curves by name.
     learning_curves (Dict[str, List[Dict[str, Any]]]): Points of few-shot curves by name.
-    checks (Dict[str, Dict[str, Any]]): What `reprtune check` found, by name.
-    packages (Dict[str, Dict[str, Any]]): What `reprtune smoke` found, by name.
-    explained (Dict[str, Dict[str, Any]]): What `reprtune explain --errors` wrote, by name.
+    checks (Dict[str, Dict[str, Any]]): Reports of `reprtune check` by name.
+    packages (Dict[str, Dict[str, Any]]): Reports of `reprtune smoke` by name.
+    explained (Dict[str, Dict[str, Any]]): Files of `reprtune explain --errors` by name.
     others (Dict[str, Dict[str, Any]]): Other JSON files by name, for sections of other packages.
     pretrainings (List[Pretraining]): Runs of pretraining.
     manifests (Dict[str, Dict[str, Any]]): Manifests of corpora by path.
-    read (List[Path]): The files that all of this comes from.
+    read (List[Path]): The files that were read.
     problems (List[str]): Files that could not be read, each with the reason.
     """
 
@@ -127,7 +127,7 @@ def find_metrics(folder: Path, *, corpus: Path, training: Path) -> Metrics:
     folder (Path): The directory of metrics.
     corpus (Path): The directory of corpora, for their manifests. It need not exist.
     training (Path): The directory of trainings, for the reports of pretraining. It need not exist.
-    RETURNS (Metrics): What there is.
+    RETURNS (Metrics): Everything that was found.
     RAISES (ValueError): `folder` holds nothing that a report could show.
     """
     metrics = Metrics(folder, corpus, training)

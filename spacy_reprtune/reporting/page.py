@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs no other file."""
+"""A report as a self-contained HTML page."""
 
 from pathlib import Path
 from typing import Sequence
@@ -19,7 +19,7 @@ def to_html(sections: Sequence[Section], *, title: str, problems: Sequence[str] 
     problems (Sequence[str]): Files that could not be read, named at the top.
     RETURNS (str): The page. It loads nothing, runs no script, and its content security policy
         forbids both.
-    RAISES (ImportError): There is a figure to draw and matplotlib is not installed.
+    RAISES (ImportError): The report has figures, but matplotlib is not installed.
     """
     with page_style():
         return render_template(

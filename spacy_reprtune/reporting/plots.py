@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Bins of a calibration curve, and the fewest predictions of a bin that is drawn.
+# Bins of a calibration curve, and the fewest predictions that a bin needs to be drawn.
 BINS, FEWEST = 10, 5
 # An axis of scores spans at least this much, so that small differences look small.
 SPAN = 0.2
@@ -20,9 +20,9 @@ Interval = Tuple[str, float, Optional[Tuple[float, float]]]
 
 
 def draw_intervals(scores: Sequence[Interval], *, title: str) -> "Figure":
-    """Draw scores with their intervals, the first one on top.
+    """Draw scores with their intervals, the first score on top.
 
-    scores (Sequence[Interval]): Names, scores and intervals, None where there is none.
+    scores (Sequence[Interval]): Names, scores and intervals. An interval may be None.
     title (str): Name of the score.
     RETURNS (Figure): The figure.
     """
@@ -173,8 +173,8 @@ def score_axis(axes: "Axes", axis: str, values: Sequence[float]) -> None:
 
     axes (Axes): The axes.
     axis (str): "x" or "y".
-    values (Sequence[float]): What has to be visible. Values outside of 0 and 1 are not scores, and
-        leave the axis as it is.
+    values (Sequence[float]): The values to show. If any is below 0 or above 1, they are not scores,
+        and the axis stays as it is.
     """
     low, high = min(values), max(values)
     if low >= 0 and high <= 1:
@@ -192,7 +192,7 @@ def _plot(axes: "Axes", number: int, line: Line, **style: Any) -> Sequence[int]:
 
 
 def _figure(across: str, up: str = "", *, height: float = SIZE[1]) -> "Tuple[Figure, Axes]":
-    """A figure whose axes have these titles."""
+    """A figure with titles on its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(SIZE[0], height), layout="constrained")

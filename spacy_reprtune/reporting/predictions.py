@@ -7,9 +7,9 @@ per line. The first one describes the pipeline; each of the others is a document
      "ents": {"gold": [[4, 9, "LABEL"]], "found": [[4, 9, "LABEL", 0.93]]}}
 
 `cats` are in the order of the labels in the first line, null where nothing is annotated; "other"
-names labels of the document that the pipeline does not have. An entity is its first character, the
-one after its last, its label and its probability. A document lacks "cats" or "ents" if it has no
-such annotation.
+names labels of the document that the pipeline does not have. An entity is the index of its first
+character, the index after its last, its label and its probability. A document without annotated
+labels or entities lacks "cats" or "ents".
 """
 
 import gzip
@@ -24,13 +24,13 @@ from ..files import replaced_file
 
 SUFFIX = ".predictions.jsonl.gz"
 VERSION = 1
-# Scores of one evaluation differ by rounding only.
+# Scores of the same evaluation differ only by rounding.
 _SAME = 1e-6
 
-# What reading a damaged or unrelated file can raise.
+# Errors that reading a damaged or unrelated file can raise.
 _BROKEN = (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError)
 
-# First character, the one after the last, and label.
+# Index of the first character, index after the last, and label.
 Entity = Tuple[int, int, str]
 
 
@@ -82,7 +82,7 @@ class Predictions:
 
     labels (List[str]): Labels of the text classifier, empty without one.
     exclusive (bool): Whether each document has exactly one of them.
-    threshold (float): Probability from which an independent label is predicted.
+    threshold (float): Lowest probability at which an independent label is predicted.
     scores (Dict[str, float]): The scores of the same evaluation.
     rows (List[Row]): The documents.
     """
@@ -105,7 +105,7 @@ def read_own_predictions(scores_path: Path, scores: Mapping[str, Any]) -> Option
     scores_path (Path): The file of scores.
     scores (Mapping[str, Any]): Its content.
     RETURNS (Optional[Predictions]): The predictions, or None if there are none.
-    RAISES (ValueError): The file is damaged, or belongs to another evaluation than the scores.
+    RAISES (ValueError): The file is damaged, or does not belong to the evaluation of the scores.
     """
     path = predictions_path(scores_path)
     if not path.is_file():
@@ -145,9 +145,9 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
 def read_predictions(path: Path) -> Predictions:
     """Read predictions.
 
-    path (Path): What `write_predictions` wrote.
+    path (Path): A file written by `write_predictions`.
     RETURNS (Predictions): The predictions.
-    RAISES (ValueError): The file is damaged or something else.
+    RAISES (ValueError): The file is damaged, or is not a file of predictions.
     """
     try:
         with gzip.open(path, "rt", encoding="utf8") as file:
@@ -213,5 +213,5 @@ def _entity(item: Sequence[Any], text: str) -> Entity:
 
 
 def _short(score: float) -> float:
-    """Round to six significant digits: enough to sort by, at a third of the bytes."""
+    """Round to six significant digits: enough for sorting, in a third of the bytes."""
     return float(f"{score:.6g}")

@@ -1,9 +1,9 @@
 """A report: everything in `metrics/`, as sections.
 
-A package can add a section of its own. It registers a function under a name, with the decorator
+A package can add its own section. It registers a function under a name, with the decorator
 `@report_sections("my_section")` or as an entry point in the group
 `spacy_reprtune_report_sections`. The function gets what was read and the recipes in groups, and
-returns a `Section`. A name of our own replaces that section.
+returns a `Section`. Under the name of a section of this package, it replaces that section.
 """
 
 from pathlib import Path

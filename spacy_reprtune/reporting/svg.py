@@ -1,4 +1,4 @@
-"""Figures inside of a page, in the colors of the page, light and dark."""
+"""Figures in a page, in the colors of its light or dark scheme."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Figures are drawn in these colors. In a file they stay; in a page each of them becomes one of the
+# Figures are drawn in these colors. Files keep them. In a page, each is replaced by one of the
 # variables below, whose value depends on the reader's color scheme.
 SERIES = ("#1f4e9c", "#c2410c", "#2f855a", "#8b3fa8", "#b7791f", "#0e7490", "#b83280", "#4d5d72")
 INK, MUTED, FAINT, SOFT = "#000000", "#6b7280", "#d9dee7", "#9aa5b8"
@@ -25,13 +25,13 @@ _VARIABLES = {
     "#cccccc": "--line",
     "#ffffff": "--paper",
 }
-# Inches. That is the width of a phone's screen, so text keeps a readable size there.
+# In inches: the width of a phone's screen, so that text stays readable there.
 SIZE = (4.3, 3.2)
 MARKERS = "osD^vPX*"
 
 
 def series_color(number: int) -> str:
-    """RETURNS (str): The color of a series. After the last color the first one is used again."""
+    """RETURNS (str): The color of a series. After the last color, the first one is used again."""
     return SERIES[number % len(SERIES)]
 
 
@@ -70,7 +70,7 @@ def to_svg(figure: "Figure", name: str, *, label: str) -> Markup:
     figure (Figure): A figure drawn in `page_style`.
     name (str): Prefix of all ids, unique within the page.
     label (str): What the figure shows, for readers who can't see it.
-    RETURNS (Markup): The element. It refers to nothing outside of itself.
+    RETURNS (Markup): The element. It has no external references.
     """
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

@@ -1,8 +1,8 @@
-"""Values from JSON files that may hold anything."""
+"""Read values from JSON files with unknown content."""
 
 from typing import Any, Dict, List, Optional
 
-# Larger numbers were not measured, and matplotlib fails on those near the largest float.
+# Larger numbers can't be measurements, and matplotlib fails on numbers near the largest float.
 LARGEST = 1e15
 
 
@@ -14,7 +14,7 @@ def number(value: Any) -> Optional[float]:
 
 
 def part(content: Any, key: str) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): An object inside another one, empty if there is none."""
+    """RETURNS (Dict[str, Any]): An object within another one, empty if there is none."""
     value = content.get(key) if isinstance(content, dict) else None
     return value if isinstance(value, dict) else {}
 

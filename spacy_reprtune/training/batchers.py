@@ -29,11 +29,11 @@ def batch_by_length_v1(
         with fewer, batches are closer to a random draw.
     seed (int): Seed of the order of the batches.
     encoder (Optional[str]): Name of the encoder whose word pieces are counted, as in
-        `spacy_reprtune.Encoder.v1`, or null to count characters. Pieces are what is padded: on
-        single sentences, batches by characters are a fifth padding, batches by pieces a fiftieth.
+        `spacy_reprtune.Encoder.v1`, or null to count characters. Pieces determine the padding: on
+        single sentences, batches by characters have a fifth padding, batches by pieces a fiftieth.
     RETURNS (Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]): The batcher.
-    RAISES (ValueError): `size` or `buffer` is below 1. The encoder is resolved with the
-        first batch; see `resolve_encoder` for the errors of that.
+    RAISES (ValueError): `size` or `buffer` is below 1. The encoder is resolved with the first
+        batch, which raises the errors of `resolve_encoder`.
     """
     if size < 1 or buffer < 1:
         raise ValueError(f"size = {size} and buffer = {buffer}: both must be 1 or more.")

@@ -1,10 +1,10 @@
-"""Short configs in their full form: with every default of spaCy and of the components."""
+"""Expand short configs to their full form, with every default of spaCy and of the components."""
 
 from thinc.api import Config
 
 
 def full_config(config: Config) -> Config:
-    """Fill in what a training config leaves out, as `spacy train` does.
+    """Fill in the settings that a training config leaves out, as `spacy train` does.
 
     config (Config): A training config, not interpolated.
     RETURNS (Config): The config with all sections and settings, not interpolated.

@@ -1,4 +1,4 @@
-"""The gain from more annotated texts: probe, SetFit and joint training on growing samples."""
+"""Measure the gain from more annotated texts: probe, SetFit and joint training on samples."""
 
 import copy
 import logging
@@ -47,9 +47,9 @@ class Result:
 def parse_sizes(text: str) -> List[int]:
     """Read a list such as "1,2,4,8".
 
-    text (str): Numbers of texts per label, with commas between them.
+    text (str): Numbers of texts per label, separated by commas.
     RETURNS (List[int]): The numbers, ascending, each once.
-    RAISES (ValueError): The list is empty, or a value is not a number from 1.
+    RAISES (ValueError): The list is empty, or a value is not a number of at least 1.
     """
     sizes = parse_list(
         text,
@@ -71,11 +71,11 @@ def learning_curve(
 ) -> List[Result]:
     """Train all recipes on samples of each size, and save each result as soon as it is known.
 
-    For a given size and seed all recipes have the same texts. Every model is scored after its
+    For a given size and seed, all recipes have the same texts. Every model is scored after its
     last step, because with few annotated texts none can be spared to choose the best step.
 
-    setfit (Config): A config with a `reprtune_setfit`, not interpolated. Its pipeline before any
-        training is the probe.
+    setfit (Config): A config with a `reprtune_setfit`, not interpolated. Its untrained pipeline is
+        the probe.
     joint (Config): A config of joint training, not interpolated.
     sizes (Sequence[int]): Texts per label.
     seeds (int): Number of seeds: 0, 1, …
@@ -123,13 +123,13 @@ def summarize(results: Sequence[Result]) -> List[Dict[str, Any]]:
 def _train(
     config: Config, size: int, seed: int, use_gpu: int, *, after: str, before: str = ""
 ) -> Dict[str, float]:
-    """Train once and score the last step, and also the start if it has a name."""
+    """Train once and score the last step, and also the start if `before` names it."""
     config = copy.deepcopy(config)
     path = config["corpora"]["train"].get("path")
     if path is None:
         raise ValueError(
-            "A learning curve draws its texts from a file: the reader in [corpora.train] of both "
-            "configs has to have a path, as spacy.Corpus.v1 and spacy_reprtune.FewShot.v1 do."
+            "A learning curve draws its texts from a file, so the reader in [corpora.train] of "
+            "both configs needs a path, as spacy.Corpus.v1 and spacy_reprtune.FewShot.v1 have."
         )
     config["corpora"]["train"] = {
         "@readers": "spacy_reprtune.FewShot.v1",
@@ -140,7 +140,7 @@ def _train(
     training = config["training"]
     # No evaluation except at the start, where spaCy's loop always has one.
     training["eval_frequency"] = config.interpolate()["training"]["max_steps"] + 1
-    # As the only evaluation that one stays the best, and patience would end the training.
+    # That only evaluation stays the best one, so patience would end the training.
     training["patience"] = 0
     scores: Dict[str, float] = {}
 

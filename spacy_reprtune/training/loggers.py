@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 LogStep = Callable[[Optional[Dict[str, Any]]], None]
 Setup = Callable[["Language", IO, IO], Tuple[LogStep, Callable[[], None]]]
 
-# When the last two loggers were made. `spacy train` makes one before it initializes the pipeline
-# and one when it trains, so the first of the two tells when initializing began.
+# The times when the last two loggers were made. `spacy train` makes one before it initializes the
+# pipeline and one when it trains, so the first of them tells when initialization began.
 _made: Deque[float] = deque(maxlen=2)
 
 
@@ -31,14 +31,14 @@ _made: Deque[float] = deque(maxlen=2)
 def JsonlLogger_v1(path: Optional[Union[str, Path]] = None) -> Setup:
     """Print the table of `spacy.ConsoleLogger.v3`, and write its rows and more to a JSONL file.
 
-    On a terminal a progress bar below the table shows the time left. Losses are means over the
-    updates since the last evaluation, where spaCy's loggers have sums. The file begins with
+    On a terminal, a progress bar below the table shows the time left. Losses are means over the
+    updates since the last evaluation, unlike the sums of spaCy's loggers. The file begins with
     {"kind": "start", ...} and has {"kind": "evaluation", "step", "epoch", "seconds", "losses",
     "scores", "score", "words"} for each evaluation. Its last line is {"kind": "end", "seconds",
-    "peak_memory_mb", ...}; after a training that was killed it is missing. Seconds count from the
+    "peak_memory_mb", ...}, which is missing if the training was killed. Seconds count from the
     start of training; the time for initializing (for example for a probe) is in the first line.
 
-    path (Optional[Union[str, Path]]): The file, or null for none. An old one is replaced.
+    path (Optional[Union[str, Path]]): The file, or null for none. An earlier file is replaced.
     RETURNS (Setup): The logger.
     RAISES (ValueError): The path is a directory.
     """
@@ -84,11 +84,14 @@ class _Log:
         )
         self.print_row, _ = console_logger_v3()(nlp, stdout, stderr)
         total = training["max_steps"] or None
-        # Without smoothing evaluations are part of the mean, and so of the time left.
+        # Without smoothing, evaluations are part of the mean, and so of the time left.
         self.bar = bar(total=total, unit="steps", what="Training", smoothing=0, file=stderr)
 
     def step(self, info: Optional[Dict[str, Any]]) -> None:
-        """info (Optional[Dict[str, Any]]): State of spaCy's loop, or None between evaluations."""
+        """Log a step.
+
+        info (Optional[Dict[str, Any]]): State of spaCy's loop, or None between evaluations.
+        """
         self.steps += 1
         if info is not None:
             self._evaluation(info)
@@ -100,7 +103,7 @@ class _Log:
     def finish(self) -> None:
         """Close the bar and the file."""
         self.bar.close()
-        # spaCy calls this after a failed training, too.
+        # spaCy also calls this after a failed training.
         error = sys.exc_info()[1]
         error = None if error is self.handled else error
         self._write(
@@ -116,9 +119,9 @@ class _Log:
 
     def _evaluation(self, info: Dict[str, Any]) -> None:
         if "elapsed" in info:
-            # An evaluation before a kill, as `reprtune train` repeats it for a new logger.
+            # An evaluation before a kill, which `reprtune train` repeats for a new logger.
             self.started = time.perf_counter() - info["elapsed"]
-        # spaCy sums losses up, so that those of one step and those of a hundred do not compare.
+        # spaCy sums losses, so those of one step and of a hundred steps can't be compared.
         updates, self.logged = self.steps - self.logged, self.steps
         losses = {name: float(info["losses"].get(name, 0.0)) / updates for name in self.pipes}
         scores = info["other_scores"]
@@ -139,7 +142,7 @@ class _Log:
         self.bar.clear()
         self.print_row({**info, "losses": losses, "other_scores": shown})
         if self.bar.total is None and self.max_epochs > 0 and info["epoch"]:
-            # The evaluation is somewhere in its epoch: in the middle of it, on average.
+            # An evaluation can be anywhere in its epoch; on average, it is in the middle.
             self.bar.total = round(info["step"] * self.max_epochs / (info["epoch"] + 0.5))
 
     def _write(self, **content: Any) -> None:
@@ -153,8 +156,8 @@ class _Log:
 
 
 def peak_memory() -> Dict[str, Optional[float]]:
-    """RETURNS (Dict[str, Optional[float]]): `peak_memory_mb` of the process so far, None where the
-    system does not tell; with CUDA also `peak_gpu_memory_mb` of PyTorch's tensors."""
+    """RETURNS (Dict[str, Optional[float]]): `peak_memory_mb` of the process so far, None if the
+    system does not report it; with CUDA also `peak_gpu_memory_mb` of PyTorch's tensors."""
     peak = {"peak_memory_mb": peak_memory_mb()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -167,6 +170,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(value: Any) -> Optional[float]:
-    """JSON has no NaN and no infinity."""
+    """Round a number. NaN and infinity become None, because JSON can't express them."""
     value = float(value)
     return round(value, 6) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""`spacy_reprtune.MixedCorpus.v1`: one corpus made of several, each with its own annotations."""
+"""`spacy_reprtune.MixedCorpus.v1`: one corpus made of several, each with its own annotation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, Optional
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def MixedCorpus_v1(
     paths: Dict[str, Optional[str]], limit: int = 0
 ) -> "Callable[[Language], Iterable[Example]]":
-    """Read several corpora in a row, to train several components on one encoder.
+    """Read several corpora one after the other, to train several components on one encoder.
 
-    paths (Dict[str, Optional[str]]): `.spacy` files or directories of them, by a name of your
+    paths (Dict[str, Optional[str]]): `.spacy` files or directories of them, under names of your
         choice.
     limit (int): The most examples of each corpus; 0 for all.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.

@@ -1,4 +1,4 @@
-"""Save a pipeline as a whole: what `spacy train` is writing when it is killed replaces nothing."""
+"""Save a pipeline as a whole, so that a kill while `spacy train` is saving damages nothing."""
 
 from pathlib import Path
 from typing import Any, Callable, Union
@@ -9,10 +9,10 @@ from ..files import flush_directory, replaced_directory
 
 
 def save_whole_v1() -> Callable[[Language], Language]:
-    """Write `model-last` beside the earlier one, which it replaces when all components are there.
+    """Write `model-last` beside the earlier one, and replace that once all components are written.
 
     By itself, `Language.to_disk` writes one component after another into the existing directory,
-    so a killed training leaves components of different steps. With this callback it leaves the
+    so a killed training leaves components from different steps. With this callback, it leaves the
     earlier or the later pipeline. The next save removes what a killed one has left behind.
 
     RETURNS (Callable[[Language], Language]): A callback for `[training.before_to_disk]`.
@@ -25,7 +25,7 @@ def save_whole_v1() -> Callable[[Language], Language]:
                 nlp.to_disk(folder, **settings)
                 flush_directory(folder)
 
-        # For the one call that follows.
+        # Only for the next call.
         nlp.to_disk = to_disk  # type: ignore[method-assign]
         return nlp
 

@@ -1,4 +1,4 @@
-"""How many blocks have to train: the same training with more and more blocks and several seeds."""
+"""Find out how many blocks have to train: repeat a training with more and more trainable blocks."""
 
 import copy
 import logging
@@ -76,7 +76,7 @@ class Point:
 def parse_points(text: str) -> List[str]:
     """Read a list such as "none,1,2,4,all".
 
-    text (str): Points with commas between them.
+    text (str): Points, separated by commas.
     RETURNS (List[str]): The points, from the fewest to the most trainable blocks, each once.
     RAISES (ValueError): The list is empty, or an entry is not "none", "all" or a number.
     """
@@ -119,11 +119,11 @@ def sweep(
 ) -> List[Run]:
     """Train at all points with all seeds, and save each result as soon as it is known.
 
-    All runs share one cache of what frozen blocks compute. Points with more trainable blocks
+    All runs share one cache of the outputs of frozen blocks. Points with more trainable blocks
     come first, so that their runs fill the cache that the others read.
 
     config (Config): A training config, not interpolated.
-    points (Sequence[str]): What `parse_points` returned.
+    points (Sequence[str]): The result of `parse_points`.
     seeds (int): Number of seeds: 0, 1, …
     output (Path): The JSON file. Runs that it has already, for the same config and data, are not
         repeated.
@@ -131,7 +131,8 @@ def sweep(
     use_gpu (int): GPU id, or -1.
     progress (bool): Whether to show a progress bar.
     RETURNS (List[Run]): The runs at these points with these seeds.
-    RAISES (ValueError): A point is beyond the encoder's depth, or the file is of another sweep.
+    RAISES (ValueError): A point is beyond the encoder's depth, or the file belongs to another
+        sweep.
     """
     config = full_config(config)
     _check_depth(config, points)
@@ -163,11 +164,11 @@ def train_once(
     """Train once, as `spacy train` does, and save nothing.
 
     config (Config): A training config, not interpolated.
-    unfreeze (str): What trains in each of its encoders.
+    unfreeze (str): The blocks that train in each of its encoders.
     seed (int): The seed.
     use_gpu (int): GPU id, or -1.
-    keep_caches (Optional[List[Any]]): Gets the caches in use. They live as long as they are
-        referenced.
+    keep_caches (Optional[List[Any]]): List that keeps the caches alive, which live as long as they
+        are referenced.
     RETURNS (Run): The result.
     RAISES (ValueError): There is nothing to train on.
     """
@@ -198,11 +199,11 @@ def summarize(runs: Sequence[Run]) -> List[Point]:
 
 
 def smallest_good_point(points: Sequence[Point]) -> Tuple[Point, Point]:
-    """The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees).
+    """Apply the one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees).
 
-    points (Sequence[Point]): What `summarize` returned.
+    points (Sequence[Point]): The result of `summarize`.
     RETURNS (Tuple[Point, Point]): The point with the fewest trainable blocks whose mean is within
-        one standard error of the best one's, and the best point.
+        one standard error of the best mean, and the best point.
     """
     best = max(points, key=lambda point: point.mean)
     limit = best.mean - best.standard_error
@@ -223,7 +224,7 @@ def _write(output: Path, own: str, runs: Sequence[Run], wanted: Sequence[Run]) -
 
 
 def _without_points(config: Config) -> Config:
-    """The config without what a sweep varies."""
+    """The config without the settings that a sweep varies."""
     plain = copy.deepcopy(config)
     for block in encoder_blocks(plain):
         block.pop("unfreeze", None)
@@ -233,6 +234,7 @@ def _without_points(config: Config) -> Config:
 
 
 def caches_of(nlp: "Language") -> List[Any]:
+    """RETURNS (List[PrefixCache]): The caches of a pipeline's encoders."""
     modules = [
         shim.module
         for _, pipe in nlp.pipeline
@@ -258,7 +260,7 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
     for block in blocks:
         settings = {key: value for key, value in block.items() if key != "@architectures"}
         for point in points:
-            # Finds a wrong combination before hours of training with the others.
+            # Raises an error for a wrong combination before hours of training with the others.
             unfreeze = int(point) if point.isdigit() else point
             model = Encoder_v1(**{**settings, "unfreeze": unfreeze})
         directory = resolve_encoder(model.shims[0].settings.name)

@@ -38,8 +38,8 @@ Settings = Dict[str, Any]
 class Trial:
     """One training.
 
-    settings (Dict[str, Any]): What differs from the config, by dotted name. Empty for the config
-        itself.
+    settings (Dict[str, Any]): Settings that differ from the config, by dotted name. Empty for the
+        config itself.
     rung (int): Rung of the search, from 0. The last one trains for all steps.
     steps (int): Steps of the training.
     score (float): Score of the best step on dev.
@@ -54,7 +54,7 @@ class Trial:
 
 
 def read_space(config: Config) -> Dict[str, List[Any]]:
-    """Read what to try.
+    """Read the values to try.
 
     config (Config): A training config with a section [tune.space]: lists of values by the dotted
         names of settings.
@@ -79,7 +79,7 @@ def with_settings(config: Config, settings: Settings) -> Config:
 
     config (Config): A full training config. It is not changed.
     settings (Dict[str, Any]): Values by dotted name.
-    RETURNS (Config): A config with these values, and without what is to be tried.
+    RETURNS (Config): A config with these values, and without the section [tune].
     RAISES (ValueError): The config has no such setting.
     """
     changed = copy.deepcopy(config)
@@ -113,18 +113,18 @@ def tune(
 ) -> List[Trial]:
     """Search, and save each result as soon as it is known.
 
-    The config itself is trained first and takes part to the end, so that the gain is known. Its
+    The config itself is trained first and takes part until the end, so that the gain is known. Its
     shortest training tells how many candidates fit into the time.
 
     config (Config): A training config with a section [tune.space], not interpolated.
-    minutes (float): Time for the search. It is exceeded by one training at most.
+    minutes (float): Time for the search, which may be exceeded by at most one training.
     output (Path): The JSON file. Trainings that it has already, for the same config and data, are
         not repeated.
     replace (bool): Whether results of another config or other data may be lost.
     use_gpu (int): GPU id, or -1.
     progress (bool): Whether to show a progress bar.
     RETURNS (List[Trial]): The trainings, the best one first.
-    RAISES (ValueError): There is nothing to try, or the file is of another search.
+    RAISES (ValueError): There is nothing to try, or the file belongs to another search.
     """
     space = read_space(config)
     full = full_config(config)
@@ -154,7 +154,7 @@ def tune(
 
     first = run({}, 0)
     assert first is not None
-    # All rungs cost about the same; the config itself trains on each of them besides.
+    # All rungs cost about the same, and the config itself trains on each of them as well.
     own_cost = sum(FACTOR**rung for rung in range(RUNGS))
     cost = statistics.fmean(space.get(STEPS, [steps])) / steps
     affordable = 60 * minutes / max(first.seconds, 1e-6) - own_cost
@@ -174,8 +174,8 @@ def tune(
 
 
 def ranked(trials: Sequence[Trial]) -> List[Trial]:
-    """RETURNS (List[Trial]): One training per candidate, that of its last rung: those of the
-    highest rung first, and among them the best. Of equal scores the config itself comes first."""
+    """RETURNS (List[Trial]): One training per candidate, from its last rung. The highest rung comes
+    first, and within a rung the best score. Of equal scores, the config itself comes first."""
     longest: List[Trial] = []
     for trial in sorted(trials, key=lambda trial: -trial.rung):
         if all(trial.settings != other.settings for other in longest):

@@ -191,7 +191,7 @@ def test_a_text_of_ten_million_characters_is_one_row_that_fails(annotate_pipelin
     assert [row["id"] for row in output_rows(tmp_path / "out")] == [0, 2]
     [error] = map(json.loads, (tmp_path / "out" / "errors.jsonl").read_text().splitlines())
     assert error["row"] == 1
-    assert "10,000,000 characters, and nlp.max_length is 1,000,000" in error["reason"]
+    assert "10,000,000 characters, but nlp.max_length is 1,000,000" in error["reason"]
 
 
 def test_an_empty_row_group_gives_no_row(annotate_pipeline, tmp_path):
@@ -222,7 +222,7 @@ def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline
     "name, content, settings, said",
     [
         ("a.csv", "id,body\n1,x\n", {}, "no column 'text'. Its columns are id, body"),
-        ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' is there more than once"),
+        ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' occurs more than once"),
         ("a.jsonl", '{"id": 7, "text": ""}\n' * 2, {"id": "id"}, "not unique: 7"),
         ("a.txt", "a\n", {"id": "id"}, "no column 'id': its rows are numbered"),
         ("a.xml", "<a/>", {}, "ends in '.xml'. Use .parquet"),

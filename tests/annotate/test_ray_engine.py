@@ -86,7 +86,7 @@ def test_too_many_workers_or_gpus_are_refused(local_ray, annotate_pipeline, tmp_
     settings = {"engine": "ray", "shard_rows": 10}
     with pytest.raises(ValueError, match="2 cores for 3 workers. Use fewer --workers"):
         annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "a", workers=3, **settings)
-    with pytest.raises(ValueError, match="1 workers need a GPU each, and Ray has 0"):
+    with pytest.raises(ValueError, match="1 workers need one GPU each, but Ray has 0"):
         annotate_files(Annotator(annotate_pipeline, gpu_id=0), [path], tmp_path / "b", **settings)
 
 

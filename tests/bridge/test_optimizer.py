@@ -80,7 +80,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights():
     module = make_module()
     before = copy.deepcopy(module.state_dict())
     backward(module, float("nan"))
-    with pytest.raises(ValueError, match="weights have not been touched"):
+    with pytest.raises(ValueError, match="weights are unchanged"):
         TorchOptimizer(module).step(Adam(0.01, use_averages=False))
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
@@ -104,7 +104,7 @@ def test_a_device_that_runs_behind_skips_the_update_and_the_next_step_raises(beh
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert all(torch.equal(moments[k], v) for k, v in optimizer.state()[1].items())
     backward(module)
-    with pytest.raises(ValueError, match="weights have not been touched"):
+    with pytest.raises(ValueError, match="weights are unchanged"):
         optimizer.step(sgd)
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
 

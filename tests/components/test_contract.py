@@ -48,7 +48,7 @@ def test_an_unknown_label_in_update_is_named_once_with_the_remedy(trained):
             nlp.evaluate(batch)
 
     if name == "ner":
-        # It would learn that what the new label marks is nothing.
+        # It would learn to predict nothing in its place.
         for _ in range(2):
             with pytest.raises(ValueError, match=r"'ner' does not have.*: NEW\. Add .*add_label"):
                 update()

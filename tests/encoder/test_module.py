@@ -218,7 +218,7 @@ def test_an_unknown_device_is_refused():
 def test_cuda_without_a_device_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(ValueError, match="sees no CUDA device here"):
+    with pytest.raises(ValueError, match="sees no CUDA devices here"):
         resolve_device("cuda")
 
 

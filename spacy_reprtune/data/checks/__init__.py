@@ -1,1 +1,1 @@
-"""What `reprtune check` looks for, one module per kind: texts, labels, entities, pieces."""
+"""The checks of `reprtune check`, one module per subject: texts, labels, entities, pieces."""

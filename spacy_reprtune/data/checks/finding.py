@@ -1,21 +1,21 @@
-"""One thing that is wrong with a corpus, or worth knowing about it."""
+"""Findings: faults of a corpus, and facts worth knowing about it."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Iterable, Iterator, List
 
-# From the worst to what is only worth knowing. Errors make training fail or its scores meaningless.
+# The worst level comes first. Errors make training fail or its scores meaningless.
 LEVELS = ("error", "warning", "note")
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault in a corpus.
+    """A kind of fault in a corpus.
 
     level (str): "error", "warning" or "note".
     code (str): Name of the kind, for tools and tests.
-    message (str): What was found, with numbers.
+    message (str): Description, with numbers.
     advice (str): What to do about it.
     count (int): Number of cases.
     cases (List[str]): Some of the cases.
@@ -56,9 +56,9 @@ class Cases:
         """Report the cases, if there are any.
 
         level, code, advice (str): See `Finding`.
-        noun (str): What a case is, in the singular: "text".
-        what (str): What is wrong with them, after their number: "without a word".
-        YIELDS (Finding): At most one.
+        noun (str): Noun for a case, in the singular: "text".
+        what (str): The fault, to follow the noun: "without a word".
+        YIELDS (Finding): At most one finding.
         """
         if self.count:
             message = f"{plural(self.count, noun)} {what}."

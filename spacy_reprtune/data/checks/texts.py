@@ -1,4 +1,4 @@
-"""Sizes, copies and leaks, and characters that no reader wants in a text."""
+"""Check texts: sizes, copies and leaks, and unwanted characters."""
 
 import math
 import re
@@ -77,7 +77,8 @@ def check_sizes(facts: Dict[str, Facts]) -> Iterator[Finding]:
 
 
 def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
-    """Find equal and nearly equal texts, in one split or several, and equal ones labeled otherwise.
+    """Find equal and nearly equal texts, in one split or several, and equal texts whose labels
+    differ.
 
     facts (Dict[str, Facts]): Split to facts.
     YIELDS (Finding): What is wrong.
@@ -148,7 +149,7 @@ def check_copies(facts: Dict[str, Facts]) -> Iterator[Finding]:
 
 
 def _count_words(text: str) -> float:
-    """Words of a text, with two characters of a script without spaces as one."""
+    """Count the words of a text. In a script without spaces, two characters count as a word."""
     return len(words_of(text)) + len(_UNSPACED.findall(text)) / 2
 
 
@@ -185,7 +186,7 @@ def _near(
 
 
 def _equal(exact: "numpy.ndarray", blank: "numpy.ndarray") -> Iterator["numpy.ndarray"]:
-    """Groups of two or more equal texts, in the order of their first."""
+    """Groups of two or more equal texts, in the order of their first text."""
     order = numpy.argsort(exact, kind="stable")
     cuts = numpy.flatnonzero(exact[order][1:] != exact[order][:-1]) + 1
     groups = [g for g in numpy.split(order, cuts) if len(g) > 1 and not blank[g[0]]]

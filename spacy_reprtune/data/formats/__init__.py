@@ -1,9 +1,9 @@
-"""Readers: a user's file in, records out. Other packages can add formats of their own.
+"""Readers of users' files. Other packages can add formats of their own.
 
-A reader is a function of a path and `Columns` that yields records. Register one with
+A reader is a function that takes a path and `Columns`, and yields records. Register one with
 `@FORMATS.register("name")`, or name it in the entry point group `spacy_reprtune_formats` of your
-package, and `reprtune convert --format name` finds it. Its attribute `suffixes`, a tuple such as
-(".notes",), makes the format the one of files with these suffixes.
+package, and `reprtune convert --format name` finds it. If it has an attribute `suffixes`, a tuple
+such as (".notes",), files with these suffixes have its format.
 """
 
 from importlib import import_module, metadata
@@ -18,7 +18,7 @@ from .text import open_text
 
 Reader = Callable[[Path, Columns], Iterator[Record]]
 _GROUP = "spacy_reprtune_formats"
-# Entry points are loaded one by one, when they are asked for, so that a list of names is quick.
+# Entry points are loaded one by one, when they are needed, so that listing names is quick.
 FORMATS = catalogue.create("spacy_reprtune", "formats")
 # Formats of this package: module and function, imported when they are used.
 _BUILT_IN = {
@@ -73,11 +73,11 @@ def find_reader(name: str) -> Reader:
 
 
 def detect_format(path: Path) -> str:
-    """Find out the format of a file or folder by its name or, if need be, its content.
+    """Detect the format of a file or folder by its name or, if necessary, its content.
 
     path (Path): The file or folder.
     RETURNS (str): One of `format_names`.
-    RAISES (ValueError): There is nothing, it is empty, or its format is not clear.
+    RAISES (ValueError): The file does not exist, is empty, or its format is not clear.
     """
     if path.is_dir():
         if any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
@@ -107,7 +107,7 @@ def detect_format(path: Path) -> str:
     if suffix == ".tsv":
         return "tsv"
     with open_text(path):
-        # Says so if it is not text.
+        # Raises an error if it is not text.
         pass
     raise ValueError(
         f"The format of {path} is not clear from its name or content. Name it: --format "

@@ -1,4 +1,4 @@
-"""BRAT's standoff files: a text and, beside it, its annotations by character."""
+"""Read BRAT's standoff files: a text and, beside it, its annotations by character."""
 
 import re
 from pathlib import Path
@@ -22,8 +22,8 @@ _IGNORED = {
 def read_brat(path: Path, columns: Columns) -> Iterator[Record]:
     """Read the entities of a folder of .txt and .ann files.
 
-    path (Path): The folder, searched through.
-    columns (Columns): Encodings. With a `group` of "folder", texts of one folder stay together.
+    path (Path): The folder, which is searched with its subfolders.
+    columns (Columns): Encodings. If `group` is "folder", texts of one folder stay together.
     YIELDS (Record): One per text. Relations, events and attributes are counted and left out.
     RAISES (ValueError): An annotation has no text beside it.
     """

@@ -1,4 +1,4 @@
-"""Tables in columns: Parquet files through pyarrow, and sets on disk through datasets."""
+"""Read columnar tables: Parquet files with pyarrow, and saved datasets with `datasets`."""
 
 import re
 from pathlib import Path
@@ -18,8 +18,8 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
 
     path (Path): The file or folder.
     columns (Columns): Names of the columns.
-    YIELDS (Record): One per row. Numbers of classes become their names, where the file has them.
-        Files of a folder that are named after splits, as on the hub, give them to their texts.
+    YIELDS (Record): One per row. Numbers of classes become names, if the file has them. If the
+        files of a folder are named after splits, as on the hub, their texts belong to these splits.
     RAISES (ValueError): It is not a Parquet file.
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -45,7 +45,7 @@ def _parquet_rows(files: List[Path]) -> Iterator[Tuple[str, Any]]:
         twice = [name for name in schema.names if schema.names.count(name) > 1]
         if twice:
             raise ValueError(
-                f"{file} has {len(twice)} columns named {twice[0]!r}, and only one can be read: "
+                f"{file} has {len(twice)} columns named {twice[0]!r}, but only one can be read: "
                 "rename them."
             )
         names = _class_names(schema)
@@ -57,12 +57,12 @@ def _parquet_rows(files: List[Path]) -> Iterator[Tuple[str, Any]]:
 
 
 def read_dataset(path: Path, columns: Columns) -> Iterator[Record]:
-    """Read what `datasets` saved with `save_to_disk`: one set, or several splits.
+    """Read a dataset that was saved with `save_to_disk`: one set, or several splits.
 
     path (Path): The folder.
     columns (Columns): Names of the columns.
-    YIELDS (Record): One per row, with the split that the folder gives it.
-    RAISES (ValueError): The folder can't be read, or has a split of an unknown name.
+    YIELDS (Record): One per row, with its split in the folder.
+    RAISES (ValueError): The folder can't be read, or has a split with an unknown name.
     """
     datasets = require("datasets")
     try:
@@ -87,7 +87,7 @@ def read_dataset(path: Path, columns: Columns) -> Iterator[Record]:
 
 
 def _until_damage(items: Iterable[T], path: Path) -> Iterator[T]:
-    """Name the file where a library only says what is wrong with its bytes."""
+    """Add the name of the file to errors in which a library only says what is wrong with it."""
     items = iter(items)
     while True:
         try:
@@ -103,7 +103,7 @@ def require(module: str, package: str = ""):
     """Import a library that not every installation has.
 
     module (str): Name of the module.
-    package (str): Name of what to install, if it differs.
+    package (str): Name of the package to install, if it differs.
     RETURNS (ModuleType): The module.
     RAISES (ValueError): It is not installed; the message says how to install it.
     """
@@ -120,7 +120,7 @@ def require(module: str, package: str = ""):
 
 
 def _class_names(schema) -> Dict[str, Any]:
-    """Read the names of classes that a Parquet file of the Hugging Face hub carries."""
+    """Read the names of classes in a Parquet file of the Hugging Face hub."""
     if b"huggingface" not in (schema.metadata or {}):
         return {}
     datasets = require("datasets")
@@ -128,7 +128,7 @@ def _class_names(schema) -> Dict[str, Any]:
 
 
 def _feature_names(features: Mapping[str, Any]) -> Dict[str, Any]:
-    """Names of classes by column, and inside of lists and objects by key."""
+    """The names of classes by column, and by key inside of lists and objects."""
     return {key: found for key, x in features.items() if (found := _classes(x))}
 
 
@@ -156,7 +156,7 @@ def _with_names(
             named[key] = _named(value, classes)
         except LookupError as error:
             return BadRow(
-                f"{where}: '{key}' is {value!r}, and the file has no name for the class {error}.",
+                f"{where}: '{key}' is {value!r}, but the file has no name for the class {error}.",
                 "a class without a name",
             )
     return named

@@ -1,4 +1,4 @@
-"""Files of one token per line (CoNLL-2003, IOB, BIOES, BILUO): blocks of lines to documents."""
+"""Read files of one token per line (CoNLL-2003, IOB, BIOES, BILUO)."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ _BLANKS = " \t"
 
 @dataclass
 class Block:
-    """Lines between two blank ones: a sentence.
+    """Lines between two blank lines: a sentence.
 
     line (int): Number of the first line.
-    begins_document (bool): Whether a mark stands before it.
+    begins_document (bool): Whether a mark of a document comes before it.
     words (List[str]): Tokens.
     tags (List[str]): One tag per token.
     skipped (int): Lines that have no token and the tag O.
@@ -61,13 +61,13 @@ def looks_like_columns(path: Path, lines: int = 200) -> bool:
 
 
 def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
-    """Read a file of one token per line, whole documents where the file marks them.
+    """Read a file of one token per line, as whole documents if the file marks them.
 
     path (Path): The file. Blank lines end sentences; `-DOCSTART-` begins a document.
-    columns (Columns): `texts` and `labels` may be numbers of columns from 1; without them the
+    columns (Columns): `texts` and `labels` may be numbers of columns, from 1; without them, the
         first and the last are read. `sentences` cuts documents.
     YIELDS (Record): Documents, with the words of the file. A sentence with a line that can't be
-        read is a record of its own that says why it is dropped.
+        read is a separate record, which says why it is dropped.
     RAISES (ValueError): An option does not fit this format.
     """
     if columns.group is not None:
@@ -85,7 +85,7 @@ def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
         marks += block.begins_document
         blocks += 1
         full = len(document) >= columns.sentences if columns.sentences else not marks
-        # A document's end is an end, however many sentences are asked for.
+        # The end of a document always ends a record, however many sentences are asked for.
         if document and (full or block.begins_document):
             yield _to_record(document, path)
             document = []
@@ -164,7 +164,7 @@ def _to_record(document: List[Block], path: Path) -> Record:
 
 
 def _cells(line: str) -> List[str]:
-    # Tokens may have spaces in them where tabs separate the columns.
+    # If tabs separate the columns, tokens may have spaces in them.
     if "\t" in line:
         return [cell.strip(" ") for cell in line.split("\t")]
     return re.split(" +", line.strip(" "))

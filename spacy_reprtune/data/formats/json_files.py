@@ -1,4 +1,4 @@
-"""JSON objects, one per line or all in one list: plain, and what annotation tools export."""
+"""Read JSON objects, one per line or all in one list, also from annotation tools."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ from .spacy_json import as_row, is_document, read_document
 from .text import read_lines, read_text
 from .token_table import PEEK, read_rows
 
-# Keys under which tools put the list of examples.
+# Keys of the list of examples in the files of some tools.
 _LISTS = ("annotations", "examples", "data", "rows")
 
 
@@ -26,7 +26,7 @@ def read_json_lines(path: Path, columns: Columns) -> Iterator[Record]:
         as Prodigy and doccano export them, or of spaCy's `Doc.to_json`, or training tuples.
     columns (Columns): Names of the keys, and the encodings.
     YIELDS (Record): One per object, in order.
-    RAISES (ValueError): The file is not encoded as `columns` says, or is one list.
+    RAISES (ValueError): The file is not encoded as `columns` says, or holds one list.
     """
     yield from _read_objects(_parse_lines(path, columns), columns)
 
@@ -34,8 +34,8 @@ def read_json_lines(path: Path, columns: Columns) -> Iterator[Record]:
 def read_json(path: Path, columns: Columns) -> Iterator[Record]:
     """Read a list of JSON objects, such as Label Studio's JSON and JSON-MIN exports.
 
-    path (Path): The file. spaCy 2's training tuples (`["text", {"entities": […]}]`) and the objects
-        of `Doc.to_json` are understood, too.
+    path (Path): The file. It may also hold spaCy 2's training tuples (`["text", {"entities":
+        […]}]`) or objects of `Doc.to_json`.
     columns (Columns): Names of the keys, and the encodings.
     YIELDS (Record): One per object, in order.
     RAISES (ValueError): It is not a list of objects.
@@ -70,7 +70,7 @@ def read_json(path: Path, columns: Columns) -> Iterator[Record]:
 
 def _parse_lines(path: Path, columns: Columns) -> Iterator[Tuple[str, Any]]:
     for number, line in read_lines(path, columns.encodings):
-        # Files that were put together have byte order marks inside.
+        # Concatenated files have byte order marks inside.
         line = line.strip().lstrip("\ufeff")
         if not line:
             continue
@@ -102,8 +102,8 @@ def parse_json(text: str, twice: List[str]) -> Any:
 
     text (str): The text.
     twice (List[str]): Keys that an object has twice, added to.
-    RETURNS (Any): What was parsed.
-    RAISES (ValueError): It is not JSON.
+    RETURNS (Any): The parsed value.
+    RAISES (ValueError): The text is not JSON.
     """
 
     def build(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
@@ -143,7 +143,7 @@ def _read_objects(rows: Iterator[Tuple[str, Any]], columns: Columns) -> Iterator
     rows = ((where, as_row(row)) for where, row in chain(head, rows))
     read = partial(read_object, columns=columns)
     objects = [row for _, row in head if isinstance(row, Mapping)]
-    # Perhaps one word per object. A tool's own keys would have given it away.
+    # Each object may be a word, unless it has a key of an annotation tool.
     plain = [row for row in objects if not {"text", "tokens"} & {*row} and not is_task(row)]
     if len(plain) > len(objects) / 2:
         yield from read_rows(rows, columns, read)
@@ -152,13 +152,13 @@ def _read_objects(rows: Iterator[Tuple[str, Any]], columns: Columns) -> Iterator
 
 
 def read_object(row: Any, where: str, columns: Columns) -> Record:
-    """Read one object, by the keys that tell its origin.
+    """Read one object. Its keys tell where it comes from.
 
-    row (Any): What was parsed.
+    row (Any): The parsed value.
     where (str): Place of the object.
     columns (Columns): Names of the keys.
     RETURNS (Record): The text and its annotation.
-    RAISES (BadRow): It is not an object, or not of any known form.
+    RAISES (BadRow): It is not an object, or has none of the known forms.
     """
     if is_task(row):
         return read_task(row, where, columns)

@@ -1,4 +1,4 @@
-"""A folder with one file per label and one text per line, common for data sets of the 2000s."""
+"""Read a folder with one file per label and one text per line, as in data sets of the 2000s."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List
@@ -10,11 +10,11 @@ from .text import read_lines
 def read_label_files(path: Path, columns: Columns) -> Iterator[Record]:
     """Read a folder of text files: each file is a label, each line a text.
 
-    path (Path): The folder. Files whose names begin with a dot are passed over.
+    path (Path): The folder. Files whose names begin with a dot are skipped.
     columns (Columns): Encodings; a line has no columns.
     YIELDS (Record): One per line, file by file in the order of their names.
-    RAISES (ValueError): It is not a folder, has fewer than two files, two files name one label, a
-        file has no text, or texts are to be grouped.
+    RAISES (ValueError): It is not a folder or has fewer than two files, two files name one label, a
+        file has no text, or `columns` has a group.
     """
     if columns.group is not None:
         raise ValueError(
@@ -33,8 +33,9 @@ def label_files(path: Path) -> Dict[str, Path]:
     """Name the labels of a folder.
 
     path (Path): The folder.
-    RETURNS (Dict[str, Path]): Label to file: `good.txt` is "good"; where all files have one name
-        before the last dot, as `reviews.pos` and `reviews.neg`, what comes after it is the label.
+    RETURNS (Dict[str, Path]): Label to file. The label of `good.txt` is "good". If all files have
+        the same name before the last dot, as `reviews.pos` and `reviews.neg`, the label is what
+        follows it.
     RAISES (ValueError): It is not a folder, has fewer than two files, or two files name one label.
     """
     files: List[Path] = []
@@ -52,6 +53,6 @@ def label_files(path: Path) -> Dict[str, Path]:
         names = ", ".join(file.name for file in files)
         raise ValueError(
             f"The names of the files in {path} do not give one label each: {names}. Name each file "
-            "after its label, as good.txt and bad.txt, and take other files away."
+            "after its label, as good.txt and bad.txt, and remove other files."
         )
     return labels

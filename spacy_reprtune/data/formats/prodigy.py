@@ -1,4 +1,4 @@
-"""Prodigy's answers: `accept`, `reject` or `ignore`, and what each says about a text."""
+"""Read Prodigy's answers: `accept`, `reject` or `ignore`, and what each says about a text."""
 
 from typing import Any, Dict, Mapping
 
@@ -37,12 +37,12 @@ def read_answer(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
     if "options" in row:
         _read_choice(row, record)
     elif isinstance(label, str) and not row.get("spans"):
-        # One question about one label: a rejection is knowledge as well.
+        # A question about one label, so a rejection is an annotation as well.
         record.cats, record.complete = {label: float(answer == "accept")}, False
     elif record.spans is None and row.get("_view_id") in ("ner_manual", "spans_manual"):
         record.spans = []
     elif row.get("_view_id") == "ner":
-        # One question about one entity: nothing is known about the rest of the text.
+        # A question about one entity, so nothing is known about the rest of the text.
         record.spans_complete = False
     is_question = record.cats is not None and "options" not in row
     if answer == "ignore" or (answer == "reject" and not is_question):
@@ -72,7 +72,7 @@ def _read_choice(row: Mapping[str, Any], record: Record) -> None:
     chosen = {as_label(option) for option in accepted}
     if chosen - set(names):
         raise BadRow(
-            f"{record.where}: 'accept' has {', '.join(sorted(chosen - set(names)))}, and the "
+            f"{record.where}: 'accept' has {', '.join(sorted(chosen - set(names)))}, but the "
             f"options are {', '.join(names)}.",
             "accepts an option that it does not have",
         )
@@ -87,7 +87,7 @@ def _tokens_by_id(row: Mapping[str, Any]) -> Dict[str, Mapping[str, Any]]:
 
 
 def _with_text(span: Any, tokens: Mapping[str, Mapping[str, Any]]) -> Any:
-    """A span with the text that its tokens have, up to white space."""
+    """Add to a span the text of its tokens, up to white space."""
     if not isinstance(span, Mapping) or span.get("text"):
         return span
     ids = list(tokens)
@@ -103,7 +103,7 @@ def _with_text(span: Any, tokens: Mapping[str, Mapping[str, Any]]) -> Any:
 def _check_tokens(
     row: Mapping[str, Any], tokens: Mapping[str, Mapping[str, Any]], where: str
 ) -> None:
-    """The offsets of a span and of its tokens have to agree."""
+    """Check that the offsets of spans and of their tokens agree."""
     for span in _as_list(row.get("spans")):
         first = tokens.get(_id(span, "token_start"))
         last = tokens.get(_id(span, "token_end"))
@@ -112,8 +112,7 @@ def _check_tokens(
             found = as_offset(first.get("start")), as_offset(last.get("end"))
             if stated != found:
                 raise BadRow(
-                    f"{where}: a span has the offsets {stated} and tokens with the offsets "
-                    f"{found}.",
+                    f"{where}: a span has the offsets {stated}, but its tokens have {found}.",
                     "offsets of a span and of its tokens differ",
                 )
 

@@ -1,4 +1,4 @@
-"""spaCy's own JSON: `Doc.to_json`, and the training tuples of spaCy 2."""
+"""Read spaCy's own JSON: objects of `Doc.to_json`, and the training tuples of spaCy 2."""
 
 from typing import Any, List, Mapping, Tuple
 
@@ -8,7 +8,7 @@ from .rows import read_annotation, read_row
 
 
 def as_row(value: Any) -> Any:
-    """RETURNS (Any): `("text", {"entities": …, "cats": …})` as one object; other values as is."""
+    """RETURNS (Any): `("text", {"entities": …, "cats": …})` as one object; others as they are."""
     is_tuple = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
     if not is_tuple:
         return value
@@ -17,13 +17,13 @@ def as_row(value: Any) -> Any:
         known = {key: x for key, x in annotation.items() if key in ("entities", "cats", "spans")}
         return {"text": value[0], **known}
     if isinstance(annotation, str):
-        # The pairs of textcat examples: ["text", "LABEL"].
+        # A pair of a textcat example: ["text", "LABEL"].
         return {"text": value[0], "label": annotation}
     return value
 
 
 def is_document(row: Any) -> bool:
-    """RETURNS (bool): Whether a value is what `Doc.to_json` returns."""
+    """RETURNS (bool): Whether a value is an object of `Doc.to_json`."""
     return (
         isinstance(row, Mapping)
         and isinstance(row.get("text"), str)
@@ -34,7 +34,7 @@ def is_document(row: Any) -> bool:
 
 
 def read_document(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
-    """Read what `Doc.to_json` returned.
+    """Read an object of `Doc.to_json`.
 
     row (Mapping[str, Any]): The object.
     where (str): Place of the object.

@@ -1,4 +1,4 @@
-"""Tables in text files: CSV and TSV, with or without a header."""
+"""Read tables in text files: CSV and TSV, with or without a header."""
 
 import csv
 import sys
@@ -19,14 +19,14 @@ _QUOTES = (
 
 
 def read_csv(path: Path, columns: Columns) -> Iterator[Record]:
-    """Read a table: quotes, and line ends inside quotes, are understood.
+    """Read a table. Cells may be quoted, and have line ends inside quotes.
 
     path (Path): The file, with a header unless `columns` says that it has none.
     columns (Columns): Names, separator and encodings.
     YIELDS (Record): One per row, or per sentence of a table of words. A row with more cells than
-        the header says why it is dropped.
-    RAISES (ValueError): The file is empty, the separator wrong, or a column missing; the message
-        says where and what to do.
+        the header is dropped, and its record says why.
+    RAISES (ValueError): The file is empty, the separator is wrong, or a column is missing; the
+        message says where and what to do.
     """
     separator = columns.separator or ","
     if len(separator) != 1:
@@ -52,7 +52,7 @@ def _table_rows(
     for line, cells in _Rows(file, separator, quoting):
         where = f"{path}, line {line}"
         if isinstance(cells, str):
-            # A stray quote or carriage return is text, if the row has its cells when all are.
+            # Quotes and carriage returns are text, if the row then has the right number of cells.
             literal = cells.rstrip("\r\n").split(separator)
             if names and len(literal) != len(names):
                 message = f"{where} can't be read as a table cut at each {_name(separator)}: "
@@ -62,7 +62,7 @@ def _table_rows(
         if not cells:
             continue
         if not names and len("".join(cells)) <= 5 and "".join(cells).lower().startswith("sep="):
-            # Excel's mark of its separator.
+            # Excel's line that names the separator.
             continue
         if not names:
             names = _name_columns(cells, path, separator, columns)
@@ -84,7 +84,7 @@ def _table_rows(
 
 class _Rows:
     """The rows of a table. A quote that never closes, or closes inside of a cell, costs one line:
-    reading goes on with the next one, instead of taking the rest of the file for a cell."""
+    reading goes on with the next line, instead of reading the rest of the file as one cell."""
 
     def __init__(self, file: IO[str], separator: str, quoting: int) -> None:
         self._lines = iter(file)
@@ -128,7 +128,7 @@ def _quotes_pair_up(path: Path, columns: Columns) -> bool:
 
 
 def _name_columns(cells: List[str], path: Path, separator: str, columns: Columns) -> List[str]:
-    """Names of the columns, checked against those that are asked for."""
+    """The names of the columns, checked against the columns that are asked for."""
     if not columns.header:
         names = [str(number) for number in range(1, len(cells) + 1)]
         if not columns.texts or not columns.labels:
@@ -164,14 +164,14 @@ def _name_columns(cells: List[str], path: Path, separator: str, columns: Columns
     twice = [name for name in header if cells.count(name) > 1 and name in used]
     if twice:
         raise ValueError(
-            f"{path} has {cells.count(twice[0])} columns named {twice[0]!r}, and only one can be "
+            f"{path} has {cells.count(twice[0])} columns named {twice[0]!r}, but only one can be "
             "read. Rename them, or read the table by numbers, without its first row: --no-header"
         )
     return cells
 
 
 def _other_separator(header: str, separator: str) -> str:
-    """What to do if a header looks as if it were cut elsewhere, or an empty text."""
+    """A remedy if a header seems to have another separator, or an empty text."""
     counts = {mark: header.count(mark) for mark in _SEPARATORS if mark != separator}
     mark = max(counts, key=lambda key: counts[key])
     if not counts[mark]:

@@ -1,4 +1,4 @@
-"""Tags to entities, whatever the scheme: IOB1, IOB2 (BIO), BIOES, BMES, BILUO."""
+"""Turn tags into entities, whatever the scheme: IOB1, IOB2 (BIO), BIOES, BMES, BILUO."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from ..record import BadRow
 
 # First word, the one after the last, and label.
 Entity = Tuple[int, int, str]
-# Label of tags that have none, as in files where everything marked is of one kind.
+# Label of tags without one, as in files that mark only one kind of entity.
 UNNAMED = "ENTITY"
 
 _TAG = re.compile(r"([BILUESMW])(?:[-_](.+))?", re.DOTALL | re.IGNORECASE)
@@ -50,7 +50,7 @@ def decode_tags(tags: Sequence[str], where: str = "") -> Tuple[List[Entity], int
 
 
 def split_tag(tag: str, where: str = "") -> Tuple[str, str]:
-    """Take a tag apart.
+    """Split a tag into its prefix and its label.
 
     tag (str): Tag such as `O`, `B-PERSON`, `B_PERSON` or a bare `B`. The label may have hyphens.
     where (str): Place of the tag, for the message.

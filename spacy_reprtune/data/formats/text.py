@@ -1,4 +1,4 @@
-"""Text files as they come: byte order marks, other encodings, and two encodings in one file."""
+"""Read text files with byte order marks, other encodings, or two encodings in one file."""
 
 import codecs
 from contextlib import contextmanager
@@ -26,21 +26,21 @@ _PACKED = {
 
 @contextmanager
 def open_text(path: Path, encodings: Sequence[str] = ("utf-8",)) -> Iterator[IO[str]]:
-    """Open a text file with its line ends as they are and its byte order mark taken away.
+    """Open a text file, with unchanged line ends and without a byte order mark.
 
     Lines end at a line feed only: other characters that Unicode calls line ends (NEL, LS, PS, VT,
     FF) are text. Only in a file without any line feed, a carriage return ends a line.
 
     path (Path): Text file.
     encodings (Sequence[str]): Encoding of the file. Bytes that do not fit the first are read in
-        the second, if there is one: a file of UTF-8 to which someone appended lines of
-        Windows-1252. A byte order mark outweighs the first.
+        the second, if there is one: for example, in a UTF-8 file to which someone appended lines
+        in Windows-1252. A byte order mark takes precedence over the first.
     YIELDS (IO[str]): The open file.
     RAISES (ValueError): An encoding is unknown, the bytes do not fit, or it is not a text file.
     """
     for name in encodings:
         try:
-            # "hex" and the like are found, but they do not make text of bytes.
+            # "hex" and the like are codecs as well, but they do not decode bytes to text.
             b"    ".decode(name, "ignore")
         except (LookupError, UnicodeError):
             raise ValueError(
@@ -123,6 +123,6 @@ def _explain(path: Path, encoding: str, error: UnicodeError) -> str:
     return (
         f"{path} is not all encoded in {name}: {wrong:,} lines do not fit; the first is line "
         f"{first}, near '{shown.strip()}' (read here as cp1252). If the whole file has another "
-        "encoding, name it: --encoding cp1252. If only some lines have: --encoding utf-8,cp1252 "
-        "reads what is not UTF-8 as cp1252."
+        "encoding, name it: --encoding cp1252. If only some lines have another encoding: "
+        "--encoding utf-8,cp1252 reads bytes that are not UTF-8 as cp1252."
     )

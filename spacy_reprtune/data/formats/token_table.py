@@ -1,4 +1,4 @@
-"""Tables with one word per row, such as `Sentence #, Word, POS, Tag`: rows to sentences."""
+"""Read tables with one word per row, such as `Sentence #, Word, POS, Tag`."""
 
 import re
 from functools import partial
@@ -23,9 +23,9 @@ from .tags import is_tag, looks_like_tags, split_tag
 from .tokens import tagged_record
 
 Row = Tuple[str, Any]
-# Rows by which a table of tokens is told from a table of texts.
+# Number of rows that are read to tell a table of tokens from a table of texts.
 PEEK = 200
-# Share of them that has to look like words with tags: a damaged row does not hide a table.
+# Share of these rows that has to look like words with tags, so that a damaged row does not matter.
 _SHARE = 0.9
 WORDS = ("word", "words", "token", "form")
 _TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label", "labels")
@@ -42,7 +42,7 @@ def read_rows(
     columns: Columns,
     read: Optional[Callable[[Any, str], Record]] = None,
 ) -> Iterator[Record]:
-    """Read the rows of a table, each a text, or each a word of a sentence.
+    """Read the rows of a table, each of which is a text, or a word of a sentence.
 
     rows (Iterable[Tuple[str, Any]]): Places and rows.
     columns (Columns): Which columns to read.
@@ -118,14 +118,14 @@ def _sentence_column(
 
 
 def _named(tag: Any, columns: Columns) -> Any:
-    """A tag by its name, where `columns` says what numbers stand for."""
+    """The name of a tag, if `columns` has names for numbers."""
     if columns.names and isinstance(tag, str | int | float):
         return columns.names.get(as_label(tag), tag)
     return as_label(tag) if is_offset(tag) else tag
 
 
 def _sentences(rows: Iterable[Row], table: _Table) -> Iterator[Tuple[str, List[Row]]]:
-    """Rows of each sentence: it ends where its number changes; a blank cell means the same one."""
+    """The rows of each sentence. It ends where its number changes; a blank cell repeats it."""
     current: List[Row] = []
     number: Any = None
     for where, row in rows:

@@ -1,4 +1,4 @@
-"""Words with tags to a record, however the file lists them."""
+"""Turn words with tags into a record, however the file lists them."""
 
 from typing import List, Optional, Sequence, Tuple
 
@@ -33,7 +33,7 @@ def tagged_record(sentences: Sequence[Tagged], where: str, group: Optional[str] 
         pairs = [(unescape(w), t) for w, t in zip(tokens, all_tags, strict=True) if w.strip()]
         if len(pairs) < len(tokens):
             record.ignored["token of white space"] += len(tokens) - len(pairs)
-            # An entity of white space only is lost with its words.
+            # An entity that is only white space is lost with its words.
             record.lost += [
                 ("only white space", f"{where}: {label} of {tokens[i:j]!r}")
                 for i, j, label in decode_tags(all_tags, where)[0]

@@ -1,1 +1,1 @@
-"""The sections of a report, a file or two each: they turn what was read into blocks."""
+"""The sections of a report, which turn the metrics into blocks."""

@@ -1,4 +1,4 @@
-"""What changed between two recipes on one test set: fixed, broken, still wrong."""
+"""What changed between two recipes on the same test set: fixed, broken, still wrong."""
 
 from dataclasses import dataclass
 from typing import Dict, Hashable, List, Tuple
@@ -10,7 +10,7 @@ from ..groups import Entry, Group, behind
 from ..metrics import Metrics
 from ..predictions import Entity, Predictions, Row
 
-# Texts of each kind that are shown, and other recipes that the best one is compared with.
+# Texts shown per kind, and recipes that the best one is compared with.
 SHOWN, OTHERS = 10, 3
 
 
@@ -20,7 +20,7 @@ class Error:
 
     row (Row): The document.
     gold, found (str): What is annotated, and what was predicted.
-    span (Tuple[int, int]): The characters that it is about; (0, 0) for the whole text.
+    span (Tuple[int, int]): The characters of the error; (0, 0) for the whole text.
     """
 
     row: Row
@@ -65,9 +65,9 @@ def errors_of(predictions: Predictions, kind: str) -> Dict[Hashable, Error]:
 
     predictions (Predictions): Its predictions.
     kind (str): "cats" or "ents".
-    RETURNS (Dict[Hashable, Error]): Errors by a key that is the same for the same error of another
-        recipe: the document with exclusive labels, document and label with independent ones,
-        document and characters for entities.
+    RETURNS (Dict[Hashable, Error]): Errors by a key that all recipes share: the document with
+        exclusive labels, document and label with independent ones, document and characters for
+        entities.
     """
     errors: Dict[Hashable, Error] = {}
     for i, row in enumerate(predictions.rows):
@@ -93,7 +93,7 @@ def errors_of(predictions: Predictions, kind: str) -> Dict[Hashable, Error]:
 
 
 def _differences(gold: List[Entity], found: List[Entity]) -> List[Tuple[Tuple[int, int], str, str]]:
-    """Characters of wrong and missed entities, with the label on each side."""
+    """Characters of wrong and missed entities, with the gold and the predicted label."""
     labels: Dict[Tuple[int, int], List[str]] = {}
     for side, entities in enumerate((gold, found)):
         for start, end, label in entities:

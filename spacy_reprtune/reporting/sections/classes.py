@@ -11,7 +11,7 @@ from ..predictions import Predictions
 from ..values import number
 from .scores import EVALUATE
 
-# Labels in a readable matrix; the others share one row and one column.
+# Labels in a readable matrix. All others share one row and one column.
 MOST = 20
 REST = "(all others)"
 

@@ -1,4 +1,4 @@
-"""The data: where it comes from, its size and its problems; and the files behind the report."""
+"""The origin, size and problems of the data, and the files that the report was made from."""
 
 from typing import Any, Dict, List
 
@@ -85,7 +85,7 @@ def _by_split(splits: Dict[str, Any], title: str) -> List[Table]:
 
 
 def _numbers(counts: Dict[str, Any], prefix: str = "") -> Dict[str, float]:
-    """The numbers in a table of counts, including those of tables in it."""
+    """The numbers in a table of counts and in the tables nested in it."""
     found: Dict[str, float] = {}
     for key, value in counts.items():
         one = number(value)

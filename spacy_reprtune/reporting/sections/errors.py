@@ -1,4 +1,4 @@
-"""The most confident errors: where to look first, in the data as much as in the model."""
+"""The most confident errors, the place to look first for mistakes in the data or the model."""
 
 from html import escape
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -13,7 +13,7 @@ from ..metrics import Metrics
 from ..predictions import Entity, Predictions
 from ..svg import SERIES
 
-# Errors of the best recipe, and of each of the others.
+# Errors shown for the best recipe, and for each of the others.
 MOST, FEWER = 10, 5
 
 _ENTITY = '<mark class="entity" style="--entity: {bg}">{text}<span>{label}</span></mark>'
@@ -69,7 +69,7 @@ def _entities(predictions: Predictions, most: int) -> List[Mistake]:
     wrong.sort(key=lambda item: -item[0])
     colors = _colors(predictions)
     mistakes = []
-    # One mistake per text, the most confident one; the others are visible in the text.
+    # One mistake per text, the most confident. The others are visible in the text.
     first = {item[1]: item for item in reversed(wrong)}
     for confidence, text, entity, kind, ents in [w for w in wrong if first[w[1]] is w][:most]:
         excerpt = around(text, *entity[:2])
@@ -94,7 +94,7 @@ def _highlight(
     scores: Dict[Entity, Optional[float]],
     colors: Dict[str, str],
 ) -> Markup:
-    """A part of a text with its entities, by displaCy."""
+    """An excerpt of a text with its entities, drawn by displaCy."""
     from spacy import displacy
 
     start, end = excerpt

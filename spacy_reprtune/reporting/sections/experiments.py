@@ -108,7 +108,7 @@ def _losses(run: Pretraining) -> List[Block]:
 def _judged(run: Pretraining) -> List[Block]:
     from ...pretraining.judge import verdict
 
-    # The file may hold anything.
+    # The content of the file is unknown.
     with suppress(LookupError, TypeError, ValueError):
         return [Text(verdict(part(run.report, "judge")))]
     return []

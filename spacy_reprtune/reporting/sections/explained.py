@@ -1,4 +1,4 @@
-"""Why the worst errors were made: what `reprtune explain --errors` wrote, in color."""
+"""The explanations of `reprtune explain --errors` for the worst errors, in color."""
 
 from html import escape
 from typing import Any, Dict, List, Optional
@@ -10,9 +10,9 @@ from ..groups import Group
 from ..metrics import Metrics
 from ..values import number, objects
 
-# The colors of what speaks for a label and against it, and the deepest shade in percent.
+# Colors of tokens that speak for and against a label, and the deepest shade in percent.
 FOR, AGAINST, DEEPEST = "var(--series-1)", "var(--series-2)", 60
-# Tokens that are shown of a long text, around the one that contributes most.
+# Tokens shown of a long text, around the token that contributes most.
 TOKENS = 120
 
 _HELP = (
@@ -50,9 +50,10 @@ def _mistake(item: Dict[str, Any]) -> Optional[Mistake]:
 def colored(tokens: List[str], values: List[float], span: Any = None) -> Markup:
     """Draw the contributions of tokens.
 
-    tokens (List[str]): The tokens with the white space behind each.
+    tokens (List[str]): The tokens, each with the white space after it.
     values (List[float]): The contribution of each.
-    span (Any): First token of an entity and the one after its last, to be underlined, or None.
+    span (Any): Index of the first token of an entity to underline and of the token after its last,
+        or None.
     RETURNS (Markup): HTML in the colors of the page.
     """
     strongest = max(map(abs, values), default=0.0) or 1.0

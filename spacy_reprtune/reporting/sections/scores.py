@@ -1,4 +1,4 @@
-"""Recipes side by side: their scores, and what they cost."""
+"""Scores and costs of the recipes, side by side."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,7 @@ EVALUATE = "python -m spacy reprtune evaluate MODEL TEST.spacy --output {}/RECIP
 LOGGER = '[training.logger] @loggers = "spacy_reprtune.JsonlLogger.v1", path = "{}/RECIPE' + (
     f'{LOG_SUFFIX}"'
 )
-# What a reader may not know of the columns that are there.
+# Notes on columns that readers may not know.
 _NOTES = {
     "95 % interval": f"Intervals cover 95 % of the scores of {RESAMPLES:,} test sets drawn with "
     "replacement from the documents of this one; where all of them have the same score, they are "
@@ -91,7 +91,7 @@ def score_table(group: Group, *, costs: bool = True) -> Table:
     """Make a table with one row per recipe, without columns that have no value.
 
     group (Group): The recipes.
-    costs (bool): Whether to show time, memory and size, too.
+    costs (bool): Whether to show time, memory and size as well.
     RETURNS (Table): The table.
     """
     best, recipes = group.entries[0], [entry.recipe for entry in group.entries]

@@ -8,7 +8,7 @@ from ..groups import Group
 from ..metrics import Metrics
 from ..values import number, objects
 
-# Suspects that are shown at once, and behind the fold.
+# Suspects that are shown directly, and in the fold.
 SHOWN, FOLDED = 10, 90
 
 

@@ -1,1 +1,1 @@
-"""Training with SetFit: samples, batches of pairs, the `setfit` library's files and its trainer."""
+"""Training with SetFit: readers, batches, the `setfit` library's files and its trainer."""

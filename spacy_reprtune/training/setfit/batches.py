@@ -17,9 +17,8 @@ def batch_by_class_v1(
     seed: int = 0,
     get_labels: Optional[Callable[[Any], Iterable[str]]] = None,
 ) -> Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]:
-    """Batch P labels with K texts each (Hermans et al. 2017, In Defense of the Triplet Loss,
-    section 2), so that each batch of a contrastive loss has texts to pull together and to push
-    apart.
+    """Make batches of P labels with K texts each (Hermans et al. 2017, In Defense of the Triplet
+    Loss, section 2), so that a contrastive loss has texts to pull together and to push apart.
 
     P is the number of labels that fit into `size` with `per_class` texts each; K is then as large
     as `size` allows. With fewer labels, each batch has all of them, and K grows. Labels take
@@ -27,14 +26,14 @@ def batch_by_class_v1(
     texts are repeated. An epoch ends when as many texts have been drawn as there are.
 
     Texts without annotation are left out. A text with several labels counts for each of them.
-    Texts that are annotated to have no label form a group like those of a label.
+    Texts that are annotated as having no label form a group of their own.
 
     size (int): The most texts per batch.
-    per_class (int): Texts per label in a batch, at least. A label with fewer texts has all of them
+    per_class (int): The fewest texts per label in a batch. A label with fewer texts has all of them
         in it.
     seed (int): Seed of the order of labels and texts, together with the order of the corpus.
     get_labels (Optional[Callable[[Any], Iterable[str]]]): Function that returns the labels of an
-        item; by default those in its `doc.cats` with a value above 0.
+        item; by default, the labels in its `doc.cats` with a value above 0.
     RETURNS (Callable[[Iterable[ItemT]], Iterator[List[ItemT]]]): The batcher.
     RAISES (ValueError): `per_class` is below 2, or `size` has no room for two labels.
     """
@@ -68,7 +67,7 @@ def batch_by_class_v1(
             for label in next(turns):
                 for i in next(queues[label]):
                     item = groups[label][i]
-                    # Another one of its labels may have chosen it already.
+                    # Another of its labels may have chosen it already.
                     chosen.setdefault(id(item), item)
             left -= len(chosen)
             yield list(chosen.values())
@@ -85,7 +84,7 @@ def _turns(values: Sequence[ValueT], n: int, rng: random.Random) -> Iterator[Lis
         while len(found) < n:
             value = next(stream)
             if value in found:
-                # A value can come twice where one round ends and the next begins.
+                # A value can come twice when one round ends and the next begins.
                 waiting.append(value)
             else:
                 found[value] = None

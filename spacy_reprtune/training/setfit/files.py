@@ -46,8 +46,8 @@ class Body:
 
     pooling (str): "mean", "cls" or "max".
     normalize (bool): Whether vectors are scaled to length 1.
-    max_pieces (Optional[int]): Length at which the library cuts texts off. Here, longer texts get
-        several windows of that size.
+    max_pieces (Optional[int]): Length at which the library truncates texts. In this package, longer
+        texts get several windows of that size.
     """
 
     pooling: str
@@ -68,7 +68,7 @@ def write_body(shim: "TorchShim", path: Path) -> None:
     encoder, pooling = module.encoder, pooling_name(module.pooling)
     if pooling not in POOLING_FLAGS:
         raise ValueError(
-            f"sentence-transformers has no pooling like {pooling!r}. It knows "
+            f"sentence-transformers has no pooling like {pooling!r}. It has "
             f"{', '.join(POOLING_FLAGS)}: train with one of them."
         )
     path.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def read_body(path: Path) -> Body:
     if foreign or not {"Transformer", "Pooling"} <= set(kinds) or kinds["Transformer"]["path"]:
         raise ValueError(
             f"The model in {path} consists of {', '.join(kinds)}. Only an encoder in the directory "
-            "itself, a pooling and a normalization can be taken over."
+            "itself, a pooling and a normalization can be imported."
         )
     pooling = srsly.read_json(path / kinds["Pooling"]["path"] / "config.json")
     found = [kind for kind, flag in POOLING_FLAGS.items() if pooling.get(flag)]
@@ -126,8 +126,8 @@ def read_body(path: Path) -> Body:
         or pooling.get("pooling_mode_mean_sqrt_len_tokens")
     ):
         raise ValueError(
-            f"The model in {path} pools in a way that has no counterpart here: {pooling}. "
-            f"{', '.join(POOLING_FLAGS)} do."
+            f"The model in {path} pools in a way that has no counterpart here: {pooling}. Only "
+            f"{', '.join(POOLING_FLAGS)} can be imported."
         )
     settings = _json(path / "sentence_bert_config.json")
     if settings.get("do_lower_case"):
@@ -173,7 +173,7 @@ def read_head(path: Path, *, trust_pickle: bool) -> Head:
     try:
         head = joblib.load(file)
     except Exception as error:
-        # A damaged pickle, or one of a library that is not installed, can raise anything.
+        # A damaged pickle, or one that needs a library that is not installed, can raise anything.
         raise ValueError(
             f"The head in {file} can't be read ({type(error).__name__}: {error}). Load and save "
             "the model with the versions of setfit and scikit-learn that made it, or copy the file "
@@ -241,7 +241,7 @@ def write_head(head: Head, path: Path) -> None:
     from sklearn.multiclass import OneVsRestClassifier
 
     n_labels, width = head.weight.shape
-    # Fitted to zeros to get the attributes of a fitted model; then the numbers are put in.
+    # Fit to zeros to get the attributes of a fitted model, then replace the weights.
     nothing = numpy.zeros((n_labels, width), dtype="f")
     if head.exclusive:
         model = LogisticRegression().fit(nothing, numpy.arange(n_labels))
@@ -263,7 +263,7 @@ def _head(weight: NDArray, bias: NDArray, labels: List[str], *, exclusive: bool)
     if len(set(labels)) < len(labels):
         raise ValueError(
             f"The labels of this model are {', '.join(labels)}, so two of them have the same name. "
-            f"Give each label a name of its own in {CONFIG_FILE}."
+            f"Give each label its own name in {CONFIG_FILE}."
         )
     return Head(weight.astype("f"), bias.astype("f"), labels, exclusive)
 

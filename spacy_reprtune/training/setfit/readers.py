@@ -1,4 +1,4 @@
-"""Corpora of few texts: a sample of a larger corpus, or texts made from the names of labels."""
+"""Read few texts: a sample of a larger corpus, or texts made from the names of labels."""
 
 import logging
 import random
@@ -22,8 +22,8 @@ def FewShot_v1(path: Optional[Path], *, per_class: int = 16, seed: int = 0) -> R
 
     The sample depends only on the corpus, the number and the seed. With one seed, a smaller sample
     is part of a larger one. If a label has fewer texts than asked for, all of them are read. A
-    text with several labels counts for each of them. Texts that are annotated to have no label are
-    sampled like those of a label.
+    text with several labels counts for each of them. Texts that are annotated as having no label
+    are sampled as if that were a label.
 
     path (Optional[Path]): A `.spacy` file or a directory of them; null to set it with
         `--paths.train`.
@@ -57,7 +57,7 @@ def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int
     docs (Sequence[Doc]): Docs with gold `doc.cats`. Docs without annotation are never chosen.
     per_class (int): Docs per label.
     seed (int): Seed of the sample.
-    RETURNS (List[int]): Indices of the chosen docs, ascending. Of docs with the same text only the
+    RETURNS (List[int]): Indices of the chosen docs, ascending. Of docs with the same text, only the
         first can be chosen.
     """
     groups: Dict[str, List[int]] = {}

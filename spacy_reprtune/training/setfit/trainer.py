@@ -1,4 +1,4 @@
-"""`spacy_reprtune.SetFitTrainer.v1`: training with the `setfit` library, as the reference."""
+"""`spacy_reprtune.SetFitTrainer.v1`: training with the `setfit` library, as a reference."""
 
 import random
 import tempfile
@@ -29,10 +29,10 @@ def SetFitTrainer_v1(
     """Train with `setfit.Trainer` instead of this package's own steps.
 
     It runs when the pipeline is initialized, in a temporary directory, without reports, network
-    or progress bars. After that, encoder and head are those of the library, and updates do
-    nothing: `spacy train` with `max_steps = 1` evaluates and saves the result. A GPU that torch
-    finds is used whatever `--gpu-id` says, because the library has no setting for it. Needs the
-    extra: pip install "spacy-reprtune[setfit]"
+    access or progress bars. After that, the pipeline has the library's encoder and head, and
+    updates do nothing: `spacy train` with `max_steps = 1` evaluates and saves the result. A GPU
+    that torch finds is used whatever `--gpu-id` says, because the library has no setting for it.
+    This needs the extra: pip install "spacy-reprtune[setfit]"
 
     num_iterations (Optional[int]): Positive and negative pairs per text, as in the paper; null for
         the library's default: all pairs, with the rarer kind repeated.
@@ -91,19 +91,19 @@ class SetFitTrainer:
 
         if not exclusive and not known.all():
             raise ValueError(
-                f"{int((known.min(1) == 0).sum())} texts lack the value of some label, and the "
-                "setfit library needs them all: set each to 1 or 0, or train without trainer."
+                f"{int((known.min(1) == 0).sum())} texts lack the value of some label, but the "
+                "setfit library needs all values: set each to 1 or 0, or remove the trainer."
             )
         if not exclusive and gold.shape[1] < 2:
             raise ValueError(
-                "The setfit library needs at least two independent labels, and there is one. Add "
-                "its opposite as a label, set exclusive = true, or train without trainer."
+                "The setfit library needs at least two independent labels, but there is one. Add "
+                "its opposite as a label and set exclusive = true, or remove the trainer."
             )
         if find_spec("setfit") is None:
             raise ImportError(
                 "spacy_reprtune.SetFitTrainer.v1 needs the setfit library: pip install "
-                '"spacy-reprtune[setfit]". Without it, take trainer out of the config: '
-                "reprtune_setfit trains with this package's own steps."
+                '"spacy-reprtune[setfit]". Without it, remove the trainer from the config: '
+                "reprtune_setfit then trains with this package's own steps."
             )
         labels = gold.argmax(1).tolist() if exclusive else gold.astype(int).tolist()
         with tempfile.TemporaryDirectory() as folder, _undisturbed():
@@ -148,7 +148,7 @@ class SetFitTrainer:
             model=model,
             args=settings,
             train_dataset=Dataset.from_dict({"text": texts, "label": labels}),
-            # Instead of the default, for which the library downloads code.
+            # The library would download code for its default metric.
             metric=lambda predicted, true: {"accuracy": float(numpy.mean(predicted == true))},
         )
         for callback in (ProgressCallback, PrinterCallback):
@@ -159,7 +159,8 @@ class SetFitTrainer:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Restore what the library sets for the whole process: seeds, warnings, log levels."""
+    """Restore everything that the library sets for the whole process: seeds, warnings, log
+    levels."""
     import torch
 
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
