@@ -43,7 +43,7 @@ def annotate_cli(
     use_gpu: int = USE_GPU,
 ) -> None:
     """
-    Annotate files of any size; the same command goes on after a kill.
+    Annotate files of any size. After an interruption, the same command resumes.
 
     Each row group or range of lines becomes one file in the output folder. Rows that can't be
     annotated are in errors.jsonl with their id and the reason. manifest.json keeps results of

@@ -53,7 +53,7 @@ def card_cli(
     Write a model card (README.md) for a trained pipeline.
 
     The card has labels, test scores with intervals, data, encoder, freezing, calibration, license
-    and versions, and tells how to load the pipeline. What is not known is marked as missing. `spacy
+    and versions, and says how to load the pipeline. Unknown facts are marked as missing. `spacy
     package` and `reprtune package` put the card into the package, `reprtune push` onto the hub.
     meta.json gets the test scores as its performance.
     """

@@ -20,11 +20,11 @@ def cascade_cli(
     ),
 ) -> None:
     """
-    Put a fast text classifier in front of an accurate one.
+    Put a fast text classifier before an accurate one.
 
-    The fast one answers where it is sure, the accurate one the rest, and doc._.reprtune_answered_by
-    says which. How sure it has to be is fitted on dev, so that --keep holds there. Both need the
-    same labels, and neither is changed.
+    The fast one answers if it is certain, and the accurate one answers the rest.
+    doc._.reprtune_answered_by says which one did. The certainty that is needed is fitted on dev, so
+    that --keep holds there. Both need the same labels, and neither is changed.
     """
     from spacy.training import Corpus
 

@@ -38,13 +38,13 @@ def distill_cli(
     use_gpu: int = USE_GPU,
 ) -> None:
     """
-    Distill a trained pipeline into a smaller one; the same command goes on after a kill.
+    Distill a trained pipeline into a smaller one. After an interruption, the same command resumes.
 
-    The teacher annotates the texts with its probabilities, and the student of the config learns
-    from these as `reprtune train` trains. The components of this package get soft_labels = true,
-    and where [paths] encoder of the config is empty, it becomes that of the teacher. At the
-    end both are compared on the same docs: score, words per second, size. Settings of the config
-    can be overridden as with `spacy train`.
+    The teacher annotates the texts with its probabilities, and the student that the config
+    describes is trained on them as by `reprtune train`. Its components of this package get
+    soft_labels = true. If [paths] encoder of the config is empty, it becomes the teacher's encoder.
+    At the end, both are compared on the same docs: score, words per second, size. Settings of the
+    config can be overridden as with `spacy train`.
     """
     import srsly
     from spacy.cli._util import import_code

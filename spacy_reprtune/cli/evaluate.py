@@ -31,8 +31,8 @@ def evaluate_cli(
     Score a pipeline as `spacy evaluate` does, and keep its predictions for `reprtune report`.
 
     The JSON file has the scores that `spacy evaluate --output` writes and, under "run", documents
-    per second, memory and size. RECIPE.predictions.jsonl.gz beside it has the texts and what was
-    predicted for each.
+    per second, memory and size. RECIPE.predictions.jsonl.gz beside it has the texts with their
+    predictions.
     """
     import srsly
     from spacy.cli._util import import_code
@@ -48,10 +48,10 @@ def evaluate_cli(
     except (ValueError, OSError) as error:
         msg.fail("Can't evaluate", str(error), exits=1)
     path = predictions_path(output)
-    # New scores must not lie beside old predictions.
+    # Old predictions must not stay beside new scores.
     path.unlink(missing_ok=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # As spaCy writes it, to the digit.
+    # Exactly as spaCy writes it.
     srsly.write_json(output, scores)
     write_predictions(predictions, path)
     name, value = headline(scores)

@@ -32,7 +32,7 @@ def sweep_cli(
     Trains the config with more and more trainable blocks, and reports how many are enough. All
     trainings share one cache of what the frozen blocks compute, so the whole sweep costs about as
     much as half as many full trainings. Each result is saved as soon as it is known, and after an
-    interruption the same command goes on. Settings of the config can be overridden as with
+    interruption, the same command resumes. Settings of the config can be overridden as with
     `spacy train`, for example --paths.train FILE.
     """
     from ..training import sweep as sweeping
@@ -97,7 +97,7 @@ def learning_curve_cli(
     Find out what more annotated texts would gain.
 
     Compares the linear probe, SetFit and joint training on more and more texts per label. Each
-    result is saved as soon as it is known, and after an interruption the same command goes on.
+    result is saved as soon as it is known, and after an interruption, the same command resumes.
     Settings that both configs have can be overridden as with `spacy train`, for example
     --paths.train FILE.
     """

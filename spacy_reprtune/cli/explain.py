@@ -8,7 +8,7 @@ from wasabi import msg
 
 from .overrides import CODE_PATH, USE_GPU
 
-# Tokens in the table, and the colors of what speaks for a label and against it.
+# Tokens in the table, and the colors of tokens that speak for and against a label.
 SHOWN, FOR, AGAINST = 8, "blue", "red"
 
 

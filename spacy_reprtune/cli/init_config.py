@@ -59,8 +59,8 @@ def init_config_cli(
     Write the config that fits your data, and your time if you limit it.
 
     Looks at the corpus, times the encoder for three seconds, chooses between a probe on the frozen
-    encoder, SetFit, the last blocks and joint fine-tuning, and says why. Without --minutes the data
-    decides by itself. The config is commented, and the command that trains it is printed.
+    encoder, SetFit, the last blocks and joint fine-tuning, and says why. Without --minutes, only
+    the data decides. The config is commented, and the command that trains it is printed.
     """
     from ..data.advise import advise
 

@@ -36,10 +36,9 @@ def next_cli(
     """
     Choose the texts that are worth annotating next, with the pipeline's guesses.
 
-    Of the texts that the pipeline is least sure of, it takes one per cluster of their vectors, and
-    no copies or near copies. The file has what the pipeline would annotate, so that a person
-    corrects instead of typing. Annotate, export, `convert` with all that you have, train, and
-    repeat.
+    Of the texts that the pipeline is least sure of, it takes one per cluster of their vectors, but
+    no copies or near copies. The file contains the pipeline's own annotation, so that a person only
+    has to correct it. Annotate, export, `convert` together with your other data, train, and repeat.
     """
     from spacy.cli._util import import_code, setup_gpu
     from spacy.util import load_model

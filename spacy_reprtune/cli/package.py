@@ -46,7 +46,7 @@ def package_cli(
     Package a trained pipeline as a wheel, without a network.
 
     The wheel requires spacy-reprtune. With --source, that wheel is built as well, so the output
-    directory has everything that `pip install --no-index --find-links` needs besides public
+    directory has everything that `pip install --no-index --find-links` needs except public
     packages. A README.md in the pipeline's directory (`reprtune card` writes one) and a LICENSE
     are part of the package.
     """

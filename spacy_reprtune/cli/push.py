@@ -25,8 +25,8 @@ def push_cli(
     Upload a packaged pipeline to the Hugging Face hub, in one commit.
 
     The repository gets the pipeline's files, with the card that `reprtune card` wrote, and the
-    wheel. All other files in the repository are deleted, including those of an earlier version; a
-    repository that has files and is not a spaCy pipeline is refused. Log in first:
+    wheel. All other files in the repository are deleted, including those of an earlier version. A
+    repository that has files but is not a spaCy pipeline is refused. Log in first:
     `huggingface-cli login`, or HF_TOKEN. HF_ENDPOINT names another hub.
     """
     from ..packaging.push import push_wheel

@@ -54,7 +54,7 @@ def save_report(
     corpus: Optional[Path] = None,
     training: Optional[Path] = None,
 ) -> None:
-    """Print the table and write the pages. The arguments are those of the command."""
+    """Print the table and write the pages, given the arguments of the command."""
     from ..reporting.markdown import to_markdown
     from ..reporting.page import to_html
     from ..reporting.report import make_report

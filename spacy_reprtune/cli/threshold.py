@@ -28,14 +28,14 @@ def threshold_cli(
     use_gpu: int = USE_GPU,
 ) -> None:
     """
-    Fit a threshold per label, from which on predictions have a precision.
+    Fit a threshold per label that guarantees the precision of its predictions.
 
-    For each label of a text classifier or an entity recognizer it is the lowest score from which
-    on the precision on new data like CORPUS is at least --precision, with a confidence of 95 %.
-    An entity below its threshold is not predicted. A text keeps the scores of all labels in
-    doc.cats; doc._.reprtune_labels lists those that reach their thresholds, and none where the
-    text is left to a person. A label that cannot reach the precision is never given, and is named
-    with the number of predictions that it would take.
+    For each label of a text classifier or an entity recognizer, it is the lowest score for which
+    predictions with this score or more have a precision of at least --precision on new data like
+    CORPUS, with a confidence of 95 %. An entity below its threshold is not predicted. A text keeps
+    the scores of all labels in doc.cats; doc._.reprtune_labels lists those that reach their
+    thresholds, and is empty if the text is left to a person. A label that cannot reach the
+    precision is never predicted, and is named with the number of predictions that it would take.
     """
     from spacy.cli._util import import_code, setup_gpu
     from spacy.training import Corpus

@@ -27,12 +27,12 @@ def train_cli(
     use_gpu: int = USE_GPU,
 ) -> None:
     """
-    Train as `spacy train` does, and go on after a kill.
+    Train as `spacy train` does, and resume after an interruption.
 
     With each evaluation, optimizer state, schedules, random states and the position in the data are
-    saved beside model-last. After a kill the same command goes on from there, and on a CPU it ends
-    with the same weights and scores as an unbroken training. model-last and model-best are replaced
-    as a whole. Settings of the config can be overridden as with `spacy train`, for example
+    saved beside model-last. After an interruption, the same command resumes from there. On a CPU,
+    it ends with the same weights and scores as an unbroken training. model-last and model-best are
+    replaced as a whole. Settings of the config can be overridden as with `spacy train`, for example
     --paths.train FILE.
     """
     import logging
