@@ -36,11 +36,11 @@ def mlm_cli(
     """
     Pretrain an encoder further, on your own text.
 
-    Masked-language-model pretraining. Writes an encoder directory that every recipe accepts as the
-    name of its encoder. After an interruption, the same command resumes from the last checkpoint
-    and ends with the same weights. Settings of the config can be overridden as with `spacy train`,
-    for example --corpus.train FILE. For several processes, start it with `torchrun -m spacy
-    reprtune mlm`.
+    Masked-language-model pretraining; with --training.objective tsdae, texts are restored from
+    their vectors instead. Writes an encoder directory that every recipe accepts as the name of its
+    encoder. After an interruption, the same command resumes from the last checkpoint and ends with
+    the same weights. Settings of the config can be overridden as with `spacy train`, for example
+    --corpus.train FILE. For several processes, start it with `torchrun -m spacy reprtune mlm`.
     """
     from spacy.cli._util import setup_gpu
 

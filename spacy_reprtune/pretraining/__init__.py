@@ -1,4 +1,4 @@
-"""Continued masked-language-model pretraining: text in, an adapted encoder directory out.
+"""Continued pretraining: text in, an adapted encoder directory out.
 
 Plain torch. Only reading `.spacy` files needs spaCy.
 """

@@ -43,7 +43,7 @@ class PaddedBody:
     def __call__(self, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """Run the encoder; see `PackedBody`."""
         found: List[torch.Tensor] = []
-        for rows in _split_rows(list(ids.split(list(lengths)))):
+        for rows in split_rows(list(ids.split(list(lengths)))):
             padded = torch.nn.utils.rnn.pad_sequence(rows, True, self.pad_id)
             mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], True)
             hidden = self.model(input_ids=padded, attention_mask=mask)[0]
@@ -72,7 +72,7 @@ def choose_body(model: torch.nn.Module, pad_id: int) -> Union[PackedBody, Padded
     return padded if packing is None else PackedBody(model, packing)
 
 
-def _split_rows(rows: List[torch.Tensor]) -> List[List[torch.Tensor]]:
+def split_rows(rows: List[torch.Tensor]) -> List[List[torch.Tensor]]:
     # Windows are sorted; a new group starts where padding would exceed an eighth.
     groups: List[List[torch.Tensor]] = []
     for row in rows:

@@ -28,6 +28,11 @@ class MaskedHead:
         replaced = {model.base_model: self._given, self.projection: torch.nn.Identity()}
         self._shell = make_shell(model, replaced)
 
+    @property
+    def bias(self) -> Optional[torch.Tensor]:
+        """RETURNS (Optional[Tensor]): What is added to the scores, shape (n_vocabulary,)."""
+        return self.projection.bias
+
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """Transform hidden states.
 
@@ -60,11 +65,36 @@ class MaskedHead:
         dtype (Optional[dtype]): Type of the matrix products; None for the weights' own.
         RETURNS (Tensor): The sum, a scalar.
         """
-        weight, bias = self.projection.weight, self.projection.bias
-        # Read here, because gradients are never enabled inside of the function.
-        with_gradients = torch.is_grad_enabled()
-        dtype = dtype or weight.dtype
-        return _Projection.apply(self(hidden), weight, bias, labels, dtype, with_gradients)
+        return projected_loss(self(hidden), self.projection.weight, self.bias, labels, dtype)
+
+    def flops_per_piece(self, rate: float) -> float:
+        """RETURNS (float): Operations per piece of the text, of which a share `rate` is projected
+        to the vocabulary."""
+        table = self.projection.weight
+        # The gradient passes through the projection even if that is frozen.
+        return rate * table.numel() * (6.0 if table.requires_grad else 4.0)
+
+
+def projected_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: Optional[torch.Tensor],
+    labels: torch.Tensor,
+    dtype: Optional[torch.dtype] = None,
+) -> torch.Tensor:
+    """Project to the vocabulary and sum the cross entropy.
+
+    hidden (Tensor): What is projected, shape (n, embedding width).
+    weight (Tensor): The projection, shape (n_vocabulary, embedding width).
+    bias (Optional[Tensor]): Its bias, shape (n_vocabulary,).
+    labels (Tensor): The pieces that are right, shape (n,).
+    dtype (Optional[dtype]): Type of the matrix products; None for the weights' own.
+    RETURNS (Tensor): The sum, a scalar.
+    """
+    # Read here, because gradients are never enabled inside of the function.
+    with_gradients = torch.is_grad_enabled()
+    dtype = dtype or weight.dtype
+    return _Projection.apply(hidden, weight, bias, labels, dtype, with_gradients)
 
 
 class _Given(torch.nn.Module):

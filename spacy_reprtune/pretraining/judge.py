@@ -20,7 +20,7 @@ from .text import find_files
 
 if TYPE_CHECKING:
     # Imports transformers; the report of a project only puts the verdict into words.
-    from .model import MaskedLM
+    from .model import Restorer
 
 FOLDS = 5
 RESAMPLES = 2000
@@ -77,10 +77,10 @@ class Judge:
         positive = [sum(value > 0 for value in doc.cats.values()) for doc in self.docs]
         self.exclusive = self.kind == "entities" or set(positive) == {1}
 
-    def counts(self, lm: "MaskedLM") -> NDArray:
+    def counts(self, lm: "Restorer") -> NDArray:
         """Count what a probe gets right.
 
-        lm (MaskedLM): The encoder.
+        lm (Restorer): The encoder.
         RETURNS (ndarray): Labels that are right, found in vain, and missed, int64, shape
             (n_docs, 3).
         """
@@ -134,7 +134,7 @@ class Judge:
             "interval": [round(end, 5) for end in interval],
         }
 
-    def _rows(self, lm: "MaskedLM") -> Tuple[NDArray, NDArray, NDArray, NDArray]:
+    def _rows(self, lm: "Restorer") -> Tuple[NDArray, NDArray, NDArray, NDArray]:
         """Vectors, gold values, which of these are known, and the doc of each row."""
         states = _encode(lm, self.docs, self.batch_pieces)
         if self.kind == "texts":
@@ -227,7 +227,7 @@ def _read(path: Path) -> List[_Doc]:
 
 
 def _encode(
-    lm: "MaskedLM", docs: Sequence[_Doc], batch_pieces: int
+    lm: "Restorer", docs: Sequence[_Doc], batch_pieces: int
 ) -> List[Tuple[NDArray, NDArray]]:
     """Hidden states of the beginning of each doc, special pieces included, and the offsets of the
     other pieces."""

@@ -79,14 +79,14 @@ class Masker:
         RETURNS (Masked): The masked batch.
         """
         unit = words if self.whole_words else index
-        wanted = _bits(hashed(unit, *key, 0)) < _threshold(self.rate)
+        wanted = bits_of(hashed(unit, *key, 0)) < threshold(self.rate)
         chosen = wanted & (index >= 0) & self.ordinary[ids]
         positions = chosen.nonzero()[:, 0]
         labels, place = ids[positions], index[positions]
-        fate = _bits(hashed(place, *key, 1))
+        fate = bits_of(hashed(place, *key, 1))
         other = self.choices[(hashed(place, *key, 2) & ((1 << 62) - 1)) % len(self.choices)]
-        fed = torch.where(fate < _threshold(MASKED + REPLACED), other, labels)
-        fed = torch.where(fate < _threshold(MASKED), self.mask_id, fed)
+        fed = torch.where(fate < threshold(MASKED + REPLACED), other, labels)
+        fed = torch.where(fate < threshold(MASKED), self.mask_id, fed)
         return Masked(ids.index_copy(0, positions, fed), positions, labels)
 
 
@@ -124,11 +124,13 @@ def _shift(x: torch.Tensor, n: int) -> torch.Tensor:
     return (x >> n) & ((1 << (64 - n)) - 1)
 
 
-def _bits(x: torch.Tensor) -> torch.Tensor:
+def bits_of(x: torch.Tensor) -> torch.Tensor:
+    """RETURNS (Tensor): The upper bits of hashes, to be compared with a `threshold`."""
     return _shift(x, 64 - _BITS)
 
 
-def _threshold(rate: float) -> int:
+def threshold(rate: float) -> int:
+    """RETURNS (int): What this share of all `bits_of` is below."""
     return round(rate * (1 << _BITS))
 
 

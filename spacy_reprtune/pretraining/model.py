@@ -1,10 +1,10 @@
-"""An encoder with its masked-language-model head: loading, running, writing to a directory."""
+"""An encoder and what trains it: loading, running, writing to a directory."""
 
 import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 
@@ -18,9 +18,9 @@ from ..encoder.precision import resolve_precision
 from ..files import replaced_directory
 from .body import PackedBody, choose_body
 from .head import MaskedHead
-from .masking import Masked, seed_of
+from .masking import Masked, Masker, seed_of
 from .packing import Batch
-from .settings import EncoderPart
+from .settings import EncoderPart, MaskingPart
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,16 @@ _COPIED = (".json", ".txt", ".model", ".jinja")
 _VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
 
 
-class MaskedLM(torch.nn.Module):
-    """An encoder, its head and its tokenizer, computing losses of masked batches."""
+class Restorer(torch.nn.Module):
+    """An encoder that learns by restoring damaged text, its tokenizer, and a head that restores.
+
+    A subclass is an objective: it makes the head, damages batches, and computes their loss.
+    """
+
+    # Share of the pieces that pass the encoder.
+    encoded = 1.0
+    # With the attribute `bias` and a method `flops_per_piece`; see `MaskedHead`.
+    head: Any
 
     def __init__(
         self,
@@ -45,7 +53,7 @@ class MaskedLM(torch.nn.Module):
     ) -> None:
         """Put the parts together; `load` does that from settings.
 
-        model (PreTrainedModel): The encoder with its head.
+        model (PreTrainedModel): The encoder. What is saved in the end is all of the model.
         tokenizer (PieceTokenizer): Its tokenizer.
         settings (EncoderPart): How to run it.
         device (device): Device to run it on.
@@ -60,30 +68,34 @@ class MaskedLM(torch.nn.Module):
             use_cheap_dropout(model)
         try:
             self.body = choose_body(model.base_model, tokenizer.pad_id)
-            self.head = MaskedHead(model)
-            fits = self._computes_what_the_model_does()
+            self.head = self._make_head()
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(_unfit(model, f"{type(error).__name__}: {error}")) from error
-        if not fits:
-            raise ValueError(_unfit(model, "its head computes other scores outside of the model"))
         self.freeze_encoder(False)
         if settings.compile:
             for block in find_blocks(model.base_model):
                 block.compile()
 
-    def _computes_what_the_model_does(self) -> bool:
-        # Finds heads that need more than hidden states, and encoders that need more than pieces.
-        table = self.model.get_input_embeddings().weight
-        ids = torch.arange(9, device=self.device) % len(table)
-        ids[ids == self.tokenizer.pad_id] = self.tokenizer.tokenizer.mask_token_id
-        with torch.no_grad():
-            wanted = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None])
-            found = self.head.logits(self.body(ids, [len(ids)]))
-        wanted = wanted.logits[0].float()
-        # The tolerance allows for rounding to TF32.
-        return found.shape == wanted.shape and bool(
-            (found - wanted).abs().max() <= 0.02 * wanted.abs().max()
-        )
+    def _make_head(self) -> Any:
+        raise NotImplementedError
+
+    def noise(self, masking: MaskingPart) -> Callable[..., Any]:
+        """Choose how batches are damaged.
+
+        masking (MaskingPart): The `[masking]` settings.
+        RETURNS (Callable[..., Any]): Takes a batch and numbers that select the damage, such as seed
+            and epoch. Returns what `loss` takes, with the pieces to restore as `labels`.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, damaged: Any) -> torch.Tensor:
+        """Compute the loss of a batch.
+
+        batch (Batch): The batch.
+        damaged (Any): The batch after damage, on the device.
+        RETURNS (Tensor): The loss, summed over the pieces to restore; a scalar.
+        """
+        raise NotImplementedError
 
     @property
     def packed(self) -> bool:
@@ -97,10 +109,10 @@ class MaskedLM(torch.nn.Module):
         """
         base = self.model.base_model
         self.model.requires_grad_(True)
-        # The projection is tied to the embeddings and goes with them.
+        # A projection that is tied to the embeddings goes with them.
         self._trained = freeze(base, "none" if frozen else self.settings.unfreeze)
 
-    def train(self, mode: bool = True) -> "MaskedLM":
+    def train(self, mode: bool = True) -> "Restorer":
         """Switch what trains to training; frozen blocks stay in evaluation mode."""
         self.model.eval()
         self.head.train(mode)
@@ -113,16 +125,9 @@ class MaskedLM(torch.nn.Module):
         with self._precision():
             return self.body(ids, lengths)
 
-    def loss(self, batch: Batch, masked: Masked) -> torch.Tensor:
-        """Compute the loss of a batch.
-
-        batch (Batch): The batch.
-        masked (Masked): Its masked pieces.
-        RETURNS (Tensor): The loss, summed over the masked pieces; a scalar.
-        """
-        hidden = self.hidden(masked.ids, batch.lengths)
-        with self._precision():
-            return self.head.loss(hidden[masked.positions], masked.labels, self.dtype)
+    def weights(self) -> Dict[str, torch.nn.Parameter]:
+        """RETURNS (Dict[str, Parameter]): All that may train, by name."""
+        return dict(self.model.named_parameters())
 
     def vectors(self, ids: torch.Tensor, lengths: List[int]) -> torch.Tensor:
         """RETURNS (Tensor): Mean over the hidden states of each window, fp32, shape (n_windows,
@@ -152,6 +157,45 @@ class MaskedLM(torch.nn.Module):
 
     def _precision(self):
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+
+class MaskedLM(Restorer):
+    """Restores masked pieces with the model's own head."""
+
+    def _make_head(self) -> MaskedHead:
+        head = MaskedHead(self.model)
+        # Finds heads that need more than hidden states, and encoders that need more than pieces.
+        table = self.model.get_input_embeddings().weight
+        ids = torch.arange(9, device=self.device) % len(table)
+        ids[ids == self.tokenizer.pad_id] = self.tokenizer.tokenizer.mask_token_id
+        with torch.no_grad():
+            wanted = self.model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None])
+            found = head.logits(self.body(ids, [len(ids)]))
+        wanted = wanted.logits[0].float()
+        # The tolerance allows for rounding to TF32.
+        if found.shape != wanted.shape or not bool(
+            (found - wanted).abs().max() <= 0.02 * wanted.abs().max()
+        ):
+            raise ValueError("its head computes other scores outside of the model")
+        return head
+
+    def noise(self, masking: MaskingPart) -> Callable[..., Masked]:
+        """See `Restorer`."""
+        tokenizer = self.tokenizer.tokenizer
+        masker = Masker(
+            mask_id=tokenizer.mask_token_id,
+            special_ids=tokenizer.all_special_ids,
+            vocab_size=min(len(tokenizer), len(self.model.get_input_embeddings().weight)),
+            rate=masking.rate,
+            whole_words=masking.whole_words,
+        )
+        return lambda batch, *key: masker(batch.ids, batch.index, batch.words, *key)
+
+    def loss(self, batch: Batch, damaged: Masked) -> torch.Tensor:
+        """See `Restorer`."""
+        hidden = self.hidden(damaged.ids, batch.lengths)
+        with self._precision():
+            return self.head.loss(hidden[damaged.positions], damaged.labels, self.dtype)
 
 
 Change = Callable[[torch.nn.Module, PieceTokenizer], PieceTokenizer]

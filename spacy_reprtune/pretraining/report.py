@@ -123,7 +123,12 @@ evaluations. The docs have chosen the step, so score the trained pipeline on oth
 {% endif %}
 
 Before: the encoder as it came{{ ", except for the added pieces" if vocabulary }},
-{% if head == "own" %}
+{% if objective == "tsdae" %}
+with all its weights unchanged. The losses are those of a decoder, which restores each text from its
+vector after 60 % of the pieces were deleted: compare them only with each other. It was made for
+this run, trained by itself for {{ head_steps | n }} steps on the domain's text, and is not in the
+result.
+{% elif head == "own" %}
 under the head that it came with.
 {% else %}
 with all its weights unchanged. It had no head for masked pieces, so one was made, tied to its

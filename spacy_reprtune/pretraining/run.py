@@ -14,6 +14,7 @@ from ..encoder.pieces import PieceTokenizer
 from ..progress import bar
 from .checkpoint import Checkpoints, RunState
 from .corpus import Corpus, Part, build_corpus, read_texts
+from .denoising import load_denoiser
 from .judge import Judge, score_of
 from .model import load
 from .output import claim, prepare
@@ -75,7 +76,8 @@ class _Run:
             prepare(output, settings, fresh=fresh)
         world.wait()
         self.vocabulary: Optional[Dict[str, Any]] = None
-        self.lm, self.source, self.new_head = load(
+        load_for = load_denoiser if training.objective == "tsdae" else load
+        self.lm, self.source, self.new_head = load_for(
             settings.encoder,
             seed=training.seed,
             change=self._extend_vocabulary if settings.vocabulary.extend else None,
@@ -241,6 +243,7 @@ class _Run:
         sentences = settings.report.fill_mask
         filled = zip(sentences, state.fill_before, fill_masks(self.lm, sentences), strict=True)
         report = {
+            "objective": settings.training.objective,
             "corpus": {k: v for k, v in self.corpus.meta.items() if k != "dtype"},
             "steps": state.step - self.head_steps,
             "head": "new" if self.new_head else "own",
@@ -284,13 +287,12 @@ class _Run:
 
     def _save(self) -> None:
         if self.world.is_first:
-            weights = dict(self.lm.model.named_parameters())
-            self.checkpoints.save(self.state, weights, self.trainer.moments())
+            self.checkpoints.save(self.state, self.lm.weights(), self.trainer.moments())
         self.world.wait()
 
     def _set_weights(self, weights: Dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self.lm.model.named_parameters():
+            for name, parameter in self.lm.weights().items():
                 parameter.copy_(weights[name])
 
     def _corpus(self) -> Corpus:

@@ -79,7 +79,7 @@ class CorpusPart:
 
 @dataclass(frozen=True, config=_STRICT)
 class MaskingPart:
-    """What is masked: `[masking]`.
+    """What is masked with `objective = "mlm"`: `[masking]`.
 
     rate: Share of the pieces that is masked in training. Evaluation always masks 15 %.
     whole_words: Whether the pieces of a word are masked together.
@@ -93,6 +93,10 @@ class MaskingPart:
 class TrainingPart:
     """The steps: `[training]`.
 
+    objective: "mlm" to restore masked pieces, each from the pieces around it; "tsdae" to restore a
+        whole text from its vector, the mean over the pieces that are left after 60 % were deleted
+        (Wang et al. 2021, TSDAE). "tsdae" is for sentence encoders and texts of a sentence or two;
+        its decoder is not part of the result.
     seed: Seed of the order, the masks, dropout and a new head.
     max_epochs, max_steps: Training ends at whichever comes first; 0 for no such limit.
     step_pieces: Pieces per step, over all processes.
@@ -102,15 +106,17 @@ class TrainingPart:
     beta1, beta2, eps, weight_decay, grad_clip: AdamW's settings. Vectors do not decay; the
         gradient is clipped by its global norm.
     head_steps, head_learn_rate: Steps on a frozen encoder, before the others and at a constant
-        rate, where the encoder comes without an MLM head and gets a new one.
+        rate, where the encoder comes without an MLM head and gets a new one, and for the decoder of
+        "tsdae".
     keep_vectors: Weight of one minus the cosine between the mean vectors of each window, unmasked,
-        before and after: it holds on to what a sentence encoder was tuned for. Masked pieces count
-        1. Above 0, a step costs more than twice the time, and the encoder is in memory twice.
+        before and after: it holds on to what a sentence encoder was tuned for. Pieces to restore
+        count 1. Above 0, a step costs more than twice the time, and the encoder is in memory twice.
     eval_every: Steps between evaluations on the held-out part, each with a checkpoint.
     patience: Evaluations without a better held-out loss after which to stop; 0 for never.
     keep: Whether the "best" weights by held-out loss or the "last" become the result.
     """
 
+    objective: Literal["mlm", "tsdae"] = "mlm"
     # The generator of an epoch's order takes 64 bits.
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     max_epochs: Count = 1
@@ -239,7 +245,10 @@ def settings_from(config: Dict[str, Any]) -> Settings:
     """Make settings from sections of plain values; see `read_settings`."""
     for name in config:
         _check_known(name, [*PARTS, "paths"], "the config", "section")
-    return Settings(**{name: _part(name, config.get(name, {})) for name in PARTS})
+    settings = Settings(**{name: _part(name, config.get(name, {})) for name in PARTS})
+    if settings.training.objective == "tsdae":
+        _check_denoising(settings)
+    return settings
 
 
 def paths_of(value: Union[str, List[str], None]) -> List[Path]:
@@ -268,6 +277,19 @@ def _part(section: str, values: Dict[str, Any]) -> Any:
     allowed = [e["msg"] for e in (first, *others) if e["loc"][0] == name]
     allowed = " or ".join(dict.fromkeys(text.removeprefix("Input should ") for text in allowed))
     raise ValueError(f"[{section}] {name} = {values[name]!r}. It has to {allowed}.")
+
+
+def _check_denoising(settings: Settings) -> None:
+    if settings.encoder.compile:
+        raise ValueError(
+            "[encoder] compile = True needs batches of one shape, and '[training] objective = "
+            '"tsdae"\' deletes pieces, in each batch another number of them. Set compile to false.'
+        )
+    if settings.report.fill_mask:
+        raise ValueError(
+            '[report] fill_mask is for \'[training] objective = "mlm"\': the decoder of "tsdae" '
+            "restores whole texts and fills no masks. Set fill_mask to []."
+        )
 
 
 def _check_known(name: str, known: List[str], where: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Training steps: masked batches in, one update out; and the loss of held-out text."""
+"""Training steps: damaged batches in, one update out; and the loss of held-out text."""
 
 import copy
 import math
@@ -12,11 +12,11 @@ from ..bridge.optimizer import parameter_groups
 from ..encoder.freezing import rate_factors
 from ..encoder.transfer import Arriving, runs_behind
 from .corpus import Part
-from .masking import EVAL_RATE, EVAL_SEED, Masker, seed_of
-from .model import MaskedLM
+from .masking import EVAL_RATE, EVAL_SEED, seed_of
+from .model import Restorer
 from .packing import Batch, Packer
 from .processes import World
-from .settings import Settings, TrainingPart
+from .settings import MaskingPart, Settings, TrainingPart
 
 # Epochs with this number or a higher one belong to the head's own steps, before the first epoch.
 HEAD_EPOCH = 1 << 30
@@ -29,8 +29,8 @@ class Step:
     """What a step did, over all processes. A device may still be computing it: only who reads the
     loss or the norm waits.
 
-    total (Arriving): Loss, summed over the masked pieces.
-    count (float): Number of masked pieces.
+    total (Arriving): Loss, summed over the pieces to restore.
+    count (float): Number of pieces to restore.
     pieces (int): Number of pieces, special ones included.
     rate (float): The learning rate.
     root (Arriving): Norm of the gradient before clipping.
@@ -44,7 +44,7 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """RETURNS (float): Mean loss over the masked pieces."""
+        """RETURNS (float): Mean loss over the pieces to restore."""
         return float(self.total.wait()) / self.count
 
     @property
@@ -57,11 +57,11 @@ class Trainer:
     """Takes the steps of a run, in this process and together with the others."""
 
     def __init__(
-        self, lm: MaskedLM, settings: Settings, *, head_steps: int, n_steps: int, world: World
+        self, lm: Restorer, settings: Settings, *, head_steps: int, n_steps: int, world: World
     ) -> None:
         """Prepare to train.
 
-        lm (MaskedLM): The model.
+        lm (Restorer): The model.
         settings (Settings): The settings of the run.
         head_steps (int): Steps on the frozen encoder, which come first.
         n_steps (int): Steps after those, for the schedule.
@@ -70,12 +70,12 @@ class Trainer:
         self.lm, self.world = lm, world
         self.training: TrainingPart = settings.training
         self.head_steps, self.n_steps = head_steps, n_steps
-        self.masker = make_masker(lm, settings.masking.rate, settings.masking.whole_words)
+        self.noise = lm.noise(settings.masking)
         # The model as it came, or None where its vectors need not be kept.
         self.first = copy.deepcopy(lm) if self.training.keep_vectors else None
         lm.freeze_encoder(False)
         factors = rate_factors(lm.model.base_model, settings.encoder.lr_decay)
-        parameters = [p for p in lm.model.parameters() if p.requires_grad]
+        parameters = [p for p in lm.weights().values() if p.requires_grad]
         groups = parameter_groups(parameters, factors)
         for group in groups:
             group["weight_decay"] = self.training.weight_decay if group["decays"] else 0.0
@@ -109,22 +109,22 @@ class Trainer:
         self.lm.freeze_encoder(step < self.head_steps)
         self.lm.train()
         device, seed = self.lm.device, self.training.seed
-        n_masked = n_pieces = 0
+        n_labels = n_pieces = 0
         data_epoch = HEAD_EPOCH if step < self.head_steps else epoch
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         for k, batch in packer.step(data_epoch, number, self.world.rank, self.world.size):
-            masked = self.masker(batch.ids, batch.index, batch.words, seed, epoch)
-            n_masked += len(masked.labels)
+            damaged = self.noise(batch, seed, epoch)
+            n_labels += len(damaged.labels)
             n_pieces += batch.n_real
             # Dropout is a function of the place in the run, too.
             torch.manual_seed(seed_of(seed, epoch, k))
-            loss = self.lm.loss(batch, masked.to(device))
-            # A sum, because the total number of masked pieces is known only at the end.
+            loss = self.lm.loss(batch, damaged.to(device))
+            # A sum, because the total number of pieces to restore is known only at the end.
             loss.backward()
             if self.first is not None and step >= self.head_steps:
-                (len(masked.labels) * self._moved(batch)).backward()
+                (len(damaged.labels) * self._moved(batch)).backward()
             loss_sum += loss.detach()
-        count, pieces = float(n_masked), n_pieces
+        count, pieces = float(n_labels), n_pieces
         if self.world.size > 1:
             total, count, pieces = self.world.total([float(loss_sum), count, pieces], device)
             loss_sum.fill_(total)
@@ -141,26 +141,26 @@ class Trainer:
         distance = 1.0 - torch.nn.functional.cosine_similarity(now, first)
         return self.training.keep_vectors * distance.mean()
 
-    def _update(self, step: int, n_masked: float) -> None:
-        parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
+    def _update(self, step: int, n_labels: float) -> None:
+        parameters = [p for p in self.lm.weights().values() if p.requires_grad]
         for parameter in parameters:
             # A process without a batch in this step takes part in the sum, too. And a parameter
             # that no batch reaches is treated the same whatever the number of processes.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.world.sum([p.grad for p in parameters])
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]) / n_masked
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]) / n_labels
         self._late = step, Arriving(norm)
         clip = self.training.grad_clip
         if runs_behind(self.lm.device):
             # The fused update does nothing where this is 1.
             self.optimizer.found_inf = (~torch.isfinite(norm)).float()
             excess = (norm / clip).clamp(min=1.0) if clip else torch.ones_like(norm)
-            scale = (n_masked * excess).float()
+            scale = (n_labels * excess).float()
         else:
             found = self._check_norm()
             excess = max(1.0, found / clip) if clip else 1.0
-            scale = torch.tensor(n_masked * excess, dtype=torch.float32, device=self.lm.device)
+            scale = torch.tensor(n_labels * excess, dtype=torch.float32, device=self.lm.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group["factor"]
         # torch's GradScaler sets this, and the fused update divides by it. So neither the mean over
@@ -189,27 +189,27 @@ class Trainer:
     def moments(self) -> Dict[str, torch.Tensor]:
         """RETURNS (Dict[str, Tensor]): The optimizer's state, by the names of the parameters."""
         found = {}
-        for name, parameter in self.lm.model.named_parameters():
+        for name, parameter in self.lm.weights().items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 found[f"{key}:{name}"] = torch.as_tensor(value)
         return found
 
     def set_moments(self, moments: Dict[str, torch.Tensor]) -> None:
         """Restore what `moments` returned."""
-        parameters = dict(self.lm.model.named_parameters())
+        parameters = self.lm.weights()
         for full, value in moments.items():
             key, _, name = full.partition(":")
             parameter = parameters[name]
             self.optimizer.state[parameter][key] = value.to(parameter.device, copy=True)
 
 
-def start_head(lm: MaskedLM, part: Part) -> None:
+def start_head(lm: Restorer, part: Part) -> None:
     """Start a new head with the frequencies of pieces, which is most of what it learns first.
 
-    lm (MaskedLM): The model. Without a bias in its projection nothing is done.
+    lm (Restorer): The model. Without a bias in its projection nothing is done.
     part (Part): The training text.
     """
-    bias = lm.head.projection.bias
+    bias = lm.head.bias
     if bias is None:
         return
     counts = numpy.zeros(len(bias), dtype=numpy.int64)
@@ -229,38 +229,26 @@ def learn_rate(training: TrainingPart, step: int, n_steps: int) -> float:
     return training.learn_rate * (1.0 - done * (1.0 - training.final_rate))
 
 
-def make_masker(lm: MaskedLM, rate: float, whole_words: bool) -> Masker:
-    """RETURNS (Masker): A masker for a model's tokenizer."""
-    tokenizer = lm.tokenizer.tokenizer
-    return Masker(
-        mask_id=tokenizer.mask_token_id,
-        special_ids=tokenizer.all_special_ids,
-        vocab_size=min(len(tokenizer), lm.model.get_input_embeddings().weight.shape[0]),
-        rate=rate,
-        whole_words=whole_words,
-    )
+def evaluate(lm: Restorer, packer: Packer, world: World) -> float:
+    """Compute the loss of held-out text, damaged in the same places each time. Where pieces are
+    masked, 15 % of them are.
 
-
-def evaluate(lm: MaskedLM, packer: Packer, world: World, *, whole_words: bool = False) -> float:
-    """Compute the loss of held-out text. 15 % of its pieces are masked, always the same ones.
-
-    lm (MaskedLM): The model.
+    lm (Restorer): The model.
     packer (Packer): The text.
     world (World): The processes, which share the work.
-    whole_words (bool): Whether the pieces of a word are masked together.
-    RETURNS (float): Mean loss over the masked pieces.
+    RETURNS (float): Mean loss over the pieces to restore.
     """
-    masker = make_masker(lm, EVAL_RATE, whole_words)
+    noise = lm.noise(MaskingPart(rate=EVAL_RATE, whole_words=False))
     lm.train(False)
-    losses, n_masked = [], 0
+    losses, n_labels = [], 0
     with torch.no_grad():
         batches = [packer.epoch(0)[k] for k in range(world.rank, len(packer.epoch(0)), world.size)]
         for chosen in batches:
             batch = packer.collate(chosen)
-            masked = masker(batch.ids, batch.index, batch.words, EVAL_SEED)
-            losses.append(lm.loss(batch, masked.to(lm.device)))
-            n_masked += len(masked.labels)
-    total, count = world.total([sum(map(float, losses)), n_masked], lm.device)
+            damaged = noise(batch, EVAL_SEED)
+            losses.append(lm.loss(batch, damaged.to(lm.device)))
+            n_labels += len(damaged.labels)
+    total, count = world.total([sum(map(float, losses)), n_labels], lm.device)
     if not count:
         raise ValueError(
             "No piece of the held-out text is masked: there is too little of it. Raise [corpus] "

@@ -26,8 +26,8 @@ def extend_vocabulary(
 ) -> Tuple[PieceTokenizer, Dict[str, Any]]:
     """Add the words that save the most pieces (Hong et al. 2021, AVocaDo, for the score).
 
-    model (PreTrainedModel): The encoder with its head. Its tables get new rows, each the mean of
-        the rows of the pieces that the word had before.
+    model (PreTrainedModel): The encoder, with its head if it has one. Its tables get new rows, each
+        the mean of the rows of the pieces that the word had before.
     tokenizer (PieceTokenizer): Its tokenizer, which is not changed.
     texts (Iterable[str]): The text.
     settings (VocabularyPart): The `[vocabulary]` settings.
@@ -138,9 +138,9 @@ def _add_rows(model: torch.nn.Module, first: int, rows: List[List[int]]) -> None
     table = model.get_input_embeddings().weight
     tables = [table]
     projection = model.get_output_embeddings()
-    if projection.weight is not table:
+    if projection is not None and projection.weight is not table:
         tables.append(projection.weight)
-    if projection.bias is not None:
+    if projection is not None and projection.bias is not None:
         tables.append(projection.bias)
     with torch.no_grad():
         for i, pieces in enumerate(rows):

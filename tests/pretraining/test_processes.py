@@ -10,6 +10,8 @@ import pytest
 import torch
 from runs import Run, assert_same, command_with, pretrain_with, weights
 
+from spacy_reprtune.pretraining.run import pretrain
+
 
 def together(target, *arguments, world=2):
     """Call in several processes, as `torchrun` and `accelerate launch` start them."""
@@ -58,6 +60,14 @@ def test_two_processes_end_with_the_weights_of_one(launched, single):
     reports = [json.loads((path / "report.json").read_text()) for path in (single, two)]
     assert reports[0]["pieces"] == reports[1]["pieces"]
     assert reports[1]["after"]["heldout"] == pytest.approx(reports[0]["after"]["heldout"], abs=1e-4)
+
+
+def test_two_processes_restore_texts_as_one_does(tmp_path, run_config, settings):
+    training = {"objective": "tsdae", "keep": "last", "max_steps": 4, "head_steps": 2}
+    pretrain(settings(training=training), tmp_path / "one")
+    codes, errors = spread(run_config(training=training), tmp_path / "two")
+    assert codes == [0, 0], errors
+    assert_same(weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=0, atol=1e-6)
 
 
 def test_torchrun_starts_the_command_as_the_docs_say_and_one_process_prints(launched):

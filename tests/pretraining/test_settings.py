@@ -38,6 +38,11 @@ def test_sections_that_a_config_leaves_out_can_be_overridden(tmp_path):
         ("training", {"max_epochs": 0}, "max_steps = 0. It has to be above 0 if max_epochs is 0"),
         ("training", {"learn_rate": 0}, "learn_rate = 0. It has to be greater than 0"),
         ("training", {"keep": "all"}, "keep = 'all'. It has to be 'best' or 'last'"),
+        (
+            "training",
+            {"objective": "simcse"},
+            "objective = 'simcse'. It has to be 'mlm' or 'tsdae'",
+        ),
         ("masking", {"rate": 1.5}, "rate = 1.5. It has to be less than 1"),
         ("masking", {"rate": 15}, "rate = 15. It has to be less than 1"),
         ("report", {"fill_mask": ["a film"]}, r"needs one \[MASK\], but this has 0: 'a film'"),
@@ -65,6 +70,25 @@ def test_bad_settings_are_refused(section, values, message):
     config[section] = {**config.get(section, {}), **values}
     with pytest.raises(ValueError, match=message):
         settings_from(config)
+
+
+@pytest.mark.parametrize(
+    "section, values, message",
+    [
+        ("encoder", {"compile": True}, r"compile = True needs batches of one shape.*Set compile"),
+        (
+            "report",
+            {"fill_mask": ["a [MASK]"]},
+            r"fill_mask is for .*\"mlm\".*Set fill_mask to \[\]",
+        ),
+    ],
+)
+def test_settings_that_need_masks_are_refused_without_them(section, values, message):
+    config = {"encoder": {"name": "x"}, "corpus": {"train": "x.txt"}}
+    config[section] = {**config.get(section, {}), **values}
+    settings_from(config)
+    with pytest.raises(ValueError, match=message):
+        settings_from({**config, "training": {"objective": "tsdae"}})
 
 
 def test_what_has_no_default_has_to_be_there():

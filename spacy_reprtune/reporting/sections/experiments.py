@@ -101,6 +101,8 @@ def _losses(run: Pretraining) -> List[Block]:
             rows.append([label, *(f"{value:.4g}" for value in values)])
     steps = number(run.report.get("steps"))
     title = run.name if steps is None else f"{run.name}, {steps:,.0f} steps"
+    if run.report.get("objective") == "tsdae":
+        title += ", texts restored from their vectors"
     header = ["", "loss before", "after", "perplexity before", "after"]
     return [Table(header, rows, title=title)] if rows else []
 
