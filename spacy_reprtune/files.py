@@ -79,16 +79,27 @@ def replaced_file(path: Path) -> Iterator[Path]:
 def digest_of(*paths: Path, algorithm: str = "sha256") -> str:
     """Compute the digest of a file, or of several as if they were one, in blocks.
 
-    paths (Path): The files, in order.
+    paths (Path): The files, in order. A directory stands for all files in it, sorted.
     algorithm (str): Name that hashlib knows, such as "sha256" or "md5".
     RETURNS (str): The digest in hexadecimal digits.
     """
     digest = hashlib.new(algorithm, usedforsecurity=False)
     for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        parts = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for part in parts:
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     return digest.hexdigest()
+
+
+def is_utf8(text: str) -> bool:
+    """RETURNS (bool): Whether a text can be written as UTF-8, which half a surrogate pair can't."""
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _exchange(fresh: Path, path: Path, old: Path) -> None:

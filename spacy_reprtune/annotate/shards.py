@@ -1,11 +1,13 @@
-"""Input files cut into shards: row groups of Parquet, ranges of lines or records elsewhere."""
+"""Cut input files into shards: row groups of Parquet, or ranges of lines or records."""
 
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+from ..files import is_utf8
 
 READABLE = (".parquet", ".jsonl", ".csv", ".tsv", ".txt")
 SHARD_ROWS = 10_000
@@ -18,8 +20,8 @@ class Shard:
     path (str): The input file.
     first (int): Number of its first row among all rows of all inputs.
     rows (int): How many rows it has.
-    start, stop (int): The bytes that hold them; of Parquet, the number of the row group and the
-        one after it.
+    start, stop (int): First byte of the rows and the one after the last. For Parquet, the number of
+        the row group and the next number.
     """
 
     path: str
@@ -28,19 +30,15 @@ class Shard:
     start: int
     stop: int
 
-    def as_json(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): The same as JSON."""
-        return asdict(self)
-
 
 @dataclass
 class Row:
     """A row of an input.
 
-    number (int): Its number among all rows of all inputs, from 0.
-    id (Any): Its id: the value of the id column, else the number.
-    text (Any): Its text, whatever is there.
-    error (Optional[str]): Why it could not be read, or None.
+    number (int): Number of the row among all rows of all inputs, from 0.
+    id (Any): Value of the id column, or else the number.
+    text (Any): Value of the text column, of any type.
+    error (Optional[str]): Why the row could not be read, or None.
     """
 
     number: int
@@ -52,11 +50,11 @@ class Row:
 def find_inputs(paths: Sequence[Path], *, readable: Sequence[str] = READABLE) -> List[Path]:
     """List the files to annotate.
 
-    paths (Sequence[Path]): Files, and folders whose readable files are taken in order of name.
+    paths (Sequence[Path]): Files, and folders whose readable files are used in order of name.
     readable (Sequence[str]): Endings of readable files.
     RETURNS (List[Path]): The files.
-    RAISES (ValueError): One is missing, named twice or has an unknown ending, or a folder has no
-        readable file.
+    RAISES (ValueError): A file is missing, named twice, or has an unknown ending, or a folder has
+        no readable file.
     """
     found: List[Path] = []
     for path in paths:
@@ -66,7 +64,7 @@ def find_inputs(paths: Sequence[Path], *, readable: Sequence[str] = READABLE) ->
                 raise ValueError(f"{path} has no file that ends in {', '.join(readable)}.")
             found += files
         elif not path.is_file():
-            raise ValueError(f"{path} is not there.")
+            raise ValueError(f"{path} does not exist.")
         elif path.suffix.lower() not in readable:
             raise ValueError(f"{path} ends in {path.suffix!r}. Use {', '.join(readable)}.")
         else:
@@ -82,16 +80,19 @@ def cut(path: Path, first: int, columns: Sequence[str], shard_rows: int) -> List
 
     path (Path): The file.
     first (int): Number of its first row.
-    columns (Sequence[str]): The columns that have to be there; a .txt file has only a text.
+    columns (Sequence[str]): Columns that the file must have; a .txt file has only a text.
     shard_rows (int): Rows per shard; row groups of Parquet stay whole.
-    RETURNS (List[Shard]): Those with rows.
-    RAISES (ValueError): A column is missing, or the file is not of the kind that its ending says.
+    RETURNS (List[Shard]): The shards, none of them empty.
+    RAISES (ValueError): A column is missing, or the format of the file does not match its ending.
     """
     if path.suffix.lower() == ".parquet":
         return _cut_row_groups(path, first, columns)
     table = path.suffix.lower() in (".csv", ".tsv")
     shards: List[Shard] = []
-    start, rows = _body_start(path, columns) if table else 0, 0
+    start = rows = 0
+    if table:
+        header, start = _header(path)
+        check_columns(path, header, columns)
     with path.open("rb") as file:
         file.seek(start)
         for end, counts in _ends(file, start, quoted=table):
@@ -110,8 +111,8 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
     shard (Shard): The shard.
     text (str): Name of the column with the texts.
     id (Optional[str]): Name of the column with the ids, or None for the rows' numbers.
-    RETURNS (List[Row]): The rows; one that can't be read has an error.
-    RAISES (ValueError): The file is damaged there.
+    RETURNS (List[Row]): The rows. A row that can't be read has an error.
+    RAISES (ValueError): The file is damaged, or has changed.
     """
     path = Path(shard.path)
     kind = path.suffix.lower()
@@ -129,14 +130,14 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
     if len(rows) != shard.rows:
         raise ValueError(
             f"{path} has changed since the run began: rows {shard.first} to "
-            f"{shard.first + shard.rows} are {len(rows)} rows now. Begin again with another output."
+            f"{shard.first + shard.rows} are now {len(rows)} rows. Start again with another output."
         )
     return rows
 
 
 def _ends(file: Any, position: int, *, quoted: bool) -> Iterator[Tuple[int, bool]]:
     """YIELDS (Tuple[int, bool]): Where each line ends, or each record of a table, in which line
-    breaks between quotes are text; and whether it counts, which a blank one does not."""
+    breaks between quotes are text; and whether it counts. Blank ones do not."""
     inside, blank = False, True
     for line in file:
         position += len(line)
@@ -150,43 +151,38 @@ def _ends(file: Any, position: int, *, quoted: bool) -> Iterator[Tuple[int, bool
         yield position, True
 
 
-def _header(path: Path) -> List[str]:
+def _header(path: Path) -> Tuple[List[str], int]:
+    """RETURNS (Tuple[List[str], int]): The columns of a table, and where its rows begin."""
     with path.open("rb") as file:
         end = next(_ends(file, 0, quoted=True), (0, False))[0]
         file.seek(0)
         text = file.read(end).decode("utf-8-sig", errors="replace")
-    return next(csv.reader(io.StringIO(text), delimiter=_delimiter(path)), [])
-
-
-def _body_start(path: Path, columns: Sequence[str]) -> int:
-    check_columns(path, _header(path), columns)
-    with path.open("rb") as file:
-        return next(_ends(file, 0, quoted=True), (0, False))[0]
+    return next(csv.reader(io.StringIO(text), delimiter=_delimiter(path)), []), end
 
 
 def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
-def check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """Check that a file has the columns that were asked for.
+def check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Check that a file has all columns that are needed.
 
     path (Path): The file.
-    there (Sequence[str]): Its columns.
-    wanted (Sequence[str]): Those that have to be there.
-    RAISES (ValueError): One is missing.
+    found (Sequence[str]): Columns of the file.
+    wanted (Sequence[str]): Columns that it must have.
+    RAISES (ValueError): A column is missing.
     """
-    missing = [name for name in wanted if name not in there]
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(
-            f"{path} has no column {missing[0]!r}. Its columns are {', '.join(there) or 'none'}."
+            f"{path} has no column {missing[0]!r}. Its columns are {', '.join(found) or 'none'}."
         )
 
 
 def _records(data: bytes, path: Path, text: str, id: Optional[str], first: int) -> Iterator[Row]:
-    header = _header(path)
+    header, _ = _header(path)
     decoded = data.decode("utf8", errors="surrogateescape")
-    # A field may be as long as a text may be.
+    # A field may be as long as any text.
     csv.field_size_limit(2**31 - 1)
     number = first
     for record in csv.reader(io.StringIO(decoded, newline=""), delimiter=_delimiter(path)):
@@ -195,8 +191,8 @@ def _records(data: bytes, path: Path, text: str, id: Optional[str], first: int) 
         named = dict(zip(header, record, strict=False))
         error = None
         if len(record) != len(header):
-            error = f"The row has {len(record)} cells, and the header has {len(header)}."
-        elif not _is_utf8(named[text]):
+            error = f"The row has {len(record)} cells, but the header has {len(header)}."
+        elif not is_utf8(named[text]):
             error = "The text is not UTF-8."
         yield Row(number, named.get(id) if id else number, named.get(text), error)
         number += 1
@@ -213,25 +209,17 @@ def _parse_json(line: bytes, number: int, text: str, id: Optional[str]) -> Row:
     found = value.get(id) if id else number
     if text not in value:
         return Row(number, found, None, f"The row has no {text!r}.")
-    if isinstance(value[text], str) and not _is_utf8(value[text]):
+    if isinstance(value[text], str) and not is_utf8(value[text]):
         return Row(number, found, None, "The text has half of a surrogate pair.")
     return Row(number, found, value[text])
 
 
 def _parse_line(line: bytes, number: int, text: str, id: Optional[str]) -> Row:
     try:
-        # A byte order mark is only at the beginning of a file.
+        # Only the first line of a file can have a byte order mark.
         return Row(number, number, line.decode("utf8").removeprefix("\ufeff").rstrip("\r"))
     except UnicodeDecodeError:
         return Row(number, number, None, "The text is not UTF-8.")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _cut_row_groups(path: Path, first: int, columns: Sequence[str]) -> List[Shard]:

@@ -1,17 +1,17 @@
-"""Rows as columns of pyarrow, as Parquet and as JSON lines."""
+"""Write rows as Parquet and as JSON lines, and make columns for pyarrow."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
-from ..files import replaced_file
+from ..files import is_utf8, replaced_file
 
 if TYPE_CHECKING:
     import pyarrow
 
 
 def arrow_column(name: str, values: Sequence[Any]) -> "pyarrow.Array":
-    """Make a column of annotation, of the same type whatever the values are.
+    """Make a column of annotation. Its type does not depend on the values.
 
     name (str): Name of the column.
     values (Sequence[Any]): A value per row.
@@ -33,11 +33,11 @@ def arrow_column(name: str, values: Sequence[Any]) -> "pyarrow.Array":
 def write_rows(
     path: Path, ids: Sequence[Any], columns: Dict[str, List[Any]], *, integers: bool
 ) -> None:
-    """Write annotated rows to a file that is whole or not there.
+    """Write annotated rows to a file, whole or not at all.
 
-    path (Path): The file; its ending, .parquet or .jsonl, decides about the format.
+    path (Path): The file. Its ending, .parquet or .jsonl, decides the format.
     ids (Sequence[Any]): The id of each row.
-    columns (Dict[str, List[Any]]): The annotation, a value per row.
+    columns (Dict[str, List[Any]]): The annotation, one value per row.
     integers (bool): Whether all ids of the run are integers; they are strings otherwise.
     """
     ids = list(ids) if integers else [str(i) for i in ids]
@@ -56,20 +56,12 @@ def write_rows(
 
 
 def write_lines(path: Path, rows: Sequence[Dict[str, Any]]) -> None:
-    """Write JSON lines to a file that is whole or not there.
+    """Write JSON lines to a file, whole or not at all.
 
     path (Path): The file.
     rows (Sequence[Dict[str, Any]]): The rows.
     """
-    # What a damaged input had in its texts or ids may be no UTF-8: then it is escaped.
-    lines = [json.dumps(row, ensure_ascii=not _is_utf8(row)) + "\n" for row in rows]
+    # Texts or ids of a damaged input may not be UTF-8. If so, they are escaped.
+    lines = [json.dumps(row, ensure_ascii=not is_utf8(str(row))) + "\n" for row in rows]
     with replaced_file(path) as fresh:
         fresh.write_text("".join(lines), encoding="utf8", newline="\n")
-
-
-def _is_utf8(row: Dict[str, Any]) -> bool:
-    try:
-        str(row).encode("utf8")
-    except UnicodeEncodeError:
-        return False
-    return True

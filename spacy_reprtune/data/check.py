@@ -1,4 +1,4 @@
-"""Look at a corpus before training on it."""
+"""Check a corpus before training on it."""
 
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -39,11 +39,11 @@ def examine(
     encoder (Optional[str]): Name of the encoder that will be trained, to count its pieces. None for
         the default one, where it is installed.
     window (Optional[int]): Pieces per window, as many as the encoder takes if None.
-    text (Optional[Path]): Text for pretraining, a file that dev and test should not be in.
+    text (Optional[Path]): Text file for pretraining, which should not contain dev and test.
     lang (str): Language of the tokenizer that entities have to fit.
     progress (bool): Whether to show progress bars.
     RETURNS (Tuple[Dict[str, Any], List[str]]): A report with `splits`, `labels`, `entities`,
-        `pieces`, and `findings`, the worst first; and some texts of train, to time an encoder on.
+        `pieces`, and `findings`, the worst first; and some texts of train, to time an encoder with.
     RAISES (ValueError): There is no corpus, or the encoder can't be found.
     """
     splits = find_splits(folder)
@@ -89,8 +89,8 @@ def examine(
             for split, part in facts.items()
         },
         "exclusive": labels.is_exclusive(facts) if with_labels else None,
-        "labels": labels.summarise_labels(facts) if with_labels else {},
-        "entities": entities.summarise_entities(facts) if with_entities else {},
+        "labels": labels.summarize_labels(facts) if with_labels else {},
+        "entities": entities.summarize_entities(facts) if with_entities else {},
         "pieces": counted or {},
         "errors": sum(finding.level == "error" for finding in findings),
         "warnings": sum(finding.level == "warning" for finding in findings),

@@ -1,6 +1,7 @@
-"""Files of many formats to a spaCy corpus, with an account of everything that was left out."""
+"""Convert files of many formats to a spaCy corpus, and account for everything that is left out."""
 
 import re
+import shutil
 import unicodedata
 from collections import Counter
 from contextlib import closing
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 MANIFEST = "manifest.json"
-# Docs that share a piece of vocabulary, which is forgotten afterwards.
+# Docs per memory zone, after which the vocabulary forgets their words.
 _ZONE = 2000
 
 
@@ -50,24 +51,24 @@ def convert(
 ) -> Dict[str, Any]:
     """Convert annotated files to `train.spacy`, `dev.spacy` and `test.spacy`.
 
-    The files are read once; what was read waits in a temporary file on the output's disk until the
-    labels and the splits are known. Memory is bounded by some hundred bytes per text.
+    The files are read once. Records wait in a temporary file on the output's disk until the labels
+    and the splits are known. Memory is bounded by some hundred bytes per text.
 
-    inputs (Mapping[str, Path]): Split to file or folder. A single one under "train" is cut into
-        splits, unless it brings its own. Where test is given and dev is not, dev is cut from train.
+    inputs (Mapping[str, Path]): Split to file or folder. A single input under "train" is cut into
+        splits, unless it has its own. If test is given and dev is not, dev is cut from train.
     output_dir (Path): Where to write. Created if missing.
-    format (Optional[str]): Name of a format; found out from each file if None.
+    format (Optional[str]): Name of a format; detected for each file if None.
     columns (Columns): Which columns to read.
-    label_names (Optional[Path]): File with the names of labels that the inputs call by numbers.
-    split (Optional[str]): Shares of train, dev and test; "80/10/10" for a single input if None, and
-        "90/10" where only dev is to be cut from train.
+    label_names (Optional[Path]): File with the names of labels that are numbers in the inputs.
+    split (Optional[str]): Shares of train, dev and test; if None, "80/10/10" for a single input,
+        and "90/10" if only dev is to be cut from train.
     seed (int): Seed of the split.
     in_order (bool): Whether the first texts of each label go to train and the last to test, instead
         of a seeded split that keeps copies and groups together. A label with few texts may have
         none in a split.
     align (str): "strict", "contract" or "expand", for spans that cut a token.
     spans_key (Optional[str]): Key in `doc.spans` for spans, instead of `doc.ents`.
-    merge_labels (bool): Whether labels that differ by case and spaces are one.
+    merge_labels (bool): Whether to merge labels that differ only by case and spaces.
     lang (str): Language of the tokenizer.
     progress (bool): Whether to show a progress bar.
     RETURNS (Dict[str, Any]): The manifest, as written to `manifest.json`.
@@ -85,7 +86,7 @@ def convert(
 
     layout, survey = Layout(), Survey()
     sources = {name: Source() for name in inputs}
-    # A single input that brings its splits is cut again if --split says so.
+    # A single input that has its own splits is cut again if --split says so.
     cut_again = split is not None and len(inputs) == 1
     with closing(Spool(output_dir)) as spool:
         for name, path in inputs.items():
@@ -196,7 +197,7 @@ def _merge(survey: Survey, renamed: Dict[str, str], merge_labels: bool) -> List[
     if merge_labels:
         best = {}
         for group in variants:
-            # The most frequent one names all, without the spaces at its edges.
+            # The most frequent label names all, without the spaces at its edges.
             name = max(group, key=lambda x: (frequency[x], x)).strip()
             best.update(dict.fromkeys(group, name))
         for label in {*survey.labels, *survey.span_labels}:
@@ -223,16 +224,16 @@ def _check_options(
         raise ValueError(f"The inputs are {', '.join(inputs)}; they can be {', '.join(SPLITS)}.")
     if split is not None and "dev" in inputs:
         raise ValueError(
-            "--split cuts one input into splits, and --dev names another. Use one way."
+            "--split cuts one input into splits, but --dev names another. Use one of the two."
         )
     if split is not None and "test" in inputs and len(parse_split(split)) > 2:
         raise ValueError(
-            f"--split is {split}, and --test names the texts of test. Give the shares of train and "
+            f"--split is {split}, but --test names the texts of test. Give the shares of train and "
             "dev, such as 90/10."
         )
     if in_order and columns.group:
         raise ValueError(
-            f"--in-order cuts the texts where they stand, so it can't keep those with the same "
+            f"--in-order keeps the order of the texts, so it can't keep those with the same "
             f"{columns.group!r} together, as --group does. Use one of the two."
         )
     if columns.sentences is not None and columns.sentences < 1:
@@ -247,7 +248,7 @@ def _shares(
     in_order: bool,
     cut_again: bool,
 ) -> Dict[str, float]:
-    """Shares of the splits that have to be cut; empty if the inputs bring their splits."""
+    """The shares of the splits that have to be cut; empty if the inputs have their own splits."""
     brought = {name for name in SPLITS[1:] if survey.kept[name] or name in inputs}
     if cut_again or not brought:
         return parse_split(split or "80/10/10")
@@ -259,7 +260,7 @@ def _shares(
 
 
 def _check_output(output_dir: Path) -> None:
-    """An earlier conversion is overwritten, and no other corpus."""
+    """Refuse to overwrite a corpus that is not the result of an earlier conversion."""
     found = [f"{split}.spacy" for split in SPLITS if (output_dir / f"{split}.spacy").exists()]
     try:
         ours = "reprtune convert" in srsly.read_json(output_dir / MANIFEST).get("about", "")
@@ -335,7 +336,11 @@ def _write(
                 writers[split].close()
             else:
                 # A stale split of an earlier conversion would leak into this one.
-                _remove(output_dir / f"{split}.spacy")
+                stale = output_dir / f"{split}.spacy"
+                if stale.is_dir():
+                    shutil.rmtree(stale)
+                else:
+                    stale.unlink(missing_ok=True)
     finally:
         for writer in writers.values():
             writer.discard()
@@ -373,12 +378,3 @@ def _describe(path: Path, format: str, source: Source) -> Dict[str, Any]:
         described["tags"] = source.scheme
         described["repaired"] = 0 if source.scheme == "IOB1" else source.begun_inside
     return described
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where the spaces were: words of a tokenized file back to the text that they were cut from.
+"""Restore spaces, to turn the words of a tokenized file back into the original text.
 
 A model that was trained on "London ." will be served "London." Files of one token per line have
 lost the difference, and this module restores most of it: from punctuation that everyone writes the
@@ -25,14 +25,14 @@ _URL = re.compile(r"://|www\.|\.\w+/")
 _UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1980-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaa7f]"
 )
-# So do Chinese and Japanese, next to Latin words and numbers as well: radicals, punctuation, kana,
+# So are Chinese and Japanese, even next to Latin words and numbers: radicals, punctuation, kana,
 # ideographs, and full-width forms.
 _IDEOGRAPHIC = re.compile(
     "[\u2e80-\u2fdf\u3000-\u312f\u31a0-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f"
     "\uff00-\uffef\U00020000-\U0003ffff]"
 )
-# If a mark stands inside a word this often, relative to how often it stands between words, the
-# file's tokenizer did not split it off: the marks between words were written with spaces.
+# If a mark occurs inside of words more often than this, relative to how often it occurs between
+# words, the file's tokenizer did not split it off: marks between words were written with spaces.
 _MAX_INSIDE = 0.05
 _ESCAPED = {
     "-LRB-": "(",
@@ -48,14 +48,14 @@ _ESCAPED = {
 
 @dataclass
 class Evidence:
-    """How a file treats marks that may stand in a word.
+    """How a file treats marks that may occur inside of words.
 
     inside (Counter[str]): Number of words that have a mark between two letters or digits.
-    alone (Counter[str]): Number of marks that are words of their own, between two such words.
+    between (Counter[str]): Number of marks that are separate words, between two such words.
     """
 
     inside: Counter = field(default_factory=Counter)
-    alone: Counter = field(default_factory=Counter)
+    between: Counter = field(default_factory=Counter)
 
     def add(self, words: Sequence[str]) -> None:
         """words (Sequence[str]): Words of the next text."""
@@ -63,7 +63,7 @@ class Evidence:
             if len(word) == 1:
                 if word in _JOINING and 0 < i < len(words) - 1:
                     both = _WORD_LIKE.match(words[i + 1]) and _WORD_LIKE.match(words[i - 1][-1])
-                    self.alone[word] += bool(both)
+                    self.between[word] += bool(both)
             elif any(mark in word for mark in _JOINING) and not _URL.search(word):
                 for mark in _JOINING:
                     self.inside[mark] += bool(re.search(rf"\w{mark}\w", word))
@@ -72,17 +72,17 @@ class Evidence:
     def joining(self) -> FrozenSet[str]:
         """RETURNS (FrozenSet[str]): Marks at which the tokenizer of the file split words."""
         return frozenset(
-            mark for mark in _JOINING if self.inside[mark] < _MAX_INSIDE * self.alone[mark]
+            mark for mark in _JOINING if self.inside[mark] < _MAX_INSIDE * self.between[mark]
         )
 
 
 def unescape(word: str) -> str:
-    """RETURNS (str): A word as it was written, where the Penn Treebank's files escape it."""
+    """RETURNS (str): A word as it was written, if it is escaped as in the Penn Treebank."""
     return _ESCAPED.get(word, word)
 
 
 def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) -> List[bool]:
-    """Say after which words of a text there was a space.
+    """Find the words of a text that were followed by a space.
 
     words (Sequence[str]): Words of a whole text: a quote may close some sentences later.
     joining (FrozenSet[str]): Marks that are joined to the words on both sides, as `Evidence` finds.
@@ -109,7 +109,7 @@ def restore_spaces(words: Sequence[str], joining: FrozenSet[str] = frozenset()) 
 
 
 def join_words(words: Sequence[str], spaces: Sequence[bool]) -> Tuple[str, List[int]]:
-    """Put words together.
+    """Join words to a text.
 
     words (Sequence[str]): Words in order.
     spaces (Sequence[bool]): Whether a space follows each word.
@@ -135,7 +135,7 @@ def _has_no_space(left: str, right: str) -> bool:
 
 
 def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
-    """Whether a straight quote opens: in turn, unless its neighbors say otherwise.
+    """Whether a straight quote opens: every second one does, unless its neighbors say otherwise.
 
     Newspapers open a quote again with each paragraph and close only the last one, so taking turns
     would be wrong from there on.
@@ -146,7 +146,7 @@ def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
     if previous in _OPENING:
         return True
     if is_open or not following:
-        # At the very end there is nothing to open.
+        # At the very end, there is nothing to open.
         return not is_open and bool(following)
     if following[0] in _CLOSING or (previous in (",", ".", "!", "?") and following[0].islower()):
         return False
@@ -157,19 +157,19 @@ def _opens(words: Sequence[str], i: int, is_open: bool) -> bool:
 
 
 def _is_apostrophe(words: Sequence[str], i: int) -> bool:
-    """Whether a mark of its own stands for a contraction: you ' ve."""
+    """Whether a separate mark is the apostrophe of a contraction: you ' ve."""
     if words[i] not in _APOSTROPHES or not 0 < i < len(words) - 1:
         return False
     return words[i + 1].lower() in _CLITIC_ENDS and bool(_WORD_LIKE.match(words[i - 1][-1]))
 
 
 def _is_emoticon_start(words: Sequence[str], i: int) -> bool:
-    # ": )" and ": D": the colon belongs to what follows.
+    # ": )" and ": D": the colon belongs to the next word.
     return words[i] in (":", ";") and i + 1 < len(words) and words[i + 1] in ("D", "P", "(", "/")
 
 
 def _joins(words: Sequence[str], i: int) -> bool:
-    """Whether a mark stands between two words: tumour - suppressor."""
+    """Whether a mark is between two words: tumour - suppressor."""
     if not 0 < i < len(words) - 1:
         return False
     left, right = words[i - 1][-1], words[i + 1][0]

@@ -1,7 +1,8 @@
-"""The pool: unlabeled texts that a teacher annotates, in shards, so that a run can be resumed."""
+"""Let a teacher annotate a pool of unlabeled texts, in shards, so that a run can be resumed."""
 
 import json
 import shutil
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
@@ -16,16 +17,16 @@ from ..components.soft_tags import TAGS
 from ..files import replaced_file
 from ..progress import bar
 
-# Texts that are annotated between two moments at which the run can be stopped without a loss.
+# Texts per shard. A run that is stopped loses at most the shard that it works on.
 SHARD_TEXTS = 2000
 GOLD = "gold"
 BATCH = 128
 
 
 class Labeled(NamedTuple):
-    """What became of a pool.
+    """Counts of an annotated pool.
 
-    texts (int): Texts that are annotated.
+    texts (int): Annotated texts.
     skipped (int): Rows without a text that the teacher could annotate.
     """
 
@@ -42,16 +43,16 @@ def label_pool(
     gold: Optional[Path] = None,
     use_gpu: int = -1,
 ) -> Labeled:
-    """Let a teacher annotate texts, or go on with that: `part-00000.spacy` and so on.
+    """Let a teacher annotate texts, or resume an earlier run. Writes `part-00000.spacy` and so on.
 
     teacher (str): Directory or name of a pipeline that writes `doc.cats` or `doc.ents`. Their
-        probabilities become the values of `doc.cats`, and the probabilities of tags where the
-        recognizer is one of this package.
-    inputs (Sequence[Path]): Files of texts, and folders of them: those of `reprtune annotate`, and
-        .spacy files.
+        probabilities become the values of `doc.cats`. Recognizers of this package add the
+        probabilities of tags.
+    inputs (Sequence[Path]): Files of texts, or folders of them, in the formats of `reprtune
+        annotate` or as .spacy files.
     output (Path): Folder of the training data.
-    text (str): Column with the texts, where a file has columns.
-    gold (Optional[Path]): Annotated docs to put beside them, a .spacy file.
+    text (str): Column with the texts, if a file has columns.
+    gold (Optional[Path]): A .spacy file of annotated docs to add.
     use_gpu (int): GPU ID, or -1 for the CPU.
     RETURNS (Labeled): Counts.
     RAISES (ValueError): An input is wrong, the folder holds another run, or the teacher writes
@@ -77,7 +78,7 @@ def label_pool(
             with replaced_file(output / f"{GOLD}.spacy") as fresh:
                 shutil.copyfile(gold, fresh)
         with replaced_file(output / MANIFEST) as fresh:
-            made = {**known, "shards": [shard.as_json() for shard in shards]}
+            made = {**known, "shards": [asdict(shard) for shard in shards]}
             fresh.write_text(json.dumps(made, indent=1) + "\n", encoding="utf8")
     total = sum(shard.rows for shard in shards)
     parts = [output / f"part-{number:05d}.spacy" for number in range(len(shards))]
@@ -95,10 +96,10 @@ def label_pool(
 
 
 def soft_doc(doc: Doc) -> Doc:
-    """Copy what a student learns from.
+    """Copy the annotation that a student learns from.
 
     doc (Doc): A doc that the teacher has annotated.
-    RETURNS (Doc): Its tokens, categories and entities, and the probabilities of tags, if any.
+    RETURNS (Doc): A copy with tokens, categories, entities and, if any, the probabilities of tags.
     """
     copy = Doc(doc.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
     copy.cats = {label: float(score) for label, score in doc.cats.items()}
@@ -130,7 +131,7 @@ def _load(teacher: str, use_gpu: int) -> Language:
             f"The teacher '{teacher}' has no component that writes doc.cats or doc.ents, but only "
             f"{', '.join(nlp.pipe_names) or 'none at all'}: there is nothing to learn from it."
         )
-    # A text that a component fails on is left out.
+    # Leave out texts on which a component fails.
     nlp.set_error_handler(lambda name, pipe, docs, error: None)
     return nlp
 

@@ -1,4 +1,4 @@
-"""Which pieces belong to which token: by characters, vectorized."""
+"""Align word pieces with tokens by the characters that they cover, vectorized."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence, Tuple
@@ -16,7 +16,7 @@ _SPACES = numpy.array([chr(code).isspace() for code in range(0x3002)])
 
 @dataclass
 class TokenSpans:
-    """A text and where its tokens are.
+    """A text and the character offsets of its tokens.
 
     text (str): The text.
     starts, ends (NDArray): First character of each token and the one after its last, ascending,
@@ -54,11 +54,11 @@ def align(token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: st
     control characters, what the tokenizer's normalizer removes). White space at the edge of a
     piece does not count: tokenizers that keep the space before a word in its piece would
     otherwise tie each piece to the white space or to the word before it. Pieces that share one
-    span (the bytes of unknown characters) are handed to its characters in turn, so the pairs are
-    never many more than pieces and tokens together.
+    span (the bytes of unknown characters) are spread over its characters in turn, so there are
+    never many more pairs than pieces and tokens together.
 
     token_starts (NDArray): First character of each token, ascending, shape (n_tokens,).
-    token_ends (NDArray): The character after its last, shape (n_tokens,).
+    token_ends (NDArray): The character after the last one of each token, shape (n_tokens,).
     offsets (NDArray): First character of each piece and the one after its last, shape
         (n_pieces, 2).
     text (str): The text that all of them refer to.
@@ -85,22 +85,22 @@ def align(token_starts: NDArray, token_ends: NDArray, offsets: NDArray, text: st
 
 
 def align_all(texts: Sequence[TokenSpans], pieces: "Sequence[Pieces]") -> Alignment:
-    """Align the tokens and pieces of several texts at once, which for short texts takes a fraction
-    of the time of aligning one after the other.
+    """Align the tokens and pieces of several texts at once. For short texts, this takes a fraction
+    of the time that aligning them one by one would take.
 
     texts (Sequence[TokenSpans]): The texts with their tokens.
     pieces (Sequence[Pieces]): The pieces of each, with offsets.
-    RETURNS (Alignment): The pairs, with tokens and pieces numbered through all texts.
+    RETURNS (Alignment): The pairs, with tokens and pieces numbered across all texts.
     """
-    # As if there was one text, with a line break between any two.
+    # The texts are treated as one, with a line break after each.
     sizes = numpy.array([len(text.text) + 1 for text in texts], dtype=numpy.int64)
     begins = numpy.cumsum(sizes) - sizes
-    of_tokens = numpy.repeat(begins, [len(text.starts) for text in texts])
-    of_pieces = numpy.repeat(begins, [len(own) for own in pieces])
+    token_shift = numpy.repeat(begins, [len(text.starts) for text in texts])
+    piece_shift = numpy.repeat(begins, [len(own) for own in pieces])
     return align(
-        numpy.concatenate([text.starts for text in texts]) + of_tokens,
-        numpy.concatenate([text.ends for text in texts]) + of_tokens,
-        numpy.concatenate([own.offsets for own in pieces]) + of_pieces[:, None],
+        numpy.concatenate([text.starts for text in texts]) + token_shift,
+        numpy.concatenate([text.ends for text in texts]) + token_shift,
+        numpy.concatenate([own.offsets for own in pieces]) + piece_shift[:, None],
         "\n".join(text.text for text in texts),
     )
 
@@ -128,8 +128,8 @@ class Pairs:
 
     def of(self, read: "ReadPieces") -> Tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
         """RETURNS (Tuple[NDArray[int64], NDArray[int64]]): The pairs of the pieces that are read
-        from a batch: which of these pieces, and which token. A piece that reaches into several
-        tokens has a pair with each."""
+        from a batch: the index of the piece among these, and the index of the token. A piece that
+        reaches into several tokens has a pair with each."""
         flat = self._piece_starts[read.texts] + read.pieces
         repeats = self._counts[flat]
         source = numpy.repeat(numpy.arange(len(flat)), repeats)
@@ -139,7 +139,7 @@ class Pairs:
 
 
 def _is_space(text: str) -> NDArray[numpy.bool_]:
-    """RETURNS (NDArray[bool]): Whether each character is white space, and False for the end."""
+    """RETURNS (NDArray[bool]): Whether each character is white space, with False appended."""
     codes = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=numpy.uint32)
     return numpy.append(_SPACES[numpy.minimum(codes, len(_SPACES) - 1)], False)
 

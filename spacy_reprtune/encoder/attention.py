@@ -13,8 +13,8 @@ from .cpu import dropout_factors
 from .precision import has_bf16
 from .transfer import transfer
 
-# For shorter windows, plain products are faster on a CPU than its flash kernel, which is made for
-# long rows. For longer ones, their memory would grow with the square of the length.
+# For shorter windows, plain matrix products are faster on a CPU than its flash kernel, which is
+# made for long rows. For longer windows, their memory would grow with the square of the length.
 FLASH_FROM = 384
 
 
@@ -24,12 +24,13 @@ class NotPackable(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the windows of a packed batch are.
+    """The positions of the windows in a packed batch.
 
     groups (List[Tuple[int, int, int]]): First piece, number of windows and length of each run of
         windows of one length.
     positions (Tensor): Position of each piece in its window, int64 of shape (n,).
-    bounds (Tensor): First piece of each window, and the end; int32 of shape (n_windows + 1,).
+    bounds (Tensor): First piece of each window, then the number of pieces; int32 of shape
+        (n_windows + 1,).
     longest (int): Length of the longest window.
     orders (Dict[int, Tensor]): Earlier results of `order`, by the number of heads.
     """
@@ -111,7 +112,7 @@ class PackedAttention(TorchFunctionMode):
             n = query.shape[1] // key.shape[1]
             key, value = (x.repeat_interleave(n, dim=1) for x in (key, value))
         if torch.is_autocast_enabled(query.device.type):
-            # As torch's attention does, which this stands in for.
+            # torch's attention, which this replaces, casts its inputs as well.
             dtype = torch.get_autocast_dtype(query.device.type)
             query, key, value = (x.to(dtype) for x in (query, key, value))
         reach = int(attn_mask) if is_reach else None
@@ -121,8 +122,8 @@ class PackedAttention(TorchFunctionMode):
 
 
 def reach_mask(reach: int) -> torch.Tensor:
-    """RETURNS (Tensor): What a family's code hands to attention as the mask of a block in which a
-    piece attends to those at most `reach` pieces away; shape (1,), on the CPU to be read there."""
+    """RETURNS (Tensor): The mask that a family's code passes to the attention of a block in which a
+    piece attends to those at most `reach` pieces away; shape (1,), on the CPU, where it is read."""
     return torch.tensor([reach])
 
 
@@ -140,7 +141,7 @@ def packed_attention(
 
     layout (Layout): The windows.
     query, key, value (Tensor): Shape (1, n_heads, n, width).
-    scale (Optional[float]): Factor of the scores; None for one over the root of the width.
+    scale (Optional[float]): Factor of the scores; None for 1 / sqrt(width).
     rate (float): Dropout rate of the weights.
     reach (Optional[int]): The most pieces between a piece and those that it attends to, or None
         for the whole window.
@@ -203,7 +204,7 @@ class _GroupedAttention(torch.autograd.Function):
         for first, rows, length in layout.groups:
             part = slice(first * n_heads, (first + rows * length) * n_heads)
             q, k, v, o = (x[part].view(-1, length, width) for x in (query, key, value, out))
-            if _is_plain(q, rate, reach):
+            if _uses_cpu_kernel(q, rate, reach):
                 q, k, v, o = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o))
                 found, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                     q, k, v, scale=scale
@@ -221,13 +222,8 @@ class _GroupedAttention(torch.autograd.Function):
                 torch.bmm(weights if factors is None else weights * factors, v, out=o)
                 kept.append((weights, factors))
         ctx.save_for_backward(query, key, value, out, *(x for pair in kept for x in pair))
-        ctx.layout, ctx.scale, ctx.n_heads, ctx.rate, ctx.reach = (
-            layout,
-            scale,
-            n_heads,
-            rate,
-            reach,
-        )
+        ctx.layout, ctx.n_heads = layout, n_heads
+        ctx.scale, ctx.rate, ctx.reach = scale, rate, reach
         return _scattered(out, order, n_heads)
 
     @staticmethod
@@ -244,7 +240,7 @@ class _GroupedAttention(torch.autograd.Function):
                 x[part].view(-1, length, width) for x in (query, key, value, out, grad, *found)
             )
             q, k, v, o, g, d_q, d_k, d_v = views
-            if _is_plain(q, ctx.rate, ctx.reach):
+            if _uses_cpu_kernel(q, ctx.rate, ctx.reach):
                 q, k, v, o, g = (x.unflatten(0, (rows, n_heads)) for x in (q, k, v, o, g))
                 backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
                 new = backward(g, q, k, v, o, known, 0.0, False, scale=ctx.scale)
@@ -266,8 +262,8 @@ def _scattered(x: torch.Tensor, order: torch.Tensor, n_heads: int) -> torch.Tens
     return torch.empty_like(x).index_copy_(0, order, x).view(-1, n_heads, x.shape[1])
 
 
-def _is_plain(x: torch.Tensor, rate: float, reach: Optional[int]) -> bool:
-    """RETURNS (bool): Whether a CPU's flash kernel computes windows of this length."""
+def _uses_cpu_kernel(x: torch.Tensor, rate: float, reach: Optional[int]) -> bool:
+    """RETURNS (bool): Whether the CPU's flash kernel computes windows of this length."""
     return x.device.type == "cpu" and x.shape[1] >= FLASH_FROM and not rate and reach is None
 
 
@@ -280,5 +276,5 @@ def _factors(weights: torch.Tensor, rate: float) -> torch.Tensor:
 def fits_flash(device: torch.device, dtype: Optional[torch.dtype], width: int) -> bool:
     """RETURNS (bool): Whether the flash kernel takes heads of this type and width on a device."""
     fits = dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
-    # It needs what makes bf16 fast.
+    # The kernel needs the hardware that makes bf16 fast.
     return device.type == "cuda" and fits and has_bf16(device)

@@ -1,4 +1,4 @@
-"""From texts to batches of windows: numpy, whatever computes the vectors."""
+"""From texts to batches of windows, in numpy, for encoders in torch and in ONNX Runtime."""
 
 import hashlib
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ class WindowBatch:
     ids, mask (Tensor): Piece ids with special pieces and padding, and 1 where there is a piece
         rather than padding, both int64 of shape (n_windows, length).
     keep (Tensor): True for the positions to be read from this window, shape (n_windows, length).
-        Over all windows of a text they are its pieces once each, in order, between the first
-        window's leading special pieces and the last one's closing special pieces.
+        Together, the windows of a text keep each of its pieces once, in order, between the leading
+        special pieces of the first window and the closing special pieces of the last one.
     lengths (List[int]): Pieces of each window, special pieces included.
-    keys (List[bytes]): Digests of what each window shows and keeps; empty while the encoder is
-        not `caching`.
-    first_piece (Optional[NDArray[int64]]): Index in its text of the piece at each window's position
-        0, negative by the number of leading special pieces for a first window; on the host, shape
-        (n_windows,).
-    read (Optional[ReadPieces]): The pieces at the positions that are read; None where the vectors
-        are those of tokens.
-    row (Optional[PackedRow]): The same windows in one row, where the encoder computes them so.
+    keys (List[bytes]): A digest of each window's pieces and the positions it keeps; empty while the
+        encoder is not `caching`.
+    first_piece (Optional[NDArray[int64]]): Index in the text of the piece at position 0 of each
+        window. In a text's first window, that is minus the number of leading special pieces. On the
+        host, shape (n_windows,).
+    read (Optional[ReadPieces]): The pieces at the positions that are read; None if the vectors are
+        vectors of tokens.
+    row (Optional[PackedRow]): The same windows in one row, if the encoder packs them.
     """
 
     texts: Any
@@ -52,13 +52,13 @@ class WindowBatch:
 
 
 class TextReader:
-    """Base class of what computes vectors of texts: it tokenizes, cuts windows and makes batches.
+    """Base class of encoders: it tokenizes texts, cuts them into windows, and makes batches.
 
     tokenizer (PieceTokenizer): The tokenizer.
     settings (Any): Has `max_pieces`, `overlap` and `batch_pieces`, as `EncoderSettings`.
     window (int): The most pieces of a window, special pieces included.
     padding (Optional[int]): The most padding of a batch, in pieces; None for any.
-    caching (bool): Whether batches have the keys of their windows.
+    caching (bool): Whether batches hold the keys of their windows.
     """
 
     tokenizer: PieceTokenizer
@@ -70,12 +70,11 @@ class TextReader:
     def tokenize(
         self, texts: Sequence[str], *, offsets: bool = False, cached: bool = False
     ) -> List[Pieces]:
-        """Turn texts, or with `max_pieces` their beginnings, into pieces; see `PieceTokenizer`."""
+        """Turn texts into pieces, up to `max_pieces` of each; see `PieceTokenizer`."""
         pieces = self.tokenizer(texts, offsets=offsets, cached=cached)
         if self.settings.max_pieces is None:
             return pieces
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        n = max(1, self.settings.max_pieces - special)
+        n = max(1, self.settings.max_pieces - self.tokenizer.n_special)
         return [
             Pieces(p.ids[:n], None if p.offsets is None else p.offsets[:n]) if len(p) > n else p
             for p in pieces
@@ -83,20 +82,19 @@ class TextReader:
 
     def windows(self, pieces: Sequence[Pieces]) -> Windows:
         """RETURNS (Windows): The windows of texts, as long as the settings and encoder allow."""
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
         lengths = [len(p) for p in pieces]
-        return cut_windows(lengths, size=self.window - special, overlap=self.settings.overlap)
+        size = self.window - self.tokenizer.n_special
+        return cut_windows(lengths, size=size, overlap=self.settings.overlap)
 
     def batches(self, pieces: Sequence[Pieces]) -> Iterator[WindowBatch]:
-        """Cut texts into windows and group these by length.
+        """Cut texts into windows and group the windows by length.
 
         pieces (Sequence[Pieces]): The pieces of each text.
         YIELDS (WindowBatch): Batches within the piece budget. The windows of a long text are
-            spread over as many as they need.
+            spread over as many batches as they need.
         """
         windows = self.windows(pieces)
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        lengths = windows.lengths + special
+        lengths = windows.lengths + self.tokenizer.n_special
         budget = self.settings.batch_pieces
         for group in batch_by_pieces(lengths, budget=budget, padding=self.padding):
             # A tokenizer without special pieces makes an empty window of an empty text.
@@ -108,11 +106,11 @@ class TextReader:
 
         pieces (Sequence[Pieces]): The pieces of each text.
         windows (Windows): All windows.
-        group (NDArray[int64]): Indices of those in the batch.
+        group (NDArray[int64]): Indices of the windows in the batch.
         RETURNS (WindowBatch): The batch, of arrays.
         """
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
-        lead, special = len(prefix), len(prefix) + len(suffix)
+        lead, special = len(prefix), self.tokenizer.n_special
         lengths = windows.lengths[group]
         longest = int(lengths.max()) + special
         ids = numpy.full((len(group), longest), self.tokenizer.pad_id, dtype=numpy.int64)
@@ -125,7 +123,7 @@ class TextReader:
             ids[row, lead + n : n + special] = suffix
         columns = numpy.arange(longest)
         mask = columns < (lengths + special)[:, None]
-        # A first window also keeps its leading special pieces, a last one its closing ones.
+        # A first window also keeps the leading special pieces, a last window the closing ones.
         starts, ends = windows.starts[group], windows.ends[group]
         sizes = numpy.asarray([len(pieces[t]) for t in windows.texts[group]])
         low = numpy.where(starts == 0, 0, lead + windows.keep_starts[group] - starts)
@@ -140,10 +138,14 @@ class TextReader:
                 digest.update(keep[row, :n])
             keys.append(digest.digest())
 
-        texts = windows.texts[group]
-        batch = WindowBatch(
-            texts, ids, mask.astype(numpy.int64), keep, (lengths + special).tolist(), keys
+        texts, first_piece = windows.texts[group], starts - lead
+        return WindowBatch(
+            texts=texts,
+            ids=ids,
+            mask=mask.astype(numpy.int64),
+            keep=keep,
+            lengths=(lengths + special).tolist(),
+            keys=keys,
+            first_piece=first_piece,
+            read=ReadPieces.of(keep, texts, first_piece, sizes),
         )
-        batch.first_piece = starts - lead
-        batch.read = ReadPieces.of(keep, texts, batch.first_piece, sizes)
-        return batch

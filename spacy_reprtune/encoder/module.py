@@ -69,26 +69,29 @@ class EncoderSettings:
         if self.packed not in ("auto", True, False):
             raise ValueError(f"packed = {self.packed!r}. Use 'auto', true or false.")
         if self.window is not None and self.window < 8:
-            raise ValueError(f"window = {self.window} pieces. Use at least 8, or null for all.")
+            raise ValueError(
+                f"window = {self.window} pieces. Use at least 8, or null for the encoder's limit."
+            )
         if self.max_pieces is not None and self.max_pieces < 8:
-            raise ValueError(f"max_pieces = {self.max_pieces}. Use at least 8, or null for all.")
+            raise ValueError(
+                f"max_pieces = {self.max_pieces}. Use at least 8, or null for whole texts."
+            )
         if self.overlap < 0 or self.batch_pieces < 1:
             raise ValueError(
                 f"overlap = {self.overlap} and batch_pieces = {self.batch_pieces}: the first must "
                 "be 0 or more, the second 1 or more."
             )
         if self.cache_mb < 0:
-            raise ValueError(f"cache_mb = {self.cache_mb}. Use 0 for no cache, or more.")
+            raise ValueError(f"cache_mb = {self.cache_mb}. Use 1 or more, or 0 for no cache.")
         if not 0.0 < self.lr_decay <= 1.0:
-            raise ValueError(f"lr_decay = {self.lr_decay}. Use a factor above 0, and 1 at most.")
+            raise ValueError(f"lr_decay = {self.lr_decay}. Use a factor above 0, at most 1.")
         if self.unfreeze_every is not None and self.unfreeze_every < 1:
             raise ValueError(f"unfreeze_every = {self.unfreeze_every} updates. Use 1 or more.")
         trained = {"all": self.reinit_last, "none": 0}.get(self.unfreeze, self.unfreeze)
         if not 0 <= self.reinit_last <= trained:
             raise ValueError(
                 f"reinit_last = {self.reinit_last}, but unfreeze = {self.unfreeze!r}: a block "
-                "with new weights has to be trained, so use a number from 0 to that of blocks "
-                "that train."
+                "with new weights has to be trained, so use at most the number of trained blocks."
             )
         if self.keep_blocks is not None:
             check_keep_blocks(self.keep_blocks)
@@ -102,7 +105,7 @@ class EncoderSettings:
         tokenizer (PieceTokenizer): Its tokenizer.
         device (device): Where to compute, if anything has to be computed.
         RETURNS (PreTrainedModel): The encoder.
-        RAISES (ValueError): It has fewer blocks than the settings name, or is only a table.
+        RAISES (ValueError): It has fewer blocks than the settings ask for, or is only a table.
         """
         if model.config.model_type == MODEL_TYPE:
             raise ValueError(
@@ -137,8 +140,8 @@ class Encoder(torch.nn.Module, TextReader):
         model (PreTrainedModel): The bare encoder.
         tokenizer (PieceTokenizer): Its tokenizer.
         settings (EncoderSettings): How to run it.
-        device (torch.device): Where to run it, which is what `settings.device` stands for.
-        RAISES (ValueError): A setting is beyond what this encoder can do.
+        device (torch.device): Where to run it: `settings.device`, resolved.
+        RAISES (ValueError): A setting asks for more than this encoder can do.
         """
         super().__init__()
         self.model = model
@@ -146,12 +149,12 @@ class Encoder(torch.nn.Module, TextReader):
         self.settings = settings
         self.device = device
         self.dtype = resolve_precision(settings.precision, self.device)
-        # Looking a padding piece up in a table costs next to nothing.
+        # A table looks up padding at next to no cost, so only other encoders limit it.
         self.padding = CPU_PADDING if device.type == "cpu" and settings.reads_order else None
         self.width: int = width_of(model.config)
         tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)
         self.window = self._check_window()
-        # Set once training begins. A pipeline that only predicts rarely sees a text twice.
+        # Switched on when training begins. A pipeline that only predicts rarely sees a text twice.
         self.caching = False
         self.trainable: List[torch.nn.Module] = []
         self._switched: List[torch.nn.Module] = []
@@ -194,8 +197,8 @@ class Encoder(torch.nn.Module, TextReader):
         mode (bool): Whether the next pass is a training step.
         RETURNS (Encoder): Itself.
         """
-        # One prediction follows another most of the time, and setting the flags takes a while for
-        # a text of a few words.
+        # Most predictions follow another prediction, and for a text of a few words setting the
+        # flags would take a noticeable share of the time.
         if mode != self.training:
             for module in [self, *self._switched]:
                 module.training = mode
@@ -207,8 +210,8 @@ class Encoder(torch.nn.Module, TextReader):
         """Run the encoder over texts, batch by batch.
 
         With gradients on, a step of more than `KEPT_BATCHES` full batches keeps only the inputs of
-        each and computes it again on the way back, so memory is bounded, however long the texts
-        are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
+        each batch and recomputes it in the backward pass, so memory is bounded however long the
+        texts are (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost).
 
         pieces (Sequence[Pieces]): The pieces of each text.
         pooling (Optional[FixedPooling]): Reduction of each window to one vector, if it has no
@@ -219,12 +222,12 @@ class Encoder(torch.nn.Module, TextReader):
         """
         training = torch.is_grad_enabled() and bool(self.trainable)
         batches = list(self.batches(pieces)) if training else self.batches(pieces)
-        # On a CPU many batches may be small, and a single large window gains nothing.
+        # On a CPU many batches may be small, and recomputing a single large window gains nothing.
         kept = KEPT_BATCHES * self.settings.batch_pieces
-        again = training and len(batches) > KEPT_BATCHES
-        again = again and sum(batch.ids.numel() for batch in batches) > kept
+        recompute = training and len(batches) > KEPT_BATCHES
+        recompute = recompute and sum(batch.ids.numel() for batch in batches) > kept
         for batch in batches:
-            if again:
+            if recompute:
                 yield batch, checkpoint(self._vectors, batch, None, use_reentrant=False)
             else:
                 yield batch, self._vectors(batch, pooling)
@@ -238,7 +241,7 @@ class Encoder(torch.nn.Module, TextReader):
         cache = self.cache if cached else None
         if cached and not self.trainable and pooling is not None:
             return self.passes.below(batch, cache, pooling)
-        # Padded: each window comes from the cache or is computed for it once.
+        # Padded, because each window comes from the cache, or is computed once to be put there.
         hidden = self.passes.below(batch, cache)
         if row is None:
             return self.passes.above(batch.ids, batch.mask, hidden)
@@ -254,7 +257,7 @@ class Encoder(torch.nn.Module, TextReader):
         return self.passes.whole(ids, mask)
 
     def collate(self, pieces: Sequence[Pieces], windows: Windows, group: NDArray) -> WindowBatch:
-        """See `TextReader`: a batch of tensors, on the device."""
+        """See `TextReader`. The batch holds tensors on the encoder's device."""
         batch = super().collate(pieces, windows, group)
         arrays = [batch.texts, batch.ids, batch.mask, batch.keep]
         batch.texts, batch.ids, batch.mask, batch.keep = transfer(arrays, self.device)
@@ -270,8 +273,9 @@ class Encoder(torch.nn.Module, TextReader):
         """Whether to pack, if the encoder can."""
         if self.settings.packed != "auto":
             return bool(self.settings.packed)
-        # The kernel that pays for it computes in half precision, on CUDA. On a CPU it can pay, too
-        # (docs/gpu.md), but vectors would differ in their last bits from those of earlier versions.
+        # Packing pays off with the flash kernel, which computes in half precision on CUDA. It can
+        # pay off on a CPU, too (docs/gpu.md), but then vectors would differ in their last bits from
+        # those of earlier versions.
         heads = getattr(self.model.config, "num_attention_heads", None) or 1
         return fits_flash(self.device, self.dtype, self.width // heads)
 
@@ -283,7 +287,7 @@ class Encoder(torch.nn.Module, TextReader):
                 f"window = {window} pieces, but the encoder '{self.settings.name}' takes "
                 f"{limit} at most."
             )
-        special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
+        special = self.tokenizer.n_special
         if self.settings.overlap > (window - special) // 2:
             raise ValueError(
                 f"overlap = {self.settings.overlap} pieces is more than half of what a window of "

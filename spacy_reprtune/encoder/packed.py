@@ -22,25 +22,21 @@ class Packing:
         model (PreTrainedModel): The bare encoder.
         first_position (int): Position of a window's first piece. RoBERTa and related families
             begin above 0.
-        RAISES (NotPackable): It takes no positions.
+        RAISES (NotPackable): The encoder takes no positions.
         """
         takes = inspect.signature(model.forward).parameters
         if "position_ids" not in takes:
             raise NotPackable
         self.first_position = first_position
-        # Made here: encoders slice theirs from a table that is as long as their positions.
+        # Passed to the encoder, because it would slice its own from a buffer that is only as long
+        # as its positions.
         self._has_types = "token_type_ids" in takes and bool(
             getattr(model.config, "type_vocab_size", 0)
         )
+        self._masks: Optional[Dict[str, Optional[torch.Tensor]]] = None
         reach = local_reach(model.config)
-        self._masks = (
-            None
-            if reach is None
-            else {
-                "full_attention": None,
-                "sliding_attention": reach_mask(reach),
-            }
-        )
+        if reach is not None:
+            self._masks = {"full_attention": None, "sliding_attention": reach_mask(reach)}
 
     def __call__(
         self, model: Callable[..., Any], ids: torch.Tensor, layout: Layout
@@ -98,7 +94,7 @@ class PackedRow:
 
         hidden (Tensor): Shape (1, n, width).
         like (Tensor): Padded ids, shape (n_windows, length).
-        RETURNS (Tensor): Zeros where padding is, shape (n_windows, length, width).
+        RETURNS (Tensor): Shape (n_windows, length, width), with zeros for padding.
         """
         rows = hidden.new_zeros(like.numel(), hidden.shape[2])
         return rows.index_copy(0, self.places, hidden[0]).view(*like.shape, -1)
@@ -122,11 +118,11 @@ def run(
 def find_packing(model: torch.nn.Module, pad_id: int) -> Optional[Packing]:
     """Find out how to pack, if an encoder computes the same vectors packed and padded.
 
-    That is tried on a few windows, of which some are longer than a local attention sees.
+    A few windows are tried, some of them longer than the reach of local attention.
 
     model (PreTrainedModel): The bare encoder, in evaluation mode.
     pad_id (int): Id of the padding piece.
-    RETURNS (Optional[Packing]): How to pack, or None where vectors differ by more than 1e-5 of the
+    RETURNS (Optional[Packing]): How to pack, or None if vectors differ by more than 1e-5 of the
         largest number in them.
     """
     lengths = [4, 8, 8, (local_reach(model.config) or 0) + 9]
@@ -173,8 +169,8 @@ def sample_ids(model: torch.nn.Module, pad_id: int, n: int) -> torch.Tensor:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within this context, products are not rounded to TF32, which would make larger differences
-    than those that are looked for."""
+    """Within this context, products are not rounded to TF32, whose errors would be larger than the
+    differences that are tested for."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

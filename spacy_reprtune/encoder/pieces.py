@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 # Longer texts are tokenized in parts, cut in front of white space: a fast tokenizer keeps some
 # hundred bytes per piece until it is done, which for a book is more than the encoder's weights.
 PART_CHARS = 100_000
-# Memory for texts whose pieces are remembered during training, and what an entry takes besides its
+# Memory for texts whose pieces are remembered during training, and the size of an entry without its
 # text and pieces.
 CACHED_BYTES = 200_000_000
 _ENTRY_BYTES = 400
@@ -69,9 +69,14 @@ class PieceTokenizer:
         self._cached = 0
 
     @property
+    def n_special(self) -> int:
+        """RETURNS (int): Number of special pieces around a text."""
+        return len(self.prefix) + len(self.suffix)
+
+    @property
     def max_pieces(self) -> Optional[int]:
         """RETURNS (Optional[int]): The longest input that the tokenizer names, if any."""
-        # Where nobody set it, transformers puts 1e30 here.
+        # If nobody has set it, transformers puts 1e30 here.
         limit = self.tokenizer.model_max_length
         return int(limit) if limit and limit < 1_000_000 else None
 
@@ -108,7 +113,7 @@ class PieceTokenizer:
         RAISES (ValueError): The tokenizer has more pieces, or a piece with a higher id.
         """
         n_pieces = self._backend.get_vocab_size(with_added_tokens=True)
-        # Ids may have gaps, so that few pieces can reach far.
+        # Ids may have gaps, so even a small vocabulary can have high ids.
         highest = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
         if max(n_pieces, highest + 1) > n_rows:
             has = f"{n_pieces} pieces"
@@ -133,7 +138,7 @@ class PieceTokenizer:
 
         path (Path): The directory.
         RETURNS (PieceTokenizer): The tokenizer.
-        RAISES (ValueError): There is none, it is damaged, or it has no fast version.
+        RAISES (ValueError): There is no tokenizer, it is damaged, or it has no fast version.
         """
         from transformers import AutoTokenizer
 
@@ -142,7 +147,7 @@ class PieceTokenizer:
                 str(path), use_fast=True, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:
-            # What transformers tries next where a file is damaged hides the cause.
+            # If a file is damaged, what transformers tries next hides the cause.
             _check_files(path)
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ValueError(
@@ -153,7 +158,7 @@ class PieceTokenizer:
 
     @classmethod
     def from_files(cls, files: Dict[str, bytes]) -> "PieceTokenizer":
-        """RETURNS (PieceTokenizer): The tokenizer that `files` took apart."""
+        """RETURNS (PieceTokenizer): A tokenizer made from the result of `files`."""
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +167,7 @@ class PieceTokenizer:
             return cls.from_directory(Path(folder))
 
     def to_json(self) -> str:
-        """RETURNS (str): What `from_json` needs besides `pad_id`."""
+        """RETURNS (str): The tokenizer as JSON, for `from_json`."""
         return self._backend.to_str()
 
     @classmethod
@@ -246,7 +251,7 @@ def _nbytes(text: str, pieces: Pieces) -> int:
 
 
 def split_long(text: str) -> List[str]:
-    """Cut a long text in front of white space, where no tokenizer lets a piece go across."""
+    """Cut a long text in front of white space, which no tokenizer's piece extends across."""
     parts, start = [], 0
     while len(text) - start > PART_CHARS:
         end = _last_space(text, start + PART_CHARS // 2, start + PART_CHARS)

@@ -1,8 +1,8 @@
 """An encoder without a sequence model: a table with one vector per piece, made from an encoder.
 
-Each piece passes the encoder by itself, the vectors are reduced to their principal components, and
-frequent pieces get less weight, as in Model2Vec (Tulkens & van Dongen 2024). The table is a model
-of transformers with no blocks, so it is loaded, run, trained and saved as any other encoder.
+Each piece is encoded by itself, the vectors are reduced to their principal components, and frequent
+pieces get less weight, as in Model2Vec (Tulkens & van Dongen 2024). The table is a transformers
+model without blocks, so it is loaded, run, trained and saved like any other encoder.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .pieces import PieceTokenizer
 
-# Pieces that pass the encoder at once, each as a text of its own.
+# Pieces that are encoded at once, each as a separate text.
 TABLE_BATCH = 1024
 
 
@@ -34,7 +34,9 @@ class StaticSettings(EncoderSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.unfreeze not in ("all", "none"):
-            raise ValueError(f"unfreeze = {self.unfreeze!r}. A table has no blocks: 'all', 'none'.")
+            raise ValueError(
+                f"unfreeze = {self.unfreeze!r}. A table has no blocks, so use 'all' or 'none'."
+            )
         if self.width is not None and self.width < 1:
             raise ValueError(f"width = {self.width}. Use 1 or more, or null for the encoder's.")
         if self.sif is not None and not self.sif > 0.0:
@@ -45,9 +47,9 @@ class StaticSettings(EncoderSettings):
     def prepare(
         self, model: "PreTrainedModel", tokenizer: "PieceTokenizer", device: torch.device = CPU
     ) -> "PreTrainedModel":
-        """Make the table of an encoder.
+        """Turn an encoder into a table.
 
-        model (PreTrainedModel): The encoder. A table that was made before stays as it is.
+        model (PreTrainedModel): The encoder. A table stays as it is.
         tokenizer (PieceTokenizer): Its tokenizer.
         device (device): Where to run the encoder.
         RETURNS (PreTrainedModel): The table.
@@ -66,7 +68,7 @@ class StaticSettings(EncoderSettings):
 def piece_vectors(
     model: "PreTrainedModel", tokenizer: "PieceTokenizer", device: torch.device = CPU
 ) -> torch.Tensor:
-    """Compute the vector of each piece as a text by itself: the mean over it and the special
+    """Compute the vector of each piece as a text by itself: the mean over the piece and the special
     pieces around it.
 
     model (PreTrainedModel): The encoder, in evaluation mode.
@@ -79,8 +81,7 @@ def piece_vectors(
     model = model.to(device)
     rows = []
     for ids in torch.arange(n_pieces).split(TABLE_BATCH):
-        around = (part.reshape(1, -1).expand(len(ids), -1) for part in (prefix, suffix))
-        before, after = around
+        before, after = (part.reshape(1, -1).expand(len(ids), -1) for part in (prefix, suffix))
         batch = torch.cat([before, ids[:, None], after], 1).to(device)
         vectors = model(input_ids=batch, attention_mask=torch.ones_like(batch))[0]
         rows.append(vectors.float().mean(1).cpu())
@@ -101,22 +102,22 @@ def make_table(
     width (Optional[int]): How many principal components to keep; None, or more than there are,
         for all.
     sif (Optional[float]): The constant of smooth inverse frequency (Arora et al. 2017), or None
-        for equal weights. The frequency of a piece is estimated from its number by Zipf's law:
-        vocabularies are in order of frequency.
+        for equal weights. The frequency of a piece is estimated from its id by Zipf's law, because
+        vocabularies are sorted by frequency.
     RETURNS (StaticTable): The table, in evaluation mode. Special pieces have a vector of zeros.
     """
     special = torch.tensor(sorted(set(tokenizer.tokenizer.all_special_ids))).long()
     ordinary = torch.ones(len(vectors), dtype=torch.bool)
     ordinary[special[special < len(vectors)]] = False
     centered = vectors.double() - vectors[ordinary].double().mean(0)
-    # Eigenvectors come in ascending order of their values.
+    # Eigenvectors come in ascending order of their eigenvalues.
     _, directions = torch.linalg.eigh(torch.cov(centered[ordinary].T).reshape(len(centered.T), -1))
     table = centered @ directions.flip(1)[:, : width or None]
     if sif is not None:
         ranks = torch.arange(len(vectors), dtype=torch.float64) + 2.0
         frequency = (1.0 / ranks) / (1.0 / ranks).sum()
         table *= (sif / (sif + frequency))[:, None]
-    # Of unit variance, so that learning rates mean the same for any encoder.
+    # Scaled to unit variance, so that learning rates mean the same for any encoder.
     table /= table[ordinary].std().clamp(min=1e-6)
     table[~ordinary] = 0.0
     made = StaticTable(StaticConfig(vocab_size=len(table), hidden_size=table.shape[1]))

@@ -1,8 +1,8 @@
-"""Integrated gradients: how much each piece of a text contributes to what a head says of it.
+"""Integrated gradients: how much each piece of a text contributes to a head's score of the text.
 
 Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks". The vectors of all pieces
-move together from a baseline to their own, and the gradient on the way is summed up: the
-contributions add up to the difference between the score of the text and that of the baseline.
+move together from a baseline to their actual values, and the gradients along this path are summed.
+The contributions add up to the difference between the scores of the text and of the baseline.
 """
 
 import copy
@@ -16,15 +16,15 @@ from ..encoder.batches import WindowBatch
 from ..encoder.module import Encoder
 from ..encoder.pieces import Pieces
 
-# Places on the way at which the gradient is read, with a forward pass each. They are those of Gauss
-# and Legendre, which give the sum about as well as fifty equally spaced ones.
+# Points on the path at which the gradient is computed, with a forward pass each. Gauss-Legendre
+# quadrature places them, and needs a third of the points that equal spacing would need.
 STEPS = 16
 
 
 class TracedEncoder:
-    """Stands in for an encoder where a head reads it, and keeps what leads back to the pieces.
+    """An encoder that mixes the vectors of pieces with a baseline, and traces scores back to them.
 
-    Each text has a share, by which the vectors of its pieces are mixed with the baseline.
+    Each text has its own share of the mixture.
     """
 
     def __init__(self, encoder: Encoder, shares: torch.Tensor) -> None:
@@ -35,8 +35,8 @@ class TracedEncoder:
         """
         self.encoder = encoder
         self.shares = shares
-        # For each batch: its windows, the vectors that the model got, and their way from the
-        # baseline.
+        # For each batch: its windows, the mixed vectors, and the difference between the actual
+        # vectors and the baseline.
         self.batches: List[Tuple[WindowBatch, torch.Tensor, torch.Tensor]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -45,7 +45,7 @@ class TracedEncoder:
     def encode(
         self, pieces: Sequence[Pieces], *, pooling: Any = None
     ) -> Iterator[Tuple[WindowBatch, torch.Tensor]]:
-        """See `Encoder.encode`: the vectors are always those of pieces."""
+        """See `Encoder.encode`. Windows are never pooled."""
         for batch in self.encoder.batches(pieces):
             yield batch, self._run(batch)
 
@@ -54,11 +54,11 @@ class TracedEncoder:
 
         def mix(module: torch.nn.Module, args: Any, own: torch.Tensor) -> torch.Tensor:
             # The special pieces stay as they are.
-            nothing = module.weight[self._baseline_piece()].detach()
-            way = (own.detach() - nothing) * self._inside(batch)[..., None]
+            baseline = module.weight[self._baseline_piece()].detach()
+            path = (own.detach() - baseline) * self._inside(batch)[..., None]
             share = self.shares.to(own.device)[batch.texts][:, None, None]
-            mixed = (own.detach() - way * (1.0 - share)).requires_grad_()
-            self.batches.append((batch, mixed, way))
+            mixed = (own.detach() - path * (1.0 - share)).requires_grad_()
+            self.batches.append((batch, mixed, path))
             return mixed
 
         handle = table.register_forward_hook(mix)
@@ -68,8 +68,8 @@ class TracedEncoder:
             handle.remove()
 
     def _baseline_piece(self) -> int:
-        """A piece that says nothing, from the place of a piece that was masked in pretraining. A
-        vector of zeros would be far from all that the encoder has seen."""
+        """A piece without meaning, if possible the one that replaced masked pieces in pretraining.
+        A vector of zeros would be far from everything that the encoder has seen."""
         known = self.encoder.tokenizer.tokenizer
         ids = (known.mask_token_id, known.unk_token_id, self.encoder.tokenizer.pad_id)
         return next(piece for piece in ids if piece is not None)
@@ -81,20 +81,20 @@ class TracedEncoder:
         return (columns >= lead) & (columns < ends[:, None])
 
     def contributions(self, scores: torch.Tensor, n_pieces: int) -> NDArray:
-        """Go back from scores to pieces.
+        """Trace scores back to pieces.
 
-        scores (Tensor): A score for each text, all of which have the same pieces, shape (n_texts,).
-        n_pieces (int): Pieces of the text.
-        RETURNS (ndarray): Products of way and gradient by text and piece, fp64, shape
+        scores (Tensor): A score for each copy of the text, shape (n_texts,).
+        n_pieces (int): Number of pieces in the text.
+        RETURNS (ndarray): Products of path and gradient by copy and piece, fp64, shape
             (n_texts, n_pieces).
         """
         mixed = [own for _, own, _ in self.batches]
         gradients = torch.autograd.grad(scores.sum(), mixed)
         found = numpy.zeros((len(scores), n_pieces))
-        for (batch, _, way), gradient in zip(self.batches, gradients, strict=True):
-            values = (way * gradient).sum(-1).double().cpu().numpy()
+        for (batch, _, path), gradient in zip(self.batches, gradients, strict=True):
+            values = (path * gradient).sum(-1).double().cpu().numpy()
             window, column = numpy.nonzero(self._inside(batch).cpu().numpy())
-            # In windows that overlap, a piece counts for each that shows it.
+            # Where windows overlap, a piece counts once for each window that it is in.
             piece = batch.first_piece[window] + column
             text = batch.texts.cpu().numpy()[window]
             numpy.add.at(found, (text, piece), values[window, column])
@@ -114,14 +114,14 @@ def integrated_gradients(
     n_pieces: int,
     score: Callable[[TracedEncoder, int], torch.Tensor],
 ) -> NDArray:
-    """Compute the contributions of the pieces of a text to a score of it.
+    """Compute the contributions of the pieces of a text to its score.
 
     encoder (Encoder): The encoder.
-    n_pieces (int): Pieces of the text.
-    score (Callable[[TracedEncoder, int], Tensor]): Scores so many copies of the text on an encoder
-        that stands in for this one; shape (n_copies,).
-    RETURNS (ndarray): fp64, shape (n_pieces,). Their sum is about the score of the text less that
-        of as many masked pieces.
+    n_pieces (int): Number of pieces in the text.
+    score (Callable[[TracedEncoder, int], Tensor]): Scores a number of copies of the text, with the
+        given encoder in place of this one; shape (n_copies,).
+    RETURNS (ndarray): fp64, shape (n_pieces,). The sum is about the difference between the scores
+        of the text and of as many masked pieces.
     """
     if not n_pieces:
         return numpy.zeros(0)

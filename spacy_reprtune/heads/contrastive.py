@@ -19,7 +19,7 @@ def pair_masks(
     other_gold: NDArray,
     other_known: NDArray,
 ) -> Tuple[NDArray, NDArray]:
-    """Say which texts belong together and which apart.
+    """Find the pairs of texts that belong together, and those that don't.
 
     Two texts with a label in common are a positive pair. Two without are a negative pair, unless
     both have no label at all, which says nothing about their similarity, or a label that one of
@@ -27,9 +27,9 @@ def pair_masks(
 
     gold (NDArray): 0 or 1, shape (n_texts, n_labels).
     known (NDArray): 1 where `gold` is annotated, the same shape.
-    other_gold, other_known (NDArray): The same of the other side, shape (n_others, n_labels).
+    other_gold, other_known (NDArray): The same for the other texts, shape (n_others, n_labels).
     RETURNS (Tuple[NDArray, NDArray]): The positive and the negative pairs, both bool of the shape
-        (n_texts, n_others). A text and itself are a positive pair: that is for the caller to mask.
+        (n_texts, n_others). A text and itself are a positive pair, which the caller has to mask.
     """
     own, other = gold * known, other_gold * other_known
     positive = own @ other.T > 0
@@ -38,17 +38,27 @@ def pair_masks(
     return positive, ~positive & ~unsure & ~nothing
 
 
+def pairs_within(gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:
+    """RETURNS (Tuple[NDArray, NDArray]): The positive and the negative pairs among texts, without
+    pairs of a text and itself; see `pair_masks`."""
+    positive, negative = pair_masks(gold, known, gold, known)
+    numpy.fill_diagonal(positive, False)
+    numpy.fill_diagonal(negative, False)
+    return positive, negative
+
+
 def all_pairs_cosine(
     vectors: NDArray, positive: NDArray, negative: NDArray
 ) -> Tuple[float, NDArray]:
-    """Half the mean of (1 - cos)² over positive pairs and half the mean of cos² over negative ones.
+    """Add half the mean of (1 - cos)² over positive pairs and half the mean of cos² over negative
+    pairs.
 
-    Both kinds weigh the same however many there are of each, as in the library's oversampling.
+    Both kinds have the same weight, however many pairs there are, as in the library's oversampling.
 
     vectors (NDArray): One row per text, shape (n_texts, width).
     positive, negative (NDArray): Symmetric bool masks without a diagonal, (n_texts, n_texts).
-    RETURNS (Tuple[float, NDArray]): The loss and its gradient, in the vectors' shape. A kind of
-        which there is no pair adds nothing.
+    RETURNS (Tuple[float, NDArray]): The loss and its gradient, in the vectors' shape. A kind
+        without pairs adds nothing.
     """
     units, norms = _units(vectors)
     cosines = units @ units.T
@@ -63,15 +73,15 @@ def all_pairs_cosine(
 def supervised_contrastive(
     vectors: NDArray, positive: NDArray, negative: NDArray, *, temperature: float
 ) -> Tuple[float, NDArray]:
-    """For each text, how much of the softmax over its pairs the positive ones have (Khosla et al.
-    2020, Supervised Contrastive Learning, equation 2).
+    """Compute the mean negative log-probability of each text's positive pairs in a softmax over all
+    of its pairs (Khosla et al. 2020, Supervised Contrastive Learning, equation 2).
 
     vectors (NDArray): One row per text, shape (n_texts, width).
     positive, negative (NDArray): Symmetric bool masks without a diagonal, (n_texts, n_texts).
-    temperature (float): Divisor of the cosines. The lower, the more the closest negatives
+    temperature (float): Divisor of the cosines. The lower it is, the more the closest negatives
         count.
     RETURNS (Tuple[float, NDArray]): The loss, a mean over the texts that have a positive pair (0
-        where none has), and its gradient, in the vectors' shape.
+        if none has), and its gradient, in the vectors' shape.
     """
     units, norms = _units(vectors)
     anchors = positive.any(1)
@@ -91,7 +101,7 @@ def supervised_contrastive(
 
 
 def _units(vectors: NDArray) -> Tuple[NDArray, NDArray]:
-    # Double precision costs nothing at this size, and hides in what order products were summed.
+    # Double precision costs nothing at this size, and makes the order of summation irrelevant.
     vectors = vectors.astype("d")
     norms = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     # A text without any piece has the zero vector, which has no direction.

@@ -1,4 +1,4 @@
-"""Probabilities of labels from heads that never saw the example: out-of-fold, as for stacking.
+"""Out-of-fold probabilities of labels: from heads that never saw the example.
 
 An annotation that a head fitted to the other annotations finds improbable is probably wrong
 (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels").
@@ -10,10 +10,10 @@ import numpy
 from numpy.typing import NDArray
 
 from .losses import softmax
-from .probe import fit_classes
+from .probe import fit_classes, spread_over_folds
 
 FOLDS = 5
-# Rows on which the regularization is chosen: with more, the same value wins.
+# The most rows on which the regularization is chosen. With more, the same value wins.
 CHOSEN_ROWS = 3000
 
 
@@ -29,10 +29,10 @@ def held_out_probabilities(
     """Compute probabilities of exclusive labels with heads fitted to the other folds.
 
     vectors (ndarray): fp32, shape (n, width).
-    classes (ndarray): The label of each, shape (n,); below 0 if it is unknown.
+    classes (ndarray): The label of each row, shape (n,); below 0 if it is unknown.
     n_labels (int): Number of labels.
-    groups (Optional[ndarray]): Numbers of what has to stay in one fold, shape (n,), or None if
-        each row is independent.
+    groups (Optional[ndarray]): The group of each row, shape (n,), or None if rows are independent.
+        A group stays in one fold.
     rows (Optional[ndarray]): The rows to fit heads to, or None for all whose label is known.
     weights (Optional[Sequence[float]]): Weight of each label in the fit, or None for 1.
     RETURNS (ndarray): fp32, shape (n, n_labels).
@@ -60,13 +60,9 @@ def held_out_probabilities(
 
 
 def _folds(classes: NDArray, groups: Optional[NDArray]) -> NDArray[numpy.int64]:
-    """The fold of each row: each label is spread as evenly as groups allow."""
+    """The fold of each row. Each label is spread as evenly as groups allow."""
     groups = numpy.arange(len(classes)) if groups is None else groups
     _, first, group_of = numpy.unique(groups, return_index=True, return_inverse=True)
     if len(first) < 2:
         raise ValueError("Held-out probabilities need at least two different texts.")
-    order = numpy.random.default_rng(0).permutation(len(first))
-    order = order[numpy.argsort(classes[first][order], kind="stable")]
-    fold = numpy.empty(len(first), dtype=numpy.int64)
-    fold[order] = numpy.arange(len(first)) % min(FOLDS, len(first))
-    return fold[group_of]
+    return spread_over_folds(classes[first], min(FOLDS, len(first)))[group_of]

@@ -1,13 +1,14 @@
-"""A linear head that is fitted instead of trained: logistic regression on the vectors of the
-unchanged encoder, a convex problem that L-BFGS finishes in seconds. It is the classic linear probe
-(Alain & Bengio 2017), and a good place to start fine-tuning from: a random head sends large
-gradients into the encoder and distorts what it knows (Kumar et al. 2022, Fine-Tuning can Distort
-Pretrained Features, section 4).
+"""A linear head that is fitted instead of trained.
+
+It is a logistic regression on the vectors of the unchanged encoder, a convex problem that L-BFGS
+solves in seconds: the classic linear probe (Alain & Bengio 2017). It is also a good start for
+fine-tuning, because a random head sends large gradients into the encoder and distorts what it knows
+(Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features, section 4).
 """
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
-# scikit-learn's C, the inverse of the regularization: from little freedom to much.
+# scikit-learn's C, the inverse of the regularization, from strong to weak regularization.
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 FOLDS = 3
 MAX_ITERATIONS = 300
@@ -49,8 +50,8 @@ def fit_classes(
     """Fit a head with exclusive labels, whose logits go through a softmax.
 
     vectors (ndarray): fp32, shape (n, width).
-    classes (ndarray): The label of each, shape (n,).
-    n_labels (int): Labels of the head. One that no example has gets a low constant logit.
+    classes (ndarray): The label of each row, shape (n,).
+    n_labels (int): Labels of the head. A label without examples gets a low constant logit.
     weights (Optional[Sequence[float]]): Weight of each label, or None for 1.
     strength (Optional[float]): The C to use, or None to choose it on held-out folds.
     scored (bool): Whether to score a given C on held-out folds as well.
@@ -100,7 +101,7 @@ def fit_independent(
         if len(numpy.unique(values)) == 2:
             problems[label] = scaled[rows], values, sample
     weight = numpy.zeros((n_labels, vectors.shape[1]), dtype="f")
-    # The rate of a label among its examples, one of each kind added.
+    # The share of positive examples of each label, smoothed by one positive and one negative one.
     rate = ((gold * known).sum(0) + 1) / (known.sum(0) + 2)
     bias = numpy.log(rate / (1 - rate)).astype("f")
     strength, score = _choose(list(problems.values()), strength, scored)
@@ -115,7 +116,7 @@ _Problem = Tuple[NDArray, NDArray, Optional[NDArray]]
 
 
 def _scale(vectors: NDArray) -> Tuple[NDArray, NDArray, float]:
-    """Center, and scale by one number, so that directions keep their proportions."""
+    """Center vectors, and scale them by one number, so that directions keep their proportions."""
     vectors = numpy.asarray(vectors, dtype="f")
     mean = vectors.mean(0)
     centered = vectors - mean
@@ -131,14 +132,16 @@ def _unscaled(
 
 
 def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> Tuple[float, float]:
-    """Choose the strength on held-out folds, and compute the share of right answers there."""
+    """Choose the strength on held-out folds, and compute the share of correct answers there."""
     if given is not None and not scored:
         return given, float("nan")
     strengths = STRENGTHS if given is None else (given,)
     splits = []
     for vectors, classes, sample in problems:
-        for train, test in _folds(classes):
-            # An answer that the other folds never saw says nothing about the strength.
+        fold_of = spread_over_folds(classes, FOLDS)
+        for fold in range(FOLDS):
+            train, test = numpy.flatnonzero(fold_of != fold), numpy.flatnonzero(fold_of == fold)
+            # A class that the other folds never saw says nothing about the strength.
             test = test[numpy.isin(classes[test], classes[train])]
             if len(numpy.unique(classes[train])) > 1 and len(test):
                 picked = None if sample is None else sample[train]
@@ -148,7 +151,7 @@ def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> T
     # Too few examples for held-out folds: use the middle value and report no score.
     best = strengths[len(strengths) // 2], float("nan")
     lowest = numpy.inf
-    # Weak regularization takes the longest, so it is tried only for as long as it helps.
+    # Weak regularization takes longest, so weaker values are tried only as long as they help.
     for strength in strengths if n_scored else ():
         loss, correct = 0.0, 0
         for vectors, classes, sample, train, test, model in splits:
@@ -163,14 +166,14 @@ def _choose(problems: List[_Problem], given: Optional[float], scored: bool) -> T
     return best
 
 
-def _folds(classes: NDArray) -> Iterator[Tuple[NDArray, NDArray]]:
-    """Folds in which each label is spread as evenly as it can be, however rare it is."""
+def spread_over_folds(classes: NDArray, n_folds: int) -> NDArray[numpy.int64]:
+    """RETURNS (NDArray[int64]): The fold of each example, shape (n,). Each class is spread as
+    evenly as possible, however rare it is."""
     order = numpy.random.default_rng(0).permutation(len(classes))
     order = order[numpy.argsort(classes[order], kind="stable")]
     fold = numpy.empty(len(classes), dtype=numpy.int64)
-    fold[order] = numpy.arange(len(classes)) % FOLDS
-    for i in range(FOLDS):
-        yield numpy.flatnonzero(fold != i), numpy.flatnonzero(fold == i)
+    fold[order] = numpy.arange(len(classes)) % n_folds
+    return fold
 
 
 def _regression(tol: float = 1e-4) -> "LogisticRegression":
@@ -180,12 +183,12 @@ def _regression(tol: float = 1e-4) -> "LogisticRegression":
 
 
 def _fit(model: "LogisticRegression", vectors, classes, sample, strength: float) -> None:
-    """Fit, starting from the solution that is there."""
+    """Fit a model, starting from its present weights."""
     from sklearn.exceptions import ConvergenceWarning
 
     model.C = strength
     with warnings.catch_warnings():
-        # What it reaches within the limit of iterations is good enough to start from.
+        # Weights that have not fully converged are good enough to start from.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(vectors, classes, sample_weight=sample)
 

@@ -48,8 +48,8 @@ class TextClassifier(torch.nn.Module):
     def forward(self, texts: Union[Sequence[str], TokenRows]) -> torch.Tensor:
         """Compute logits.
 
-        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens where
-            the encoder is not the module's own.
+        texts (Union[Sequence[str], TokenRows]): The texts, or the vectors of their tokens if they
+            come from another component.
         RETURNS (Tensor): fp32 logits, shape (n_texts, n_labels).
         """
         if isinstance(texts, TokenRows):
@@ -73,14 +73,13 @@ class TextClassifier(torch.nn.Module):
         return self.finish(self.pooling(self.encoder.encode(pieces, pooling=fixed), len(texts)))
 
     def finish(self, pooled: torch.Tensor) -> torch.Tensor:
-        """RETURNS (Tensor): What the head gets of pooled vectors, in the same shape."""
+        """RETURNS (Tensor): The input of the head, given pooled vectors; the same shape."""
         return pooled
 
     def cached_rows(self, windows: Windows) -> int:
         """RETURNS (int): Rows that the cache will hold of these windows."""
         if self.encoder.trainable or not self.pooling.fixed:
-            special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
-            return int(windows.lengths.sum()) + special * len(windows)
+            return int(windows.lengths.sum()) + self.encoder.tokenizer.n_special * len(windows)
         return len(windows)
 
     def vectors(self, texts: Union[Sequence[str], TokenRows]) -> NDArray:
@@ -105,7 +104,7 @@ class TextClassifier(torch.nn.Module):
             self.output.bias.copy_(torch.from_numpy(bias))
 
     def resize(self, mapping: NDArray, bias: NDArray) -> None:
-        """Give the head other outputs; see `resized`."""
+        """Give the head different outputs; see `resized`."""
         self.output = resized(self.output, mapping, bias)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:

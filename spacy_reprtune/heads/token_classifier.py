@@ -16,8 +16,8 @@ from .resizing import resized
 class TokenClassifier(torch.nn.Module):
     """Encoder, a linear layer, and the mean or the first of each token's pieces.
 
-    Both the layer and the mean are linear, so pieces are projected first and averaged then: for a
-    long document only rows of logits are kept, not of vectors.
+    Both the layer and the mean are linear, so pieces are projected before they are averaged: for a
+    long document, only logits have to be kept, and no vectors.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class TokenClassifier(torch.nn.Module):
         encoder (Encoder): The encoder.
         n_tags (int): Columns of the logits.
         piece_pooling (str): "mean" or "first".
-        learned_transitions (bool): Whether there are scores of a tag after another.
+        learned_transitions (bool): Whether each pair of consecutive tags has a learned score.
         """
         super().__init__()
         self.encoder = encoder
@@ -47,7 +47,7 @@ class TokenClassifier(torch.nn.Module):
         """Compute logits.
 
         texts (Union[Sequence[TokenSpans], TokenRows]): The texts with their tokens, or the vectors
-            of their tokens where the encoder is not the module's own.
+            of their tokens if they come from another component.
         RETURNS (Tuple[Tensor, Optional[Tensor]]): fp32 logits of all tokens of all texts in
             order, shape (n_tokens, n_tags), with zeros for a token without a piece. And the
             learned score of each tag (column) after another (row), shape (n_tags, n_tags), or
@@ -61,11 +61,10 @@ class TokenClassifier(torch.nn.Module):
 
     def cached_rows(self, windows: Windows) -> int:
         """RETURNS (int): Rows that the cache will hold of these windows."""
-        special = len(self.encoder.tokenizer.prefix) + len(self.encoder.tokenizer.suffix)
-        return int(windows.lengths.sum()) + special * len(windows)
+        return int(windows.lengths.sum()) + self.encoder.tokenizer.n_special * len(windows)
 
     def vectors(self, texts: Sequence[TokenSpans]) -> NDArray:
-        """RETURNS (ndarray): What the head sees of each token, without gradient; fp32, shape
+        """RETURNS (ndarray): The input of the head for each token, without gradient; fp32, shape
         (n_tokens, width)."""
         self.eval()
         with torch.no_grad():
@@ -81,7 +80,7 @@ class TokenClassifier(torch.nn.Module):
             self.output.bias.copy_(torch.from_numpy(bias))
 
     def resize(self, mapping: NDArray, bias: NDArray) -> None:
-        """Give the head other outputs; see `resized`. New ones may follow any other equally."""
+        """Give the head different outputs; see `resized`. New tags have transition scores of 0."""
         self.output = resized(self.output, mapping, bias)
         if self.transitions is not None:
             rows = torch.from_numpy(mapping).to(self.transitions.device)

@@ -22,7 +22,7 @@ _NAMING = ("name", "source")
 
 @dataclass
 class Saved:
-    """What was read.
+    """A state that was read.
 
     tensors (Dict[str, Tensor]): The tensors.
     values (Dict[str, Any]): The rest.
@@ -36,12 +36,12 @@ class Checkpoint:
     """Writes and reads the state of a training.
 
     `state.json` is replaced last and names the other files, so a kill leaves the earlier state or
-    the later one. Rows of frozen blocks, which an encoder caches, are written once each: computed
-    again in another batch, they could differ in the last bit.
+    the later one. The outputs of frozen blocks that an encoder has cached are written, too: if they
+    were computed again in another batch, they could differ in the last bit.
     """
 
     def __init__(self, folder: Path, config: Config) -> None:
-        """Find out whether there is a state to go on with.
+        """Find out whether there is a state to resume from.
 
         folder (Path): The directory. It need not exist.
         config (Config): The full config of the training.
@@ -63,8 +63,8 @@ class Checkpoint:
         different = _differences(before, self.description)
         if different:
             raise ValueError(
-                f"{folder} has the state of another training: {'; '.join(different)}. Use what it "
-                f"was started with to go on. {self._remedy()}"
+                f"{folder} has the state of another training: {'; '.join(different)}. To resume "
+                f"it, use what it was started with. {self._remedy()}"
             )
 
     def read(self, nlp: Language, frozen: Collection[str]) -> Optional[Saved]:
@@ -101,10 +101,10 @@ class Checkpoint:
     def write(
         self, tensors: Tensors, values: Dict[str, Any], nlp: Language, frozen: Collection[str]
     ) -> None:
-        """Write the state in place of the earlier one.
+        """Replace the earlier state.
 
         tensors (Dict[str, Tensor]): The tensors, on the CPU.
-        values (Dict[str, Any]): The rest, as JSON can express it, with the `progress`.
+        values (Dict[str, Any]): The rest, as values that JSON can express, with the `progress`.
         nlp (Language): The pipeline, for the caches of its encoders.
         frozen (Collection[str]): Names of the components that do not train.
         """
@@ -128,7 +128,7 @@ class Checkpoint:
             "values": values,
         }
         with replaced_file(self.folder / STATE_FILE) as fresh:
-            # Losses of stock components are floats of numpy.
+            # Losses of stock components are numpy floats.
             fresh.write_text(json.dumps(content, default=float), encoding="utf8")
         for path in self.folder.iterdir():
             if path.name not in (STATE_FILE, name, *self._row_files):
@@ -140,7 +140,7 @@ class Checkpoint:
 
     def _number(self, cache: "PrefixCache") -> Dict[int, Any]:
         """RETURNS (Dict[int, Optional[Tensor]]): Numbers of the rows in memory, least recently used
-        first, with those that no file has yet."""
+        first. Rows that are already in a file are None."""
         found = {}
         for (space, key), row in cache.rows():
             name = space, key.hex()
@@ -154,7 +154,7 @@ class Checkpoint:
 
 
 def describe(config: Config) -> Dict[str, Any]:
-    """Describe what a training depends on.
+    """Describe everything that a training depends on.
 
     config (Config): The full config of the training.
     RETURNS (Dict[str, Any]): All settings by their dotted names, digests of the files and
@@ -173,9 +173,7 @@ def describe(config: Config) -> Dict[str, Any]:
         section, _, key = name.partition(".")
         names_a_path = section in ("paths", "corpora", "initialize") or key.endswith(_NAMING)
         if names_a_path and isinstance(value, str) and value and Path(value).exists():
-            path = Path(value)
-            inner = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-            data[value] = digest_of(*inner)
+            data[value] = digest_of(Path(value))
     versions = {
         "spacy": spacy.__version__,
         "spacy_reprtune": __version__,
@@ -183,7 +181,7 @@ def describe(config: Config) -> Dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    # By way of JSON, because it is compared with what was read from a file.
+    # Converted to JSON and back, because it is compared with a description from a file.
     return json.loads(json.dumps({"settings": settings, "data": data, "versions": versions}))
 
 
@@ -198,7 +196,7 @@ def _flat(section: Dict[str, Any], prefix: str = "") -> List[Tuple[str, Any]]:
 
 
 def _differences(before: Dict[str, Any], now: Dict[str, Any], most: int = 5) -> List[str]:
-    """RETURNS (List[str]): What differs, each as part of a sentence."""
+    """RETURNS (List[str]): The differences, each as a clause."""
     found = []
     for part in ("settings", "versions", "data"):
         for name in sorted({*before[part], *now[part]}):

@@ -1,6 +1,6 @@
-"""Experiments are repeated trainings: how one is run, and the file that keeps the results.
+"""Run an experiment, which is a series of trainings, and keep its results in a file.
 
-After an interruption, an experiment goes on with the trainings whose results are not in its file.
+After an interruption, an experiment runs only the trainings whose results are not in its file.
 """
 
 import copy
@@ -39,9 +39,9 @@ logger = logging.getLogger("spacy")
 def parse_list(text: str, allowed: Callable[[str], bool], what: str) -> List[str]:
     """Read a list from the command line.
 
-    text (str): Values with commas between them.
+    text (str): Values, separated by commas.
     allowed (Callable[[str], bool]): Whether a value can be used.
-    what (str): What a value is, with an example of a list, for the error.
+    what (str): Description of a value, with an example of a list, for the error.
     RETURNS (List[str]): The values, each once.
     RAISES (ValueError): The list is empty, or a value can't be used.
     """
@@ -96,13 +96,12 @@ def fingerprint(*configs: Config) -> str:
     state = hashlib.blake2b(digest_size=12)
     for config in configs:
         state.update(config.to_str(interpolate=False).encode())
-        # By itself, because a sweep leaves out settings that other sections refer to.
+        # Interpolated separately, because a sweep leaves out settings that other sections refer to.
         paths = Config({"paths": config.get("paths", {})}).interpolate()["paths"]
         for value in paths.values():
             path = Path(value) if isinstance(value, str) else None
             if path is not None and path.exists():
-                inner = path.rglob("*") if path.is_dir() else [path]
-                state.update(digest_of(*sorted(p for p in inner if p.is_file())).encode())
+                state.update(digest_of(path).encode())
     return state.hexdigest()
 
 
@@ -115,11 +114,11 @@ def read_results(
     key (str): The field with the results.
     row (Type): The dataclass of a result.
     own (str): The experiment's `fingerprint`.
-    what (str): What the experiment is called, for errors.
-    replace (Optional[bool]): Whether results of another experiment may be lost, or None where the
+    what (str): Name of this kind of experiment, for errors.
+    replace (Optional[bool]): Whether results of another experiment may be lost, or None if the
         user can't choose.
     RETURNS (List[RowT]): The results.
-    RAISES (ValueError): The file is of another experiment, or something else.
+    RAISES (ValueError): The file belongs to another experiment, or is something else.
     """
     if not path.exists():
         return []
@@ -129,7 +128,7 @@ def read_results(
         theirs = saved["fingerprint"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not what a {what} writes ({error}). Move it away, or name another --output."
+            f"{path} was not written by a {what} ({error}). Move it away, or name another --output."
         ) from error
     if theirs == own:
         return results
@@ -144,7 +143,7 @@ def read_results(
 
 
 def write_results(path: Path, content: Dict[str, Any]) -> None:
-    """Write results whole, in place of earlier ones.
+    """Replace earlier results, whole or not at all.
 
     path (Path): The JSON file.
     content (Dict[str, Any]): Its content, with the `fingerprint` and the results.

@@ -1,8 +1,8 @@
-"""`spacy train` that goes on after a kill, and ends with the same bytes as an unbroken run.
+"""`spacy train` that can be resumed after a kill, and ends with the same bytes as an unbroken run.
 
-The loop is spaCy's, with its state in the open (`spacy.training.loop`). With each checkpoint the
-state is written to `training-state` beside `model-last`. The same command finds it there: it
-initializes the pipeline again, winds the batches forward, and puts the state back.
+The loop is that of `spacy.training.loop`, with its state exposed. With each checkpoint, the state
+is written to `training-state` beside `model-last`. When the same command finds it there, it
+initializes the pipeline again, skips the batches that were trained on, and restores the state.
 """
 
 import random
@@ -22,6 +22,7 @@ from .checkpoint import Checkpoint
 from .state import (
     check_resumable,
     collect,
+    python_state,
     random_states,
     replay,
     restore,
@@ -35,13 +36,13 @@ Batch = List[Example]
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     step (int): The last step, counted from 0; -1 before the first.
-    words (int): Words seen.
+    words (int): Number of words seen.
     seconds (float): Seconds of training.
     results (List[Tuple[float, int]]): Score and step of each evaluation.
-    evaluations (List[Dict[str, Any]]): What the logger was told about each.
+    evaluations (List[Dict[str, Any]]): Information for the logger about each evaluation.
     shuffles (List[Any]): State of Python's random generator at the beginning of each epoch.
     """
 
@@ -53,7 +54,7 @@ class Progress:
     shuffles: List[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """JSON turns tuples into lists, which do not compare with tuples."""
+        """Restore the tuples, which JSON turns into lists that can't be compared with them."""
         self.results = [(score, step) for score, step in self.results]
 
     def is_over(self, patience: int, max_steps: int) -> bool:
@@ -76,16 +77,16 @@ def train(
     stdout: IO,
     stderr: IO,
 ) -> Path:
-    """Train a pipeline, as `spacy.training.loop.train` does, or go on with its training.
+    """Train a pipeline, as `spacy.training.loop.train` does, or resume its training.
 
     nlp (Language): The initialized pipeline with the full config.
     output (Path): The directory for `model-last` and `model-best`.
-    checkpoint (Checkpoint): Where the state is kept.
+    checkpoint (Checkpoint): Reads and writes the state.
     use_gpu (int): GPU id, or -1.
-    stdout (IO): Where messages go.
-    stderr (IO): Where the logger may draw its progress.
+    stdout (IO): Stream for messages.
+    stderr (IO): Stream for the logger's progress bar.
     RETURNS (Path): The directory of the last pipeline.
-    RAISES (ValueError): The state of a component can't be kept.
+    RAISES (ValueError): The state of a component can't be saved.
     """
     from spacy.schemas import ConfigSchemaTraining
     from spacy.training import loop
@@ -101,11 +102,8 @@ def train(
         set_gpu_allocator(config["training"]["gpu_allocator"])
     T = registry.resolve(config["training"], schema=ConfigSchemaTraining)
     train_corpus, dev_corpus = resolve_dot_names(config, [T["train_corpus"], T["dev_corpus"]])
-    optimizer, frozen, annotating = (
-        T["optimizer"],
-        T["frozen_components"],
-        T["annotating_components"],
-    )
+    optimizer, frozen = T["optimizer"], T["frozen_components"]
+    annotating = T["annotating_components"]
     check_resumable(nlp, frozen)
     evaluate = loop.create_evaluation_callback(nlp, dev_corpus, T["score_weights"])
     before_to_disk = loop.create_before_to_disk_callback(T["before_to_disk"])
@@ -213,8 +211,8 @@ def _batches(
     max_epochs: int,
     shuffles: List[Any],
 ) -> Iterator[Tuple[int, Batch]]:
-    """The batches that `spacy.training.loop.create_train_batches` yields, and that can be had
-    again: `shuffles` has the random state at the beginning of each epoch that has begun."""
+    """Yield the same batches as `spacy.training.loop.create_train_batches`, but repeatably:
+    `shuffles` has the random state at the beginning of each epoch that has begun."""
     if max_epochs < 0:
         yield from _with_own_random(_streamed(nlp, corpus, batcher))
         return
@@ -226,8 +224,7 @@ def _batches(
     epoch = 0
     while max_epochs < 1 or epoch != max_epochs:
         if epoch < len(shuffles):
-            version, numbers, gauss = shuffles[epoch]
-            random.setstate((version, tuple(numbers), gauss))
+            random.setstate(python_state(shuffles[epoch]))
         else:
             shuffles.append(random.getstate())
         random.shuffle(examples)
@@ -249,8 +246,8 @@ def _streamed(
 
 
 def _with_own_random(batches: Iterator[Tuple[int, Batch]]) -> Iterator[Tuple[int, Batch]]:
-    """Let a reader that draws random numbers as it goes draw the same ones again, whatever the
-    training draws in between."""
+    """Let a reader that draws random numbers draw the same ones again in a resumed training,
+    whatever the training draws in between."""
     own = random_states()
     while True:
         outer = random_states()
@@ -266,7 +263,7 @@ def _with_own_random(batches: Iterator[Tuple[int, Batch]]) -> Iterator[Tuple[int
 
 
 def _log_again(log_step: Callable[[Any], None], progress: Progress) -> None:
-    """Tell a new logger what the one before it was told."""
+    """Log all earlier steps again, with a new logger."""
     evaluations = {info["step"]: info for info in progress.evaluations}
     for step in range(progress.step + 1):
         info = evaluations.get(step)

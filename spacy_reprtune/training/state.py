@@ -1,7 +1,7 @@
-"""All that `spacy train` forgets when it ends: weights, moments, random states, support sets.
+"""Save the state that `spacy train` forgets: weights, moments, random states, support sets.
 
 `collect` returns it as tensors and as values that JSON can express, without any pickle. `restore`
-puts it back into a pipeline that was initialized with the same config and data.
+restores it in a pipeline that was initialized with the same config and data.
 """
 
 import random
@@ -31,11 +31,11 @@ _TABLES = ("mom1", "mom2", "averages")
 
 
 def check_resumable(nlp: Language, frozen: Collection[str]) -> None:
-    """Check that the state of all components can be kept.
+    """Check that the state of all components can be saved.
 
     nlp (Language): The initialized pipeline.
     frozen (Collection[str]): Names of the components that do not train.
-    RAISES (ValueError): A component has a model whose optimizer this module does not know.
+    RAISES (ValueError): A component has a model whose optimizer is unknown here.
     """
     from ..bridge.shim import TorchShim
 
@@ -100,16 +100,16 @@ def restore(
     tensors: Tensors,
     values: Dict[str, Any],
 ) -> None:
-    """Put back what `collect` returned.
+    """Restore the result of `collect`.
 
-    nlp (Language): The pipeline, initialized as it was then.
-    optimizer (Optimizer): A new optimizer of the same config.
+    nlp (Language): The pipeline, initialized in the same way as before.
+    optimizer (Optimizer): A new optimizer with the same config.
     frozen (Collection[str]): Names of the components that do not train.
     tensors (Dict[str, Tensor]): The tensors.
     values (Dict[str, Any]): The rest.
     """
     for where, node, name in _parameters(nlp, frozen):
-        # In place: it stays where the memory was allocated.
+        # In place, so that the parameter stays in the memory where it was allocated.
         node.get_param(name)[...] = node.ops.asarray(tensors[f"{where}/weights"].numpy())
         for table in _TABLES:
             if f"{where}/{table}" in tensors:
@@ -131,7 +131,7 @@ def restore(
 
 
 def replay(nlp: Language, frozen: Collection[str], batch: Sequence[Example]) -> None:
-    """Take notice of a batch that the training has had, without learning from it.
+    """Note a batch that was trained on before, without learning from it again.
 
     nlp (Language): The pipeline.
     frozen (Collection[str]): Names of the components that do not train.
@@ -143,7 +143,7 @@ def replay(nlp: Language, frozen: Collection[str], batch: Sequence[Example]) -> 
 
 
 def caches(nlp: Language, frozen: Collection[str]) -> List["PrefixCache"]:
-    """RETURNS (List[PrefixCache]): The caches of the encoders that train, each once."""
+    """RETURNS (List[PrefixCache]): The caches of encoders in components that train, each once."""
     found = [shim.module.encoder.cache for _, shim in _shims(nlp, frozen)]
     return list({id(cache): cache for cache in found if cache is not None}.values())
 
@@ -166,11 +166,11 @@ def random_states() -> Dict[str, Any]:
 def set_random_states(states: Dict[str, Any]) -> None:
     """Set the random generators.
 
-    states (Dict[str, Any]): What `random_states` returned, also by way of JSON.
+    states (Dict[str, Any]): The result of `random_states`, possibly converted to JSON and back.
     """
     import torch
 
-    random.setstate(_python_state(states["python"]))
+    random.setstate(python_state(states["python"]))
     kind, keys, *rest = states["numpy"]
     numpy.random.set_state((kind, numpy.asarray(keys, dtype=numpy.uint32), *rest))
     torch.set_rng_state(torch.tensor(states["torch"], dtype=torch.uint8))
@@ -179,7 +179,8 @@ def set_random_states(states: Dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(own)
 
 
-def _python_state(saved: Sequence[Any]) -> Tuple[Any, ...]:
+def python_state(saved: Sequence[Any]) -> Tuple[Any, ...]:
+    """RETURNS (Tuple[Any, ...]): A state for `random.setstate` that was possibly JSON before."""
     version, numbers, gauss = saved
     return version, tuple(numbers), gauss
 
@@ -201,7 +202,7 @@ def _shims(nlp: Language, frozen: Collection[str]) -> "Iterator[Tuple[str, Torch
 
 
 def _of_pipe(pipe: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """What a component of this package keeps besides its model."""
+    """The state of a component of this package besides its model."""
     tensors: Dict[str, Any] = {}
     values: Dict[str, Any] = {}
     if isinstance(pipe, EncoderPipe):
@@ -232,7 +233,7 @@ def _restore_pipe(pipe: Any, name: str, tensors: Tensors, values: Dict[str, Any]
         }
     if "few_shot" in values:
         few_shot = pipe.few_shot
-        few_shot._rng.setstate(_python_state(values["few_shot"]["rng"]))
+        few_shot._rng.setstate(python_state(values["few_shot"]["rng"]))
         few_shot._stale = values["few_shot"]["stale"]
         if f"{name}/head/weight" in tensors:
             few_shot._trained_head = tuple(

@@ -184,7 +184,7 @@ def test_token_files_have_no_groups(tmp_path):
 
 def test_a_split_and_a_dev_file_contradict(tmp_path):
     path = write(tmp_path / "a.csv", CSV)
-    with pytest.raises(ValueError, match="Use one way"):
+    with pytest.raises(ValueError, match="Use one of the two"):
         convert({"train": path, "dev": path}, tmp_path / "out", split="80/20")
 
 

@@ -1,4 +1,4 @@
-"""Entities: borders, overlaps, labels, and mentions that train has seen or annotators forgot."""
+"""Check entities: borders, overlaps, labels, and mentions that train has or annotators forgot."""
 
 from collections import Counter
 from typing import Any, Dict, Iterator, List
@@ -10,9 +10,9 @@ from .labels import check_splits, check_variants
 
 # The number that spaCy's `debug data` uses.
 RARE = 50
-# If train has seen this share of the mentions in test, a list of names would do as well.
+# If train has this share of the mentions in test, a list of names would do as well.
 SEEN = 0.98
-# A wording that is an entity this often, and in nine of ten places, probably always is one.
+# A wording that is an entity this often, and in nine of ten places, is probably always one.
 _OFTEN = 5
 _NEARLY_ALWAYS = 0.9
 _MAX_TOKENS = 5
@@ -23,8 +23,8 @@ def has_entities(facts: Dict[str, Facts]) -> bool:
     return any(part.n_ents or part.nested.count for part in facts.values())
 
 
-def summarise_entities(facts: Dict[str, Facts]) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): Mentions per label and split, and the share that train has seen."""
+def summarize_entities(facts: Dict[str, Facts]) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): Mentions per label and split, and the share that train has."""
     names = sorted({label for part in facts.values() for label in part.ents})
     return {
         "labels": {x: {split: part.ents[x] for split, part in facts.items()} for x in names},
@@ -69,7 +69,8 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
         "nested_entity",
         "entity",
         "that overlap another",
-        "doc.ents and reprtune_ner hold one entity per token. Keep the longer, or use spancat.",
+        "doc.ents holds one entity per token. Keep the longer, or train reprtune_ner with "
+        "overlapping = true.",
     )
     yield from join_cases(part.crossing for part in parts).finding(
         "warning", "entity_across_sentences", "entity", "across a sentence border"
@@ -86,7 +87,7 @@ def check_entities(facts: Dict[str, Facts]) -> Iterator[Finding]:
 
 
 def check_forgotten(train: Facts) -> Iterator[Finding]:
-    """Find mentions that are entities nearly everywhere but here.
+    """Find mentions that are entities nearly everywhere else.
 
     train (Facts): Facts about the training data, gathered with words.
     YIELDS (Finding): What is wrong.
@@ -117,7 +118,7 @@ def check_forgotten(train: Facts) -> Iterator[Finding]:
         "forgotten_mention",
         "mention",
         "not marked, although nearly all others with the same wording are",
-        "Have a look: a mention that was forgotten teaches the model to miss it.",
+        "Check them: a mention that was forgotten teaches the model to miss it.",
     )
 
 
@@ -138,7 +139,7 @@ def _check_labels(facts: Dict[str, Facts]) -> Iterator[Finding]:
 
 
 def _check_seen(facts: Dict[str, Facts]) -> Iterator[Finding]:
-    for split, share in summarise_entities(facts)["seen"].items():
+    for split, share in summarize_entities(facts)["seen"].items():
         n = facts[split].n_ents
         message = (
             f"{share:.0%} of the {plural(n, 'entity')} in {split} have a wording that is also in "

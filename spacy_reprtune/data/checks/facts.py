@@ -1,4 +1,4 @@
-"""One reading of a split: everything that the checks need, with no text kept in memory."""
+"""Read a split once, and gather everything that the checks need, with no text kept in memory."""
 
 import re
 from collections import Counter, defaultdict
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-# Characters that no reader sees or that a wrong decoding left: "naÃ¯ve", "donâ€™t".
+# Characters that are invisible or come from a wrong decoding: "naÃ¯ve", "donâ€™t".
 _ODD = re.compile(
     "[\u200b-\u200d\u2060\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|Ã[\x80-\xbf©¨¯¤¶¼]|â€[™œ\x9d“”¦]"
 )
 _MARKUP = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d+);|</?(?:p|br|div|span|b|i|a|li|ul)\b[^>]*>")
 _SNIPPET = 60
-# Words per run, by which a text is found again in the text for pretraining.
+# Words per run. Runs are looked up in the text for pretraining.
 GRAM = 8
-# nlp.max_length of every pipeline that does not say otherwise.
+# The default of nlp.max_length.
 MAX_LENGTH = 1_000_000
 
 
 @dataclass
 class Facts:
-    """What is known about a split.
+    """Facts about a split.
 
-    Counts are of texts unless they say otherwise.
+    Counts are numbers of texts, unless they say otherwise.
     """
 
     split: str
@@ -44,7 +44,7 @@ class Facts:
     blank: Cases = field(default_factory=Cases)
     odd: Cases = field(default_factory=Cases)
     markup: Cases = field(default_factory=Cases)
-    # Labels of texts: one id per text for the set of labels that hold; -1 without categories.
+    # Labels of texts: the id of each text's set of labels; -1 without categories.
     label_sets: List[int] = field(default_factory=list)
     label_names: Dict[Tuple[str, ...], int] = field(default_factory=dict)
     n_cats: int = 0
@@ -67,10 +67,10 @@ class Facts:
     nested: Cases = field(default_factory=Cases)
     # Texts that spaCy refuses to tokenize.
     too_long: Cases = field(default_factory=Cases)
-    # Words of each text, and which of them are in an entity, for a second look.
+    # Words of each text, and which of them are in an entity, to be read again.
     words: Optional[Spool] = None
     pieces: Optional[PieceCounter] = None
-    # Runs of words of each text, where text for pretraining is compared.
+    # Runs of words of each text, to compare with the text for pretraining.
     grams: Dict[int, Set[int]] = field(default_factory=dict)
 
     @property
@@ -94,10 +94,10 @@ def gather(
     docs (Iterable[Doc]): Docs of the split.
     nlp (Language): Pipeline with the tokenizer that entities have to fit.
     with_grams (bool): Whether to keep runs of words.
-    words (Optional[Spool]): Takes the number of each doc, its words, whether a space follows each
-        word, and whether it is in an entity, for a second look.
+    words (Optional[Spool]): Receives the number of each doc, its words, whether a space follows
+        each word, and whether it is in an entity.
     pieces (Optional[PieceCounter]): Counts the pieces of the texts.
-    RETURNS (Facts): What is known about the split.
+    RETURNS (Facts): Facts about the split.
     """
     facts = Facts(split, words=words, pieces=pieces)
     signer = Signer()
@@ -136,7 +136,7 @@ def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
 
     facts (Iterable[Facts]): Facts about the splits, gathered with runs of words.
     path (Path): Text file, read line by line.
-    RETURNS (Dict[str, Cases]): Split to its texts of which half of the runs or more occur.
+    RETURNS (Dict[str, Cases]): For each split, the texts with at least half of their runs there.
     """
     facts = list(facts)
     wanted = {gram for part in facts for runs in part.grams.values() for gram in runs}
@@ -181,13 +181,10 @@ def _gather_cats(facts: Facts, doc: "Doc", case: str) -> None:
 
 def _gather_ents(facts: Facts, doc: "Doc", nlp: "Language", where: str, case: str) -> None:
     groups = [group for group in doc.spans.values() if len(group)]
-    if not doc.has_annotation("ENT_IOB"):
-        if not groups:
-            facts.without_ents.add(case)
-        else:
-            facts.n_annotated += 1
-    else:
+    if groups or doc.has_annotation("ENT_IOB"):
         facts.n_annotated += 1
+    else:
+        facts.without_ents.add(case)
     for group in groups:
         last = None
         for span in sorted(group, key=lambda s: (s.start, -s.end)):
@@ -225,7 +222,7 @@ def _around(text: str, pattern: "re.Pattern[str]", width: int = 20) -> str:
 
 
 def label_array(facts: Facts, ids: Dict[Tuple[str, ...], int]) -> "numpy.ndarray":
-    """RETURNS (NDArray[int64]): Number of each text's set of labels, the same in all splits."""
+    """RETURNS (NDArray[int64]): Id of each text's set of labels, the same in all splits."""
     names = {index: held for held, index in facts.label_names.items()}
     return numpy.array(
         [-1 if k < 0 else ids.setdefault(names[k], len(ids)) for k in facts.label_sets],

@@ -1,4 +1,4 @@
-"""Labels of texts: balance, names, splits that lack a label, texts with none or too many."""
+"""Check labels of texts: balance, names, splits that lack a label, texts with none or too many."""
 
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Set
@@ -7,11 +7,12 @@ from ..convert import label_variants
 from .facts import Facts
 from .finding import Finding, join_cases, show_counts
 
-# spaCy's `debug data` warns below 50 examples of an entity label; a text says more than a mention.
+# spaCy's `debug data` warns below 50 examples of an entity label, but a text says more than a
+# mention.
 RARE = 10
-# Ratio of the largest label to the smallest from which weights are worth a thought.
+# Ratio of the largest to the smallest label above which weights are worth considering.
 IMBALANCE = 10.0
-# If this share of the texts has exactly one label, that is what the data means.
+# If this share of the texts has exactly one label, labels are meant to be exclusive.
 EXCLUSIVE = 0.95
 
 
@@ -27,7 +28,7 @@ def is_exclusive(facts: Dict[str, Facts]) -> bool:
 
 
 def balanced_weights(counts: "Counter[str]") -> Dict[str, float]:
-    """Compute what `class_weights = "balanced"` comes to: n / (k * n_c), as in scikit-learn.
+    """Compute the weights of `class_weights = "balanced"`: n / (k * n_c), as in scikit-learn.
 
     counts (Counter[str]): Number of training texts per label.
     RETURNS (Dict[str, float]): Label to weight.
@@ -36,7 +37,7 @@ def balanced_weights(counts: "Counter[str]") -> Dict[str, float]:
     return {label: round(total / (k * n), 3) if n else 1.0 for label, n in sorted(counts.items())}
 
 
-def summarise_labels(facts: Dict[str, Facts]) -> Dict[str, Any]:
+def summarize_labels(facts: Dict[str, Facts]) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): Texts per label and split, and each label's balanced weight."""
     names = sorted({label for part in facts.values() for label in part.known})
     train = facts["train"].labels if "train" in facts else Counter()
@@ -126,7 +127,7 @@ def check_splits(
     counts (Dict[str, Counter[str]]): Split to the number of texts or entities per label.
     kind (str): "Labels" or "Entity labels".
     unit (str): "texts" or "entities".
-    remedy (str): What to do where a split lacks labels.
+    remedy (str): What to do if a split lacks labels.
     YIELDS (Finding): What is wrong.
     """
     train = counts.get("train", Counter())

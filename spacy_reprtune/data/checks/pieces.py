@@ -1,4 +1,4 @@
-"""The texts as the encoder sees them: pieces per text and word, and pieces it does not know."""
+"""Check the texts as the encoder sees them: pieces per text and word, and unknown pieces."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List
@@ -10,15 +10,15 @@ from .finding import Finding
 if TYPE_CHECKING:
     from ...encoder.pieces import PieceTokenizer
 
-# Share of pieces that stand for something that the encoder can't spell, from which it matters.
+# Share of pieces that the encoder does not know, above which there is a warning.
 UNKNOWN = 0.01
-# Texts that are kept to time an encoder on.
+# Texts that are kept to time an encoder with.
 SAMPLE = 128
 _CHUNK = 1000
 
 
 def encoder_limit(path: Path, tokenizer: Any) -> int:
-    """Find out how many pieces an encoder takes at once, as `piece_limit` says in training.
+    """Find out how many pieces an encoder takes at once, like `piece_limit` in training.
 
     path (Path): Directory of the encoder.
     tokenizer (PieceTokenizer): Tokenizer of the encoder.
@@ -30,14 +30,14 @@ def encoder_limit(path: Path, tokenizer: Any) -> int:
     from ...encoder.families import piece_limit
     from ...encoder.load import load_config
 
-    # Without memory for weights, which are not needed.
+    # The meta device allocates no memory for weights, which are not needed.
     with torch.device("meta"):
         model = AutoModel.from_config(load_config(path))
     return piece_limit(model, tokenizer.max_pieces)
 
 
 class PieceCounter:
-    """Cuts texts into pieces and counts them, some texts at a time."""
+    """Cuts texts into pieces and counts them, a chunk of texts at a time."""
 
     def __init__(self, tokenizer: "PieceTokenizer", limit: int) -> None:
         """Begin to count.
@@ -53,7 +53,7 @@ class PieceCounter:
         self._words = self._unknown = 0
 
     def add(self, text: str) -> None:
-        """text (str): Next text. The first of them stay in `sample`."""
+        """text (str): Next text. The first texts are kept in `sample`."""
         if len(self.sample) < SAMPLE:
             self.sample.append(text)
         self._texts.append(text)
@@ -64,7 +64,7 @@ class PieceCounter:
         """RETURNS (Dict[str, Any]): `window`, `longest`, `median`, `mean`, `mean_beginning` (within
         the first window), `per_word`, and the shares `above_window` and `unknown`."""
         self._flush()
-        room = self.limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
+        room = self.limit - self.tokenizer.n_special
         counts = numpy.array(self._lengths or [0])
         return {
             "window": self.limit,
@@ -89,7 +89,7 @@ class PieceCounter:
 def check_pieces(pieces: Dict[str, Any]) -> Iterator[Finding]:
     """Judge the pieces of the training texts.
 
-    pieces (Dict[str, Any]): What `PieceCounter.finish` returned.
+    pieces (Dict[str, Any]): Result of `PieceCounter.finish`.
     YIELDS (Finding): What is wrong or worth knowing.
     """
     if pieces["unknown"] > UNKNOWN:

@@ -1,4 +1,4 @@
-"""The text that a browser shows of an HTML document, with offsets as Label Studio counts them."""
+"""Extract the visible text of an HTML document, with offsets as Label Studio counts them."""
 
 from bisect import bisect_left, bisect_right
 from html.parser import HTMLParser
@@ -15,10 +15,10 @@ _HIDDEN = ("script", "style")
 
 
 class VisibleText(HTMLParser):
-    """The text nodes of a document, and the same with line ends between blocks.
+    """The text nodes of a document, and the same text with line ends between blocks.
 
-    nodes (str): All text nodes joined, which is what offsets count.
-    text (str): The same with a line end where a block begins or ends without white space.
+    nodes (str): All text nodes joined. Offsets refer to this text.
+    text (str): The same text with a line end where a block begins or ends without white space.
     """
 
     def __init__(self, document: str) -> None:
@@ -28,16 +28,13 @@ class VisibleText(HTMLParser):
         self._length = 0
         self._hidden = 0
         self._border = False
-        # Offsets in the nodes before which a line end was put.
+        # Offsets in the nodes before which a line end is inserted.
         self._breaks: List[int] = []
         self.feed(document)
         self.close()
         self.nodes = "".join(self._parts)
         cuts = [0, *self._breaks, len(self.nodes)]
-        pairs = pairwise(cuts)
-        self.text = "\n".join(self.nodes[a:b] for a, b in pairs)
-        if not self._breaks:
-            self.text = self.nodes
+        self.text = "\n".join(self.nodes[a:b] for a, b in pairwise(cuts))
 
     def map_spans(self, spans: List[Span]) -> List[Span]:
         """RETURNS (List[Span]): Spans of `nodes` as spans of `text`."""

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: tasks with their annotations, of texts and of HTML documents."""
+"""Read Label Studio's JSON export: tasks with annotations of texts and of HTML documents."""
 
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -21,11 +21,12 @@ def is_task(row: Any) -> bool:
 
 
 def read_task(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
-    """Read a task with its annotations; the first that was not cancelled counts.
+    """Read a task. Of its annotations, the first that was not cancelled counts.
 
     row (Mapping[str, Any]): The task.
     where (str): Place of the task.
-    columns (Columns): `labels` picks controls by their `from_name`, `texts` the text of several.
+    columns (Columns): `labels` chooses controls by their `from_name`, and `texts` the text if there
+        are several.
     RETURNS (Record): The text and its annotation.
     RAISES (BadRow): A part of the task is not what Label Studio writes.
     """
@@ -77,7 +78,7 @@ def _read_results(results: List[Mapping[str, Any]], record: Record, columns: Col
     record.lost += lost
     if cats:
         record.cats = cats
-    # Saved without a mark: someone looked, and there was none. The rest of the file says of what.
+    # Saved without any annotation: there was nothing to mark. The rest of the file tells what kind.
     if spans or record.lost or not cats:
         record.spans = spans
     if not results:
@@ -97,7 +98,7 @@ def _region_claims(
     offsets = offsets if isinstance(offsets, Mapping) else {}
     start, end = offsets.get("start"), offsets.get("end")
     if not (is_offset(start) and is_offset(end)):
-        # Paths of elements instead of offsets. A text that stands there once is found anyway.
+        # There are paths of elements instead of offsets, but a text that occurs once can be found.
         text = html.nodes if html else record.text
         if not said or text.count(said) != 1:
             case = f"{record.where}: region '{said}' at {start!r}"
@@ -105,12 +106,11 @@ def _region_claims(
             return []
         start = text.index(said)
         end = start + len(said)
-        return [Claim(start, end, label, said) for label in labels]
     return [Claim(start, end, label, said) for label in labels]
 
 
 def _named(labels: Any) -> Any:
-    """Labels that are numbers as texts."""
+    """Convert labels that are numbers to texts."""
     if not isinstance(labels, list):
         return labels
     return [as_label(x) if is_offset(x) or isinstance(x, float) else x for x in labels]

@@ -1,4 +1,4 @@
-"""A row of a table, or an object of a JSON file, to a record: what an annotation may look like."""
+"""Turn a row of a table or an object of a JSON file into a record, whatever its annotation."""
 
 import ast
 import difflib
@@ -11,7 +11,7 @@ from ..record import BadRow, Columns, Record
 from ..spans import Claim, as_offset, is_offset, resolve_claims, seems_utf16
 from .tokens import tagged_record
 
-# Where an annotation may stand, when nobody says where.
+# Keys of annotations, unless --label names one.
 LABEL_KEYS = ("label", "labels", "cats")
 SPAN_KEYS = ("spans", "entities", "ents")
 TAG_KEYS = ("ner_tags", "tags")
@@ -19,9 +19,10 @@ _ALLOWED = (
     "a label ('SPORT'), a list of labels, a table of labels and scores ({'SPORT': 1.0}), or a list "
     "of spans ([0, 4, 'PERSON'] or {'start': 0, 'end': 4, 'label': 'PERSON'})"
 )
+_SHAPE = "annotation not understood"
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
-# What a cell of JSON or of a printed list begins with. Labels do not.
+# The beginning of a cell with JSON or a printed list. Labels do not begin like this.
 _BEGINS_LIST = re.compile(r"\s*[\[{]\s*[\[{(\"']")
 # An array as numpy prints it into a cell: "['x' 'y']", "[0 3]".
 _ITEM = r"""'[^']*'|"[^"]*"|-?\d+\.?\d*"""
@@ -51,7 +52,7 @@ def read_row(row: Any, where: str, columns: Columns) -> Record:
     if len(columns.labels) > 1:
         values = {x: row[find_key(row, x, "--label", where)] for x in columns.labels}
         flags = {x: _as_flag(v, x, where) for x, v in values.items() if v is not None}
-        # A cell that is not there says nothing, unlike an empty one.
+        # A missing cell says nothing, unlike an empty one.
         record.cats, record.complete = flags or None, len(flags) == len(values)
         return record
     if columns.labels:
@@ -64,7 +65,7 @@ def read_row(row: Any, where: str, columns: Columns) -> Record:
         record.ignored["relation"] += len(row["relations"])
     if record.spans and len(columns.texts) > 1:
         raise BadRow(
-            f"{where}: spans count the characters of one text, and --text names several columns.",
+            f"{where}: spans count the characters of one text, but --text names several columns.",
             "spans in several texts",
         )
     return record
@@ -75,10 +76,10 @@ def find_key(row: Mapping[str, Any], key: str, option: str, where: str) -> str:
 
     row (Mapping[str, Any]): Column to value.
     key (str): Name of the column.
-    option (str): Option that names another one.
+    option (str): Option that names another column.
     where (str): Place of the row, for the message.
     RETURNS (str): Name of the column.
-    RAISES (BadRow): There is no such column; the message lists those there are.
+    RAISES (BadRow): There is no such column; the message lists all columns.
     """
     if key in row:
         return key
@@ -95,7 +96,7 @@ def find_key(row: Mapping[str, Any], key: str, option: str, where: str) -> str:
 
 
 def group_of(row: Mapping[str, Any], columns: Columns, where: str) -> Optional[str]:
-    """RETURNS (Optional[str]): Group of a row; None for a group of its own."""
+    """RETURNS (Optional[str]): Group of a row, or None if it is not in a group."""
     if columns.group is None:
         return None
     value = row[find_key(row, columns.group, "--group", where)]
@@ -103,12 +104,12 @@ def group_of(row: Mapping[str, Any], columns: Columns, where: str) -> Optional[s
 
 
 def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> None:
-    """Add what one value says to a record.
+    """Add the annotation in a value to a record.
 
     value (Any): A label, a list of labels, a table of scores, a list of spans, or a string that
         holds one of them as JSON.
-    key (str): Its column, for messages.
-    record (Record): Changed in place.
+    key (str): Column of the value, for messages.
+    record (Record): Record, changed in place.
     columns (Columns): Separator of labels, and unit of offsets.
     RAISES (BadRow): The value is none of these.
     """
@@ -118,9 +119,8 @@ def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> N
         return
     if key not in columns.labels and not _fits(key, value):
         raise BadRow(
-            f"{record.where}: '{key}' is {_short(value)}, and holds "
-            f"{'scores' if key == 'cats' else 'spans'} in other files. If these are labels, say "
-            f"so: --label {key}",
+            f"{record.where}: '{key}' is {_short(value)}, but it usually holds "
+            f"{'scores' if key == 'cats' else 'spans'}. If these are labels, say so: --label {key}",
             _SHAPE,
         )
     if isinstance(value, str):
@@ -147,11 +147,8 @@ def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> N
         raise BadRow(f"{record.where}: '{key}' is {_short(value)}; allowed are {_ALLOWED}.", _SHAPE)
 
 
-_SHAPE = "annotation not understood"
-
-
 def _fits(key: str, value: Any) -> bool:
-    """Whether a value is of the kind that its key promises."""
+    """Whether a value has the kind that its key suggests."""
     if key in SPAN_KEYS:
         items = value if isinstance(value, list | tuple) else [value]
         return all(isinstance(item, list | tuple | Mapping) for item in items)
@@ -163,12 +160,12 @@ def parse_cell(value: str, where: str) -> Any:
 
     value (str): Cell of a table.
     where (str): Place and name of the cell, for the message.
-    RETURNS (Any): What it holds, or the string itself.
-    RAISES (BadRow): It begins as a list or a table does, and is not one.
+    RETURNS (Any): The value that it holds, or the string itself.
+    RAISES (BadRow): It begins like a list or a table, but is not one.
     """
     text = value.strip()
     if text[:2] + text[-2:-1] in ('"[]', '"{}'):
-        # JSON that was written as JSON once more.
+        # JSON that was written as JSON again.
         inner = _parsed(text)
         text = inner.strip() if isinstance(inner, str) else text
     if text[:1] + text[-1:] in ("[]", "{}", "()"):
@@ -180,7 +177,7 @@ def parse_cell(value: str, where: str) -> Any:
             return found
     if _BEGINS_LIST.match(text):
         raise BadRow(
-            f"{where} is {_short(value)}, which begins like JSON or a Python list, and can't be "
+            f"{where} is {_short(value)}, which begins like JSON or a Python list, but can't be "
             "read as one.",
             "damaged JSON in a cell",
         )
@@ -272,7 +269,7 @@ def _as_claims(value: Any, key: str, where: str) -> List[Claim]:
 
 
 def as_label(value: Any) -> str:
-    """RETURNS (str): An id as a text: 1.0 and 1 are the same to whoever wrote the file."""
+    """RETURNS (str): An id as a text. 1.0 and 1 are the same id."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value)
 
@@ -299,7 +296,7 @@ def _as_flag(value: Any, label: str, where: str) -> float:
 
 
 def _read_tokens(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
-    """Words with tags, as sets on the Hugging Face hub have them."""
+    """Read words with tags, as in datasets on the Hugging Face hub."""
     keys = columns.labels[:1] or [key for key in TAG_KEYS if key in row]
     if not keys:
         raise BadRow(
