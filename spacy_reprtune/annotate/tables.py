@@ -62,6 +62,9 @@ def write_lines(path: Path, rows: Sequence[Dict[str, Any]]) -> None:
     rows (Sequence[Dict[str, Any]]): The rows.
     """
     # Texts or ids of a damaged input may not be UTF-8. If so, they are escaped.
-    lines = [json.dumps(row, ensure_ascii=not is_utf8(str(row))) + "\n" for row in rows]
+    lines = []
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False)
+        lines.append((line if is_utf8(line) else json.dumps(row)) + "\n")
     with replaced_file(path) as fresh:
         fresh.write_text("".join(lines), encoding="utf8", newline="\n")

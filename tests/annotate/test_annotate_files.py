@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from spacy_reprtune.annotate import Annotator
 from spacy_reprtune.annotate.run import annotate_files
 from spacy_reprtune.annotate.shards import cut, read_rows
+from spacy_reprtune.annotate.tables import write_lines
 from spacy_reprtune.cli import reprtune_cli
 
 ROWS = [(f"id {i}", f"a great film {i}" if i % 3 else f"an awful film, {i}") for i in range(25)]
@@ -266,3 +267,8 @@ def test_an_input_that_is_named_twice_is_refused(annotate_pipeline, tmp_path):
     path = write_input(tmp_path, "txt")
     with pytest.raises(ValueError, match="rows.txt is named twice"):
         annotate_files(Annotator(annotate_pipeline), [path, path], tmp_path / "out")
+
+
+def test_lines_that_are_not_utf8_are_escaped(tmp_path):
+    write_lines(tmp_path / "rows.jsonl", [{"id": "ä"}, {"id": "\udcff"}])
+    assert (tmp_path / "rows.jsonl").read_text("utf8") == '{"id": "ä"}\n{"id": "\\udcff"}\n'
