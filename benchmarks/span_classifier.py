@@ -148,8 +148,8 @@ def predicted(nlp: Any, name: str, docs: List[List[Sentence]]) -> List[str]:
     for doc in nlp.pipe(place(nlp, own) for own in docs):
         best: Dict[Tuple[int, int], Tuple[float, str]] = {}
         for span, score in zip(doc.spans["sc"], doc.spans["sc"].attrs["scores"], strict=True):
-            place = span.start, span.end
-            best[place] = max(best.get(place, (0.0, "")), (float(score), span.label_))
+            at = span.start, span.end
+            best[at] = max(best.get(at, (0.0, "")), (float(score), span.label_))
         labels += [best.get((s.start, s.end), (0.0, ""))[1] for s in doc.spans["given"]]
     return labels
 
