@@ -152,16 +152,15 @@ def measure_kills(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str
     # The bytes depend on the number of threads that torch computes with.
     environment = {**os.environ, **dict.fromkeys(common.THREAD_VARIABLES, "1")}
     settings: Dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL}
-    start = time.perf_counter()
-    subprocess.run([*command, str(whole), *options], check=True, **settings)
-    longest = (time.perf_counter() - start) / 3
+    first, total = _time_of_parts([*command, str(whole), *options], whole, settings)
     rng = random.Random(0)
     parts: List[int] = []
     for kill in range(KILLS):
         workers = ["--workers", str(1 + kill % 2)]
         process = subprocess.Popen([*command, str(killed), *options, *workers], **settings)
         try:
-            process.wait(rng.uniform(0, longest))
+            # From loading on, and late enough for a part or two dozen.
+            process.wait(rng.uniform(first / 2, first + (total - first) / 5))
             log(f"kill {kill + 1}: the run was over already")
             break
         except subprocess.TimeoutExpired:
@@ -178,6 +177,21 @@ def measure_kills(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str
         "every_id_once": sorted([*ids[0], *ids[1]]) == list(range(rows)),
         "same_bytes": _contents(killed) == _contents(whole),
     }
+
+
+def _time_of_parts(
+    command: List[str], output: Path, settings: Dict[str, Any]
+) -> Tuple[float, float]:
+    """RETURNS (Tuple[float, float]): Seconds until a run has written its first part, and all."""
+    start, first = time.perf_counter(), 0.0
+    process = subprocess.Popen(command, **settings)
+    while process.poll() is None:
+        time.sleep(0.05)
+        if not first and any(output.glob("part-*")):
+            first = time.perf_counter() - start
+    if process.returncode:
+        common.fail(f"the unbroken run ended with exit code {process.returncode}")
+    return first, time.perf_counter() - start
 
 
 def measure_ray(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str, Any]:

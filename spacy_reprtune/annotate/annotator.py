@@ -3,7 +3,7 @@
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
 from spacy.language import Language
@@ -13,6 +13,9 @@ from .columns import empty_row, output_columns, row_of
 # Rows that are annotated in one memory zone: enough for `nlp.pipe` to sort texts by length, but few
 # enough to hold all of their docs in memory.
 ZONE_ROWS = 2048
+# Words that a vocabulary may have forgotten before the pipeline is loaded again. A zone frees its
+# words, but spaCy's maps keep a place for each: 40 bytes, which is 4 GB per 100 million words.
+FORGOTTEN_WORDS = 500_000
 # Only one memory zone may be open at a time, and engines may call from several threads.
 _zone = threading.Lock()
 
@@ -82,7 +85,7 @@ class Annotator:
         self.keep_failed = keep_failed
         self.gpu_id = gpu_id
         self.code = code
-        self._nlp: Optional[Language] = None
+        self._loaded: Optional[_Loaded] = None
         # Whether this is a copy that was unpickled.
         self._sent = False
 
@@ -129,26 +132,33 @@ class Annotator:
         errors: List[Optional[str]] = []
         for start in range(0, len(texts), ZONE_ROWS):
             part = texts[start : start + ZONE_ROWS]
-            reasons = [self._refusal(text) for text in part]
-            good = [text for text, reason in zip(part, reasons, strict=True) if reason is None]
-            with _zone, self.nlp.memory_zone():
-                found = iter(self._annotate(good))
-                for reason in reasons:
-                    row, error = (empty_row(self.columns), reason) if reason else next(found)
-                    rows.append(row)
-                    errors.append(error)
+            with _zone:
+                reasons = [self._refusal(text) for text in part]
+                good = [text for text, reason in zip(part, reasons, strict=True) if reason is None]
+                with self.nlp.memory_zone():
+                    found = iter(self._annotate(good))
+                    for reason in reasons:
+                        row, error = (empty_row(self.columns), reason) if reason else next(found)
+                        rows.append(row)
+                        errors.append(error)
+                self._pipeline().renew()
         return Annotated(rows, errors)
 
     @property
     def nlp(self) -> Language:
-        """RETURNS (Language): The pipeline, loaded when it is first used."""
-        if self._nlp is None:
-            settings = self.path, self.disable, self.gpu_id, self.code, self.threads
-            self._nlp = _shared(*settings, _stamp(self.path)) if self._sent else _load(*settings)
-        return self._nlp
+        """RETURNS (Language): The pipeline, loaded when it is first used, and again when its
+        vocabulary has forgotten many words."""
+        return self._pipeline().nlp
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_nlp": None, "_sent": True}
+        return {**self.__dict__, "_loaded": None, "_sent": True}
+
+    def _pipeline(self) -> "_Loaded":
+        if self._loaded is None:
+            settings = self.path, self.disable, self.gpu_id, self.code, self.threads
+            shared = self._sent
+            self._loaded = _shared(*settings, _stamp(self.path)) if shared else _Loaded(*settings)
+        return self._loaded
 
     def _annotate(self, texts: List[str]) -> List[Tuple[Dict[str, Any], Optional[str]]]:
         """Annotate texts together. If that fails, halve them until the failing text is found, so
@@ -186,32 +196,48 @@ class Annotator:
         return column.to_pylist() if hasattr(column, "to_pylist") else list(column)
 
 
-def _load(
-    path: str,
-    disable: Sequence[str],
-    gpu_id: int,
-    code: Optional[str],
-    threads: Optional[int],
-) -> Language:
-    import spacy
-    from spacy.cli._util import import_code
+class _Loaded:
+    """A pipeline in memory."""
 
-    import_code(code)
-    if gpu_id >= 0:
-        spacy.require_gpu(gpu_id)
-    if threads is not None:
-        import torch
+    def __init__(
+        self,
+        path: str,
+        disable: Sequence[str],
+        gpu_id: int,
+        code: Optional[str],
+        threads: Optional[int],
+    ) -> None:
+        import spacy
+        from spacy.cli._util import import_code
 
-        torch.set_num_threads(threads)
-    return spacy.load(path, disable=disable)
+        import_code(code)
+        if gpu_id >= 0:
+            spacy.require_gpu(gpu_id)
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        self.path, self.disable = path, disable
+        self.nlp = spacy.load(path, disable=disable)
+        self._stamp = _stamp(self.nlp.path)
+
+    def renew(self) -> None:
+        """Load the pipeline again if its vocabulary has forgotten too many words, unless another
+        one was saved in its place."""
+        import spacy
+
+        # The vocabulary counts every word that it has seen; its strings are those that it has.
+        forgotten = len(self.nlp.vocab) - len(self.nlp.vocab.strings)
+        if forgotten > FORGOTTEN_WORDS and _stamp(self.nlp.path) == self._stamp:
+            self.nlp = spacy.load(self.path, disable=self.disable)
 
 
 @lru_cache(maxsize=1)
-def _shared(*settings: Any) -> Language:
-    return _load(*settings[:-1])
+def _shared(*settings: Any) -> _Loaded:
+    return _Loaded(*settings[:-1])
 
 
-def _stamp(path: str) -> Any:
+def _stamp(path: Union[str, Path]) -> Any:
     """RETURNS (Any): A value that changes when a pipeline is saved again in the same place."""
     meta = Path(path) / "meta.json"
     if not meta.exists():

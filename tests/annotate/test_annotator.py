@@ -11,6 +11,7 @@ import pytest
 import spacy
 
 from spacy_reprtune.annotate import Annotator
+from spacy_reprtune.annotate import annotator as annotator_module
 
 TEXTS = ["a great film", "an awful film", "", "the actor lovely bright is great"]
 
@@ -74,6 +75,27 @@ def test_copies_that_were_sent_share_a_pipeline_until_it_is_saved_again(
     (path / "meta.json").write_text((path / "meta.json").read_text() + " ")
     pickle.loads(data)({"text": TEXTS})
     assert len(loads) == 2
+
+
+def test_a_pipeline_is_loaded_again_when_its_vocabulary_has_forgotten_many_words(
+    annotate_pipeline, tmp_path, monkeypatch
+):
+    folder = tmp_path / "pipeline"
+    shutil.copytree(annotate_pipeline, folder)
+    one, other = (pickle.loads(pickle.dumps(Annotator(str(folder)))) for _ in range(2))
+    first, few = one.nlp, one({"text": ["one new word", "a great film"]})
+    now = len(first.vocab) - len(first.vocab.strings)
+    monkeypatch.setattr(annotator_module, "FORGOTTEN_WORDS", now + 20)
+    assert one.nlp is first
+    one({"text": [f"word{k}" for k in range(30)]})
+    assert one.nlp is not first
+    assert other.nlp is one.nlp
+    again = one({"text": ["one new word", "a great film"]})
+    assert list(again["cats_score"]) == list(few["cats_score"])
+    kept = one.nlp
+    kept.to_disk(folder)
+    one({"text": [f"word{k}" for k in range(30)]})
+    assert one.nlp is kept, "another pipeline took the place of the one that this run began with"
 
 
 def test_two_threads_may_use_one_annotator(annotate_pipeline):
