@@ -1,7 +1,7 @@
-"""The thinc model of a head, with an encoder of its own or on token vectors from elsewhere.
+"""The thinc model of a head, with its own encoder or with token vectors from elsewhere.
 
-An architecture calls `head_model`, and its forward pass calls `run_head`. An encoder of its own is
-part of the head's torch module, which reads texts or tokens. Any other source of token vectors (a
+An architecture calls `head_model`, and its forward pass calls `run_head`. The head's own encoder is
+part of its torch module, which reads texts or tokens. Any other source of token vectors (a
 listener, a spaCy `tok2vec`) is a layer of the thinc model. The torch module is then built on a
 `ListenedEncoder`, and its argument is a `TokenRows`.
 """
@@ -26,9 +26,9 @@ Forward = Callable[[Model, List[Doc], bool], Tuple[Any, Callable]]
 
 
 def is_encoder(model: Model) -> bool:
-    """Find out what a head was configured with.
+    """Find out whether a head has its own encoder.
 
-    model (Model): What the config gave as `encoder`.
+    model (Model): The `encoder` of the head's config.
     RETURNS (bool): True for a `spacy_reprtune.Encoder.v1`, which becomes a part of the head's torch
         module. False for any other source of token vectors: a listener, or a spaCy `tok2vec`.
     """
@@ -48,39 +48,33 @@ def head_model(
 
     name (str): Name of the thinc model.
     encoder (Model[List[Doc], List[Floats2d]]): Docs to one row per token.
-    build (Callable[[Union[Encoder, ListenedEncoder], int], Module]): Makes the torch module, given
+    build (Callable[[Union[Encoder, ListenedEncoder], int], Module]): Builds the torch module, given
         the encoder and the number of labels.
     forward (Callable): The forward pass of the thinc model.
     head_lr (float): Learning rate of the head as a multiple of the optimizer's.
     dropout (Optional[float]): Dropout rate of the head, or None for the rate of the training.
-    RETURNS (Model[List[Doc], Any]): Docs to what `forward` gives.
+    RETURNS (Model[List[Doc], Any]): Docs to the output of `forward`.
     """
     from .listening_shim import ListeningShim
     from .shim import TorchShim
 
-    own = is_encoder(encoder)
+    if is_encoder(encoder):
+        layers, shim = [], TorchShim(encoder.shims[0].settings, build, head_lr=head_lr)
+    else:
+        layers, shim = [encoder], ListeningShim(build, head_lr=head_lr)
+    # spaCy sets the rate before each update, but only if the attribute exists.
+    attrs = {"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout}
     return HeadModel(
-        name,
-        forward,
-        init=init,
-        dims={"nO": None},
-        layers=[] if own else [encoder],
-        shims=[
-            TorchShim(encoder.shims[0].settings, build, head_lr=head_lr)
-            if own
-            else ListeningShim(build, head_lr=head_lr)
-        ],
-        # spaCy sets the rate before each update, but only where the attribute is there.
-        attrs={"dropout_rate": 0.0} if dropout is None else {"fixed_dropout": dropout},
+        name, forward, init=init, dims={"nO": None}, layers=layers, shims=[shim], attrs=attrs
     )
 
 
 class HeadModel(Model):
-    """A head with an encoder inside, which can be loaded as one that reads token vectors.
+    """A head that can be loaded with a layer of token vectors although its config has an encoder.
 
     `nlp.replace_listeners` puts a copy of a shared encoder where a head's listener was, and the
-    encoder's config block where the listener's block was. By itself that block makes a head that
-    holds its encoder and reads pieces, so the saved model tells the two apart: it has a layer.
+    encoder's config block where the listener's block was. By itself, that block makes a head that
+    holds its encoder and reads pieces. The saved model tells the two apart: it has a layer.
     """
 
     def from_dict(self, msg: Dict) -> Model:
@@ -114,9 +108,10 @@ def run_head(
     model (Model[List[Doc], Any]): The model of the head.
     docs (List[Doc]): The docs.
     is_train (bool): Whether `backprop` will be called.
-    read (Callable[[List[Doc]], Any]): What the module reads of docs if it has its own encoder.
+    read (Callable[[List[Doc]], Any]): Reads the module's argument from docs, if it has its own
+        encoder.
     RETURNS (Tuple[Union[Floats2d, Tuple[Optional[Floats2d], ...]], Callable]): The output of the
-        module, and backprop from its gradient, which has the same form.
+        module, and a function that takes its gradient, in the same form.
     """
     shim = model.shims[0]
     output = None if is_train else shim.started(docs)
@@ -141,7 +136,7 @@ def run_head(
 
 
 def _nothing(gradient: Any) -> None:
-    """Backprop into what takes no gradient."""
+    """Drop a gradient."""
 
 
 def init(model: Model[List[Doc], Any], X: Optional[List[Doc]] = None, Y: Any = None) -> None:
@@ -150,7 +145,7 @@ def init(model: Model[List[Doc], Any], X: Optional[List[Doc]] = None, Y: Any = N
     model (Model[List[Doc], Any]): The model.
     X (Optional[List[Doc]]): A sample of the docs. A head that listens needs its vocabulary.
     Y (Optional[Floats2d]): A sample of the gold values, one column per label.
-    RAISES (ValueError): There are no token vectors.
+    RAISES (ValueError): The head listens, and there are no docs or no token vectors.
     """
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)

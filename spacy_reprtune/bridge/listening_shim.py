@@ -1,4 +1,4 @@
-"""Runs a head on the token vectors of another component."""
+"""Run a head on the token vectors of another component."""
 
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -6,6 +6,7 @@ import srsly
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from thinc.util import to_numpy
 
 from ..encoder.token_rows import ListenedEncoder, TokenRows
 from .device import configured_device
@@ -13,15 +14,16 @@ from .shim import TorchShim
 
 
 class ListeningShim(TorchShim):
-    """Runs, updates, saves and loads a head without its encoder, and gives the input's gradient."""
+    """Runs, updates, saves and loads a head without an encoder, and returns the input gradient."""
 
     def __init__(
         self, build: Callable[[ListenedEncoder, int], torch.nn.Module], *, head_lr: float = 1.0
     ) -> None:
         """Prepare a head.
 
-        build (Callable[[ListenedEncoder, int], Module]): Makes it, given the number of labels.
-        head_lr (float): Its learning rate as a multiple of the optimizer's.
+        build (Callable[[ListenedEncoder, int], Module]): Builds the head, given a stand-in for the
+            encoder and the number of labels.
+        head_lr (float): Learning rate of the head as a multiple of the optimizer's.
         """
         super().__init__(None, build, head_lr=head_lr)  # type: ignore[arg-type]
         self.width: Optional[int] = None
@@ -37,11 +39,11 @@ class ListeningShim(TorchShim):
     def __call__(self, inputs: Tuple[Any, float], is_train: bool) -> Tuple[Any, Callable]:
         """Run the head.
 
-        inputs (Tuple[Tuple[Floats2d, List[int]], float]): Token vectors and the tokens of each
-            doc; and the dropout rate.
+        inputs (Tuple[Tuple[Floats2d, List[int]], float]): Token vectors and the number of tokens
+            of each doc; and the dropout rate.
         is_train (bool): Whether the second return value will be called.
-        RETURNS (Tuple[ndarray, Callable]): The output, and a function from its gradient to that of
-            the token vectors.
+        RETURNS (Tuple[ndarray, Callable]): The output, and a function that takes its gradient and
+            returns the gradient of the token vectors.
         """
         (rows, lengths), rate = inputs
         given = self.token_rows(rows, lengths)
@@ -56,22 +58,17 @@ class ListeningShim(TorchShim):
         return output, backward_to_rows
 
     def token_rows(self, rows: Any, lengths: List[int]) -> TokenRows:
-        """RETURNS (TokenRows): Token vectors, in thinc's form, where the head can read them."""
-        array = rows.get() if hasattr(rows, "get") else rows
-        vectors = torch.as_tensor(array, dtype=torch.float32).to(self.module.encoder.device)
-        return TokenRows(vectors.detach(), lengths)
+        """RETURNS (TokenRows): Token vectors on the head's device, given thinc's arrays."""
+        vectors = torch.as_tensor(to_numpy(rows), dtype=torch.float32)
+        return TokenRows(vectors.to(self.module.encoder.device).detach(), lengths)
 
     def overview(self, texts: Optional[List[str]] = None) -> str:
-        """RETURNS (str): What is going to train."""
+        """RETURNS (str): A description of what is going to train."""
         count = sum(p.numel() for p in self.module.parameters())
         return (
             f"head: {count:,} parameters at {self.head_lr:.3g} x learn_rate. Its vectors of "
             f"{self.width} columns come from another component or model."
         )
-
-    def copy(self) -> "ListeningShim":
-        """RETURNS (ListeningShim): The same weights in memory of their own."""
-        return ListeningShim(self.build, head_lr=self.head_lr).from_bytes(self.to_bytes())
 
     def _arguments(self) -> Tuple[Any, ...]:
         return (self.build,)
@@ -84,7 +81,7 @@ class ListeningShim(TorchShim):
         return srsly.msgpack_dumps({**saved, "head": save_tensors(self._head_tensors())})
 
     def from_bytes(self, data: bytes) -> "ListeningShim":
-        """Load what `to_bytes` gave.
+        """Load the result of `to_bytes`.
 
         data (bytes): The bytes.
         RETURNS (ListeningShim): Itself.
@@ -96,9 +93,5 @@ class ListeningShim(TorchShim):
         return self
 
     def _set_head(self, n_labels: int, width: int) -> None:
-        self._model = self.build(ListenedEncoder(width, configured_device("auto")), n_labels)
-        self._model.eval()
-        self.n_labels, self.width = n_labels, width
-        self._updater = None
-        self._n_backward = 0
-        self._n_updates = 0
+        self.width = width
+        self._set_module(ListenedEncoder(width, configured_device("auto")), n_labels)

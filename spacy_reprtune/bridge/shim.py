@@ -1,4 +1,4 @@
-"""A torch module of this package behind a thinc model."""
+"""Run a torch module of this package behind a thinc model."""
 
 import os
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ Build = Callable[[Encoder, int], torch.nn.Module]
 class TorchShim(Shim):
     """Runs, updates, saves and loads a module that consists of an encoder and a head.
 
-    thinc's own shim updates tensor by tensor, autocasts on CUDA only and pickles. This one hands
+    thinc's own shim updates tensor by tensor, autocasts on CUDA only and pickles. This one passes
     the gradient to torch's optimizer, leaves precision to the encoder, and writes safetensors.
     """
 
@@ -43,9 +43,9 @@ class TorchShim(Shim):
         """Prepare a module; its weights come with `initialize` or one of the `from_` methods.
 
         settings (EncoderSettings): How to run the encoder.
-        build (Callable[[Encoder, int], Module]): Puts a new head on an encoder, given the number
-            of labels. The module holds the encoder as `encoder`, takes the inputs of the model as
-            its one argument, and has a `dropout_rate`.
+        build (Callable[[Encoder, int], Module]): Builds a new module, given the encoder and the
+            number of labels. The module holds the encoder as `encoder`, takes the inputs of the
+            model as its one argument, and has a `dropout_rate`.
         head_lr (float): Learning rate of the head as a multiple of the optimizer's.
         """
         super().__init__(None)
@@ -53,7 +53,7 @@ class TorchShim(Shim):
         self.build = build
         self.head_lr = head_lr
         self.n_labels: Optional[int] = None
-        # Whether the log says what trains.
+        # Whether the log already says what trains.
         self.announced = False
         self._updater: Optional[TorchOptimizer] = None
         self._n_backward = 0
@@ -76,21 +76,20 @@ class TorchShim(Shim):
         return self._model
 
     def take_one_thread_after_fork(self) -> None:
-        """In a worker of `nlp.pipe`, compute with one thread. After a fork, the threads that OpenMP
-        would hand work to are not there: with more than one it waits forever. Each process has a
-        core anyway."""
+        """In a worker of `nlp.pipe`, compute with one thread. A fork does not copy the threads of
+        OpenMP, so with more than one it would wait forever. Each process has a core anyway."""
         if os.getpid() != self._process:
             torch.set_num_threads(1)
             self._process = os.getpid()
 
     @property
     def n_backward(self) -> int:
-        """RETURNS (int): Backward passes whose gradients wait for `finish_update`."""
+        """RETURNS (int): Number of backward passes whose gradients wait for `finish_update`."""
         return self._n_backward
 
     @property
     def updater(self) -> TorchOptimizer:
-        """RETURNS (TorchOptimizer): What updates the weights, created when it is first needed."""
+        """RETURNS (TorchOptimizer): Updates the weights; created when it is first needed."""
         if self._updater is None:
             factors = self.module.encoder.rate_factors()
             factors.update(dict.fromkeys(self._head_parameters(), self.head_lr))
@@ -98,10 +97,10 @@ class TorchShim(Shim):
         return self._updater
 
     def training_state(self) -> Tuple[Dict[str, torch.Tensor], Dict[str, Any]]:
-        """What has to be kept to go on with the training in another process.
+        """Get the state that another process needs to go on with the training.
 
         RETURNS (Tuple[Dict[str, Tensor], Dict[str, Any]]): Weights that training may have changed,
-            and the moments of the optimizer; the rest, as values that JSON can express.
+            and the moments of the optimizer; and the rest, as values that JSON can express.
         """
         head = set(self._head_parameters())
         named = self.module.named_parameters()
@@ -113,8 +112,8 @@ class TorchShim(Shim):
     def restore_training(
         self, optimizer: "Optimizer", tensors: Dict[str, torch.Tensor], values: Dict[str, Any]
     ) -> None:
-        """Go on from what `training_state` returned. The model has to be initialized as it was
-        then.
+        """Restore the result of `training_state`. The model has to be initialized in the same way
+        as before.
 
         optimizer (thinc.api.Optimizer): The optimizer that `finish_update` will be given.
         tensors (Dict[str, Tensor]): Weights and moments.
@@ -132,7 +131,7 @@ class TorchShim(Shim):
         self.updater.restore(optimizer, values["groups"], moments)
 
     def initialize(self, n_labels: int) -> None:
-        """Load the pretrained encoder that the settings name, and build a new head.
+        """Load the pretrained encoder, and build a new head.
 
         n_labels (int): Columns of the output.
         """
@@ -148,11 +147,11 @@ class TorchShim(Shim):
     ) -> Tuple[Any, Callable[[Any], None]]:
         """Run the module.
 
-        inputs (Tuple[Any, float]): Its argument, and the dropout rate of the head.
+        inputs (Tuple[Any, float]): The module's argument, and the dropout rate of the head.
         is_train (bool): Whether the second return value will be called.
-        RETURNS (Tuple[Union[ndarray, Tuple[Optional[ndarray], ...]], Callable]): The output, a
-            numpy array or a tuple of them as the module returns it, and a function that takes
-            a gradient of the same form and adds to the gradients of the weights.
+        RETURNS (Tuple[Union[ndarray, Tuple[Optional[ndarray], ...]], Callable]): The output of the
+            module, as a numpy array or a tuple of arrays; and a function that takes a gradient of
+            the same form and adds to the gradients of the weights.
         """
         module = self.module
         argument, module.dropout_rate = inputs
@@ -167,7 +166,7 @@ class TorchShim(Shim):
             with torch.enable_grad():
                 output = module(argument)
         finally:
-            # Whoever uses the module directly afterwards gets it without dropout.
+            # So that other code can use the module directly, without dropout.
             module.eval()
 
         def backward(d_output: Any) -> None:
@@ -178,7 +177,7 @@ class TorchShim(Shim):
             ]
             if not pairs:
                 return
-            # Long texts are computed again on the way back, with dropout as on the way in.
+            # Long texts are recomputed in the backward pass, with the same dropout.
             module.train()
             try:
                 torch.autograd.backward(*zip(*pairs, strict=True))
@@ -189,13 +188,13 @@ class TorchShim(Shim):
         return _arrays(output), backward
 
     def batches(self, docs: Iterator[List[Doc]], predict: Callable) -> Iterator[List[Doc]]:
-        """See `Ahead.batches`; without weights, on the CPU."""
+        """See `Ahead.batches`. Without weights, the device is the CPU."""
         device = "cpu" if self._model is None else self._model.encoder.device
         return self.ahead.batches(docs, predict, torch.device(device))
 
     def started(self, docs: List[Doc]) -> Any:
-        """RETURNS (Any): The output for docs that were started ahead of time, as `__call__` gives
-        it; None if they were not."""
+        """RETURNS (Any): The output for docs that were started ahead, as `__call__` returns it;
+        None if they were not."""
         output = self.ahead.take(docs, self.module)
         return None if output is None else _arrays(output)
 
@@ -212,10 +211,10 @@ class TorchShim(Shim):
         self.module.encoder.begin_step(self._n_updates)
 
     def resize(self, mapping: NDArray, bias: NDArray) -> None:
-        """Give the head other outputs. The optimizer starts again.
+        """Give the head different outputs. The optimizer starts again.
 
         mapping (ndarray): The new outputs (rows) as sums of the present ones (columns).
-        bias (ndarray): What is added to the bias of each new output.
+        bias (ndarray): Added to the bias of each new output.
         """
         self.module.resize(mapping, bias)
         self.n_labels = len(mapping)
@@ -247,12 +246,12 @@ class TorchShim(Shim):
         """Not needed: the `device` setting decides where the module runs."""
 
     def copy(self) -> "TorchShim":
-        """RETURNS (TorchShim): The same weights in memory of their own."""
-        made = TorchShim(self.settings, self.build, head_lr=self.head_lr)
-        return made.from_bytes(self.to_bytes())
+        """RETURNS (TorchShim): A shim with a copy of the weights."""
+        make, arguments = self.__reduce__()
+        return make(*arguments)
 
     def __reduce__(self) -> Tuple[Callable[..., "TorchShim"], Tuple[Any, ...]]:
-        """How a worker of `nlp.pipe` that is not forked (Windows, macOS) gets it."""
+        """Pickle for workers of `nlp.pipe` that are not forked (Windows, macOS)."""
         return _remake, (type(self), self._arguments(), self.head_lr, self.to_bytes())
 
     def _arguments(self) -> Tuple[Any, ...]:
@@ -274,7 +273,7 @@ class TorchShim(Shim):
         )
 
     def from_bytes(self, data: bytes) -> "TorchShim":
-        """Load what `to_bytes` gave.
+        """Load the result of `to_bytes`.
 
         data (bytes): The bytes.
         RETURNS (TorchShim): Itself.
@@ -290,9 +289,9 @@ class TorchShim(Shim):
 
     def to_directory(self, path: Path) -> None:
         """Save to a directory: `encoder/`, which any Hugging Face library can load and which can
-        be named as an encoder again, and the head beside it.
+        be the encoder of another model, and the head beside it.
 
-        path (Path): The directory, made if it is not there.
+        path (Path): The directory, created if it does not exist.
         """
         path.mkdir(parents=True, exist_ok=True)
         encoder = self.module.encoder
@@ -303,7 +302,7 @@ class TorchShim(Shim):
         srsly.write_json(path / "head.json", {"n_labels": self.n_labels})
 
     def from_directory(self, path: Path) -> "TorchShim":
-        """Load what `to_directory` wrote.
+        """Load the files that `to_directory` wrote.
 
         path (Path): The directory.
         RETURNS (TorchShim): Itself.
@@ -321,7 +320,10 @@ class TorchShim(Shim):
         self, model: Any, tokenizer: PieceTokenizer, n_labels: int, *, loading: bool = True
     ) -> None:
         device = configured_device(self.settings.device, loading=loading)
-        self._model = self.build(Encoder(model, tokenizer, self.settings, device), n_labels)
+        self._set_module(Encoder(model, tokenizer, self.settings, device), n_labels)
+
+    def _set_module(self, encoder: torch.nn.Module, n_labels: int) -> None:
+        self._model = self.build(encoder, n_labels)
         self._model.eval()
         self.n_labels = n_labels
         self._updater = None
@@ -361,7 +363,7 @@ def _remake(
 
 
 def _count_labels(path: Path) -> int:
-    """Read the number of labels, and compare it with the weights before memory is taken."""
+    """Read the number of labels, and compare it with the weights before allocating memory."""
     n_labels = read_json_object(path / "head.json").get("n_labels")
     sizes = {tensor.shape[0] for tensor in read_header(path / "head.safetensors") if tensor.shape}
     number = isinstance(n_labels, int) and not isinstance(n_labels, bool)
@@ -369,14 +371,14 @@ def _count_labels(path: Path) -> int:
     if not number or n_labels not in sizes | {0}:
         raise ValueError(
             f"{path / 'head.json'} says n_labels = {n_labels!r}, but no tensor in "
-            "head.safetensors beside it has so many rows: the files belong to different models, "
+            "head.safetensors beside it has that many rows: the files belong to different models, "
             "or head.json is damaged."
         )
     return n_labels
 
 
 def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    # safetensors wants each tensor whole and in memory of its own.
+    # safetensors needs each tensor to be contiguous and to own its memory.
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -397,4 +399,4 @@ def _gradient(array: Any, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _no_backward(d_output: Any) -> None:
-    """The backprop after a pass that kept no graph."""
+    """Do nothing: the pass kept no graph."""

@@ -1,4 +1,4 @@
-"""What the components share: annotating a stream, updating, labels, and saving without pickle."""
+"""The base class of the components: annotating a stream, updating, labels, and calibration."""
 
 import logging
 import math
@@ -16,6 +16,7 @@ from typing import (
     Tuple,
 )
 
+import numpy
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -24,7 +25,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..bridge.listening import pass_nothing_back
 from .calibration import Calibration, LossOfTemperature
-from .encoding import heard
+from .encoding import run_upstream
 from .notices import warn_of_optimizer, warn_of_unknown_labels
 from .saving import SavedPipe
 from .streams import LOOK_AHEAD_CHARS, LOOK_AHEAD_DOCS, blocks
@@ -42,8 +43,8 @@ NEW_LABEL = -4.0
 
 
 class EncoderPipe(SavedPipe):
-    """Base class of the components: a pipe whose model runs a torch encoder, as a rule under a
-    head with a fixed set of labels.
+    """Base class of the components: a pipe whose model runs a torch encoder, usually under a head
+    with a fixed set of labels.
 
     Subclasses set `vocab`, `model`, `name`, `cfg` and, with labels, `cfg["labels"]` and
     `calibration`. They define `predict`, `set_annotations`, `get_loss`, `initialize`,
@@ -54,7 +55,7 @@ class EncoderPipe(SavedPipe):
     model: Model
     name: str
     cfg: Dict[str, Any]
-    # The shared encoder has neither labels nor probabilities, all others have both.
+    # The shared encoder has neither labels nor probabilities. All others have both.
     calibration: Optional[Calibration] = None
     # What the component annotates, as spaCy's factories name it in `assigns`.
     attribute: str
@@ -70,7 +71,7 @@ class EncoderPipe(SavedPipe):
 
     @property
     def encoder(self) -> "torch.nn.Module":
-        """RETURNS (Module): The torch encoder; without weights where the component listens.
+        """RETURNS (Module): The torch encoder; without weights if the component listens.
 
         RAISES (ValueError): The component is not initialized.
         """
@@ -78,8 +79,8 @@ class EncoderPipe(SavedPipe):
 
     @property
     def head(self) -> "torch.nn.Module":
-        """RETURNS (Module): The torch module that classifies: `vectors` computes what its linear
-            layer `output` gets, and `set_output` replaces the weights of that.
+        """RETURNS (Module): The torch module that classifies. Its `vectors` computes the input of
+            its linear layer `output`, and `set_output` replaces the weights of that layer.
 
         RAISES (ValueError): The component is not initialized.
         """
@@ -92,7 +93,7 @@ class EncoderPipe(SavedPipe):
 
     @property
     def n_columns(self) -> int:
-        """RETURNS (int): Columns of the head's output, by the labels."""
+        """RETURNS (int): Number of columns of the head's output, given the labels."""
         return len(self.labels)
 
     @property
@@ -107,8 +108,8 @@ class EncoderPipe(SavedPipe):
 
     @property
     def listens(self) -> bool:
-        """RETURNS (bool): Whether the model reads vectors of tokens: those of another component,
-        or of a thinc model of its own."""
+        """RETURNS (bool): Whether the model reads vectors of tokens, either from another component
+        or from a thinc model of its own."""
         return bool(self.model.layers)
 
     def __call__(self, doc: Doc) -> Doc:
@@ -135,7 +136,7 @@ class EncoderPipe(SavedPipe):
             characters.
         YIELDS (Doc): The docs in order.
         """
-        # Before what comes ahead in the pipeline computes, spaCy's stock transformer above all.
+        # Before earlier components compute anything, above all spaCy's stock transformer.
         self.shim.take_one_thread_after_fork()
         error_handler = self.get_error_handler()
         read = blocks(iter(stream), *self.look_ahead(batch_size))
@@ -189,8 +190,8 @@ class EncoderPipe(SavedPipe):
         loss, d_scores = self.get_loss(examples, scores)
         if not math.isfinite(loss):
             raise ValueError(
-                f"The loss of '{self.name}' is {loss}, so training stops here; the weights are "
-                "those before this batch. Lower [training.optimizer] learn_rate, or set the "
+                f"The loss of '{self.name}' is {loss}, so training stops here, with the weights "
+                "from before this batch. Lower [training.optimizer] learn_rate, or set the "
                 f"encoder's precision to 'fp32'. The batch: {_excerpts(examples)}"
             )
         backprop(d_scores)
@@ -200,8 +201,8 @@ class EncoderPipe(SavedPipe):
         return losses
 
     def training_batch(self, examples: List[Example]) -> List[Example]:
-        """RETURNS (List[Example]): What `update` learns from when it is given these examples:
-        those that have something for this component to learn."""
+        """RETURNS (List[Example]): The examples that `update` learns from, given those of a
+        batch."""
         raise NotImplementedError
 
     def finish_update(self, sgd: Optimizer) -> None:
@@ -215,13 +216,13 @@ class EncoderPipe(SavedPipe):
             self.calibration.weights_changed()
 
     def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, float]:
-        """Not supported. The base class has this method, and would do nothing in silence.
+        """Not supported. The method of the base class would silently do nothing.
 
         RAISES (NotImplementedError): Always.
         """
         raise NotImplementedError(
-            f"'{self.name}' can't rehearse. Mix examples of the earlier training data into those "
-            f"that you update with, and leave it out: nlp.rehearse(…, exclude=['{self.name}'])."
+            f"'{self.name}' can't rehearse. Mix examples of the earlier training data into your "
+            f"updates, and leave it out: nlp.rehearse(…, exclude=['{self.name}'])."
         )
 
     def add_label(self, label: str) -> int:
@@ -230,7 +231,7 @@ class EncoderPipe(SavedPipe):
 
         label (str): The label.
         RETURNS (int): 1, or 0 if the component already has the label.
-        RAISES (ValueError): The label is not a string or empty, or the head can't grow.
+        RAISES (ValueError): The label is empty or not a string, or the head can't grow.
         """
         if self.shim.n_labels is None or label in self.labels:
             return self.take_label(label)
@@ -245,7 +246,7 @@ class EncoderPipe(SavedPipe):
     def check_trains(self) -> None:
         """Check that the component can learn.
 
-        RAISES (ValueError): Its encoder is one that only predicts.
+        RAISES (ValueError): Its encoder can only predict.
         """
         if not self.shim.trains:
             raise ValueError(
@@ -254,21 +255,24 @@ class EncoderPipe(SavedPipe):
             )
 
     def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
-        """Find out what a trained head looks like with one label more.
+        """Describe a trained head with one more label.
 
         label (str): The new label.
-        RETURNS (Tuple[ndarray, ndarray]): The outputs (rows) as sums of the present ones
-            (columns), and what is added to their biases.
+        RETURNS (Tuple[ndarray, ndarray]): The new outputs (rows) as sums of the present ones
+            (columns), and the numbers that are added to their biases.
         RAISES (ValueError): The head can't grow.
         """
-        raise NotImplementedError
+        n_labels = len(self.labels)
+        bias = numpy.zeros(n_labels + 1, dtype="f")
+        bias[-1] = NEW_LABEL
+        return numpy.eye(n_labels + 1, n_labels, dtype="f"), bias
 
     def take_label(self, label: str) -> int:
         """Add a label to the list; the head stays as it is.
 
         label (str): The label.
         RETURNS (int): 1, or 0 if the component already has the label.
-        RAISES (ValueError): The label is not a string or empty.
+        RAISES (ValueError): The label is empty or not a string.
         """
         if not isinstance(label, str) or not label:
             raise ValueError(
@@ -292,7 +296,7 @@ class EncoderPipe(SavedPipe):
 
         examples (Iterable[Example]): The examples.
         nlp (Optional[Language]): The pipeline. Only needed if the component listens to another
-            one, whose vectors it needs.
+            one, for its vectors.
         RETURNS (float): The temperature from now on.
         RAISES (ValueError): The component listens, and there is no pipeline.
         """
@@ -303,15 +307,15 @@ class EncoderPipe(SavedPipe):
                 f"'{self.name}' gets its vectors from another component: "
                 "calibrate(examples, nlp=nlp) runs that as well."
             )
-        docs = heard(self, [eg.predicted.copy() for eg in examples], nlp)
+        docs = run_upstream(self, [eg.predicted.copy() for eg in examples], nlp)
         copies = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
         self.calibration.note_all()
         self.predict(docs)
         return self.calibrate_to_noted(copies)
 
     def calibrate_to_noted(self, examples: List[Example]) -> float:
-        """Fit the temperature to the logits that were noted in `predict`; `score` has to call it.
-        In an evaluation that is not part of `spacy train` there are none, so nothing happens.
+        """Fit the temperature to the logits that were noted in `predict`; `score` has to call this.
+        Outside of `spacy train`, evaluations note no logits, so nothing happens.
 
         examples (List[Example]): The predicted examples.
         RETURNS (float): The temperature from now on.
@@ -325,7 +329,7 @@ class EncoderPipe(SavedPipe):
         """Prepare to fit the temperature.
 
         examples (List[Example]): Predicted examples.
-        logits (List[Any]): What `predict` has noted for each.
+        logits (List[Any]): The logits that `predict` has noted for each.
         RETURNS (Optional[Callable[[float], float]]): The loss of the gold values at a temperature,
             or None if nothing is annotated.
         """
@@ -343,17 +347,17 @@ class EncoderPipe(SavedPipe):
             logger.info("What trains in '%s':\n%s", self.name, self.shim.overview(texts))
 
     def after_load(self) -> None:
-        """Check what was loaded, and forget what belongs to earlier weights.
+        """Check the loaded component, and forget everything that belongs to earlier weights.
 
-        RAISES (ValueError): What was loaded does not fit the config.
+        RAISES (ValueError): The loaded component does not fit the config.
         """
         labels, n_rows = self.labels, self.shim.n_labels
         if len(set(labels)) != len(labels):
             raise ValueError(f"'{self.name}' has a label twice: {', '.join(labels)}.")
         if n_rows is not None and n_rows != self.n_columns:
             raise ValueError(
-                f"'{self.name}' has {len(labels)} labels ({', '.join(labels[:9])}), which take "
-                f"{self.n_columns} rows of its head, and the saved head has {n_rows}: settings and "
+                f"'{self.name}' has {len(labels)} labels ({', '.join(labels[:9])}), which need "
+                f"{self.n_columns} rows of its head, but the saved head has {n_rows}: settings and "
                 "weights belong to different models."
             )
         if self.calibration is not None:

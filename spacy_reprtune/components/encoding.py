@@ -1,4 +1,4 @@
-"""Encoding outside of updates: what a head gets, and what the cache of frozen blocks has done."""
+"""Encode docs outside of updates, and log how the cache of frozen blocks was used."""
 
 import logging
 from typing import TYPE_CHECKING, List, Optional
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy")
 
-# Texts that are encoded between two movements of the bar, when a head is fitted.
+# Texts that are encoded between two updates of the progress bar, when a head is fitted.
 SHOWN_TEXTS = 1024
 
 
 def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> NDArray:
-    """Compute what the head of a text classifier gets for docs, without gradient.
+    """Compute the input of a text classifier's head for docs, without gradient.
 
     pipe (EncoderPipe): The classifier.
     docs (List[Doc]): The docs.
@@ -33,10 +33,10 @@ def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -
     parts = []
     if pipe.listens:
         for block in blocks(iter(docs), SHOWN_TEXTS, LISTENING_CHARS):
-            copies = heard(pipe, [doc.copy() for doc in block], nlp)
+            copies = run_upstream(pipe, [doc.copy() for doc in block], nlp)
             parts.append(pipe.head.vectors(token_rows(pipe.model, copies)))
         return numpy.concatenate(parts)
-    # Slices, so that the bar moves; within one, texts are sorted by length as always.
+    # In slices, so that the bar moves. Within a slice, texts are sorted by length as always.
     with bar(total=len(docs), what=f"Encoding for '{pipe.name}'", unit="texts") as shown:
         for start in range(0, max(1, len(docs)), SHOWN_TEXTS):
             part = docs[start : start + SHOWN_TEXTS]
@@ -45,8 +45,8 @@ def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -
     return numpy.concatenate(parts)
 
 
-def heard(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> List[Doc]:
-    """Let the components that this one listens to, if it does, annotate docs.
+def run_upstream(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> List[Doc]:
+    """Annotate docs with the components that a component listens to, if any.
 
     pipe (EncoderPipe): The component.
     docs (List[Doc]): The docs.
@@ -60,7 +60,7 @@ def heard(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> List
 
 
 def log_cache(cache: Optional["PrefixCache"]) -> None:
-    """Log what the cache of frozen blocks has done, if it has done anything.
+    """Log how the cache of frozen blocks was used, if it was used at all.
 
     cache (Optional[PrefixCache]): The cache.
     """

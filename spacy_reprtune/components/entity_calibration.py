@@ -1,4 +1,4 @@
-"""Calibration of the scores of entities: expected calibration error, and temperature."""
+"""Calibrate the scores of entities: expected calibration error, and temperature."""
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -21,8 +21,8 @@ def calibration_error_of(
     """Compute the expected calibration error of scored entities.
 
     examples (Iterable[Example]): Evaluated examples.
-    spans_key (Optional[str]): Key of `doc.spans` under which the entities and scores are; None to
-        take them from `doc.ents`.
+    spans_key (Optional[str]): Key of the `doc.spans` with the entities and scores, or None for
+        `doc.ents`.
     overlapping (bool): Whether the gold entities are there as well; see `read_gold`.
     RETURNS (Optional[float]): The error, or None if there are no entities.
     """
@@ -57,7 +57,7 @@ def score_overlapping(examples: Sequence[Example], spans_key: str) -> Dict[str, 
         has_annotation=lambda doc: id(doc) in spans,
         allow_overlap=True,
     )
-    # The default weights of scores are those of entities.
+    # The default score weights name the scores of entities.
     return {**scores, **{key.replace(f"spans_{spans_key}", "ents"): scores[key] for key in scores}}
 
 
@@ -68,8 +68,8 @@ def entity_results(
     annotation is neither right nor wrong.
 
     examples (Iterable[Example]): Evaluated examples.
-    spans_key (Optional[str]): Key of `doc.spans` under which the entities and scores are; None to
-        take them from `doc.ents`.
+    spans_key (Optional[str]): Key of the `doc.spans` with the entities and scores, or None for
+        `doc.ents`.
     overlapping (bool): Whether the gold entities are there as well; see `read_gold`.
     RETURNS (List[Tuple[str, float, bool]]): Label and score of each, and whether it was right.
     """
@@ -94,7 +94,7 @@ def loss_of_temperature(
     layers: TagLayers,
     spans_key: Optional[str] = None,
 ) -> Optional[LossOfTemperature]:
-    """Prepare to fit the temperature to whether entities were right. The best entities are the
+    """Prepare to fit the temperature to whether entities were right. The predicted entities are the
     same at any temperature, so they are found once.
 
     examples (Sequence[Example]): Evaluated examples.
@@ -131,15 +131,15 @@ def loss_of_temperature(
 def _compare(
     entities: NDArray, lengths: NDArray, tags: NDArray, gold: GoldTags, scheme: TagScheme
 ) -> Tuple[NDArray[numpy.bool_], NDArray[numpy.bool_]]:
-    """Compare found entities with gold.
+    """Compare predicted entities with gold.
 
-    entities (ndarray): The entities that `Lattice.entity_probabilities` found.
-    lengths (ndarray): Lengths of the sequences that it found them in.
-    tags (ndarray): The tags that they are read from, shape (n_seen,).
+    entities (ndarray): The entities, as from `Lattice.entity_probabilities`.
+    lengths (ndarray): Lengths of the sequences that they are in.
+    tags (ndarray): The predicted tags, shape (n_seen,).
     gold (GoldTags): The gold tags.
     scheme (TagScheme): The tags.
-    RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Of which entities all gold tags are known, and
-        which of them are right, both of shape (n_entities,).
+    RETURNS (Tuple[NDArray[bool], NDArray[bool]]): Whether all gold tags of each entity are known,
+        and whether it is right, both of shape (n_entities,).
     """
     starts = numpy.cumsum(lengths) - lengths
     ends = numpy.cumsum(gold.lengths)
@@ -147,10 +147,10 @@ def _compare(
     right = numpy.zeros(len(entities), dtype=bool)
     for i, (sequence, first, after, _) in enumerate(entities):
         start, end = starts[sequence] + first, starts[sequence] + after
-        # A gold entity that goes on at the next token, if the doc has one, is another entity.
+        # A gold entity that continues at the next token, if the doc has one, is another entity.
         end_of_doc = ends[numpy.searchsorted(ends, start, side="right")]
-        behind = gold.tags[end : min(end + 1, end_of_doc)]
-        goes_on = (behind > 0) & scheme.continues[behind]
+        following = gold.tags[end : min(end + 1, end_of_doc)]
+        goes_on = (following > 0) & scheme.continues[following]
         known[i] = (gold.tags[start:end] >= 0).all()
         right[i] = (gold.tags[start:end] == tags[start:end]).all() and not goes_on.any()
     return known, right

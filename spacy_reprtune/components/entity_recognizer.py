@@ -19,7 +19,7 @@ from ..heads.tag_layers import TagLayers
 from ..heads.tags import TagScheme
 from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import NEW_LABEL, EncoderPipe
-from .encoding import heard
+from .encoding import run_upstream
 from .entities import gold_entities, is_space, read_gold, register_scores, write_entities
 from .entity_calibration import calibration_error_of, loss_of_temperature, score_overlapping
 from .entity_loss import entity_loss
@@ -32,23 +32,23 @@ logger = logging.getLogger("spacy")
 
 
 class EntityRecognizer(EncoderPipe):
-    """Pipeline component that finds named entities and the probability of each.
+    """Pipeline component that finds named entities, each with its probability.
 
-    With `overlapping`, entities of different labels may overlap or be nested: each label has a
-    sequence of tags to itself. `doc.spans[spans_key]` then has all entities, and `doc.ents` those
-    that do not overlap and have the greatest sum of probabilities.
+    With `overlapping`, entities of different labels may overlap or be nested: each label has its
+    own sequence of tags. `doc.spans[spans_key]` then has all entities, and `doc.ents` those that do
+    not overlap and have the greatest sum of probabilities.
 
-    The model gives logits of tags for each token. The best legal sequence of tags gives
-    `doc.ents`; the probability of an entity is the share of all sequences that have exactly this
+    The model computes logits of tags for each token. The best legal sequence of tags becomes
+    `doc.ents`. The probability of an entity is the share of all sequences that have exactly this
     entity. It is in `doc.spans[spans_key].attrs["scores"]` and in `span._.reprtune_score`, and in
-    `span._.score` unless that extension belongs to somebody else.
+    `span._.score` unless another package has that extension.
 
     White space and tokens without a piece are left out of the sequence, so an entity may span
     them, but never begins or ends with them. No entity crosses a sentence boundary that is set.
     """
 
     attribute = "doc.ents"
-    # Its tokens would be learned as tokens outside of entities.
+    # The entities of a missing label would be learned as tokens outside of entities.
     needs_all_labels = True
 
     def __init__(
@@ -154,7 +154,7 @@ class EntityRecognizer(EncoderPipe):
             docs,
             self.layers.unfold(logits),
             lattice,
-            # In another layer, what a doc has already may be overlapped.
+            # In another layer, new entities may overlap those that a doc already has.
             overwrite=self.overwrite or self.overlapping,
             min_score=self.min_score if limits is None else numpy.maximum(self.min_score, limits),
             layers=self.layers.labels,
@@ -179,7 +179,7 @@ class EntityRecognizer(EncoderPipe):
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:
         """Compute the loss and its gradient.
 
-        examples (Iterable[Example]): The examples. Tokens without annotation count for nothing.
+        examples (Iterable[Example]): The examples. Tokens without annotation do not count.
         scores (TagScores): The model's logits for their predicted docs.
         RETURNS (Tuple[float, TagScores]): Mean over the annotated tokens of the cross-entropy, or
             with learned transitions of the negative log-likelihood, and its gradient; with
@@ -246,8 +246,8 @@ class EntityRecognizer(EncoderPipe):
         self.warned_of = frozenset()
         sample = numpy.zeros((1, self.n_columns), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
-        # `update` warns of labels that no component of the pipeline has, when all have theirs.
-        is_only = nlp is None or not self._has_company(nlp)
+        # If other components annotate entities, only `update` can warn of labels that none has.
+        is_only = nlp is None or not self._others_annotate(nlp)
         wrong = problems(
             found,
             self.labels if is_only else list(found.labels),
@@ -300,7 +300,7 @@ class EntityRecognizer(EncoderPipe):
 
     @property
     def n_columns(self) -> int:
-        """RETURNS (int): Columns of the head's output, by the labels."""
+        """RETURNS (int): Number of columns of the head's output, given the labels."""
         return self.layers.n_columns
 
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
@@ -309,27 +309,27 @@ class EntityRecognizer(EncoderPipe):
         return {entity.label_ for gold in golds for entity in gold}
 
     def after_load(self) -> None:
-        """Check that the tags are those of the training.
+        """Check that the component was trained with the same tags.
 
-        RAISES (ValueError): The component was trained with another scheme, or the saved
-            temperature is not one.
+        RAISES (ValueError): It was trained with another scheme, or does not fit the config for
+            another reason.
         """
         for setting in ("scheme", "shared_positions"):
             before, now = self.cfg[setting], getattr(self, setting)
             if before != now:
                 raise ValueError(
-                    f"'{self.name}' was trained with {setting} = {before!r}, and its config says "
-                    f"{now!r}. A pipeline has to be loaded with the config that it was saved with."
+                    f"'{self.name}' was trained with {setting} = {before!r}, but its config says "
+                    f"{now!r}. Load a pipeline with the config that it was saved with."
                 )
         super().after_load()
 
     def _transitions(self, scores: TagScores) -> Optional[NDArray]:
-        """Turn the learned transitions between parts of tags into those between tags."""
+        """Turn learned transitions between parts of tags into transitions between tags."""
         if scores.transitions is None:
             return None
         if self.overlapping:
             raise ValueError(
-                f"'{self.name}' has overlapping = true, so every label has tags to itself, and "
+                f"'{self.name}' has overlapping = true, so every label has its own tags, and "
                 "transitions between tags of all labels can't be learned: set "
                 "learned_transitions = false."
             )
@@ -347,16 +347,16 @@ class EntityRecognizer(EncoderPipe):
         return TagScores(ops.asarray2f(d_parts), lengths, learned)
 
     def _pieceless(self, texts: Dict[str, int], nlp: Optional[Language]) -> int:
-        """Count the entities without a piece, given their texts; each is read as one token."""
+        """Count the entities without a word piece, given their texts and counts."""
         if not texts or (self.listens and nlp is None):
-            # Without the pipeline there is nothing to listen to.
+            # Without the pipeline, there are no vectors.
             return 0
-        docs = heard(self, [Doc(self.vocab, words=[text]) for text in texts], nlp)
+        docs = run_upstream(self, [Doc(self.vocab, words=[text]) for text in texts], nlp)
         has_piece = to_numpy(self.model.predict(docs).logits).any(1)
         pairs = zip(texts.items(), has_piece, strict=True)
         return sum(count for (text, count), seen in pairs if text.isspace() or not seen)
 
-    def _has_company(self, nlp: Language) -> bool:
+    def _others_annotate(self, nlp: Language) -> bool:
         """Whether another component of a pipeline annotates entities as well."""
         others = [name for name, pipe in nlp.components if pipe is not self]
         return any(self.attribute in nlp.get_pipe_meta(name).assigns for name in others)

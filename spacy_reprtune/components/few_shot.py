@@ -1,5 +1,5 @@
-"""Learning from few texts: the encoder is trained on pairs of them, and the head is fitted whenever
-a prediction is wanted (Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts).
+"""Learn from few texts: the encoder is trained on pairs of texts, and the head is fitted whenever
+a prediction is needed (Tunstall et al. 2022, Efficient Few-Shot Learning Without Prompts).
 """
 
 import logging
@@ -15,7 +15,7 @@ from thinc.util import to_numpy
 
 from ..bridge.listening import listeners, token_rows
 from ..bridge.sentence_classifier import PooledScores
-from ..heads.contrastive import LOSSES, all_pairs_cosine, pair_masks, supervised_contrastive
+from ..heads.contrastive import LOSSES, all_pairs_cosine, pairs_within, supervised_contrastive
 from .few_shot_checks import check_support, check_training
 from .few_shot_probe import ProbeOnDev
 from .streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spacy")
 
-# C of the logistic regression, for vectors scaled to unit variance. On this scale the library's is
-# about 0.0025 (scikit-learn's default of 1, for vectors of length 1 and 384 dimensions), and leaves
-# all scores near the labels' frequencies. The C with the lowest log loss on held-out folds is far
-# higher with so few texts, and gets fewer of them right; docs/recipes.md has the figures.
+# C of the logistic regression, for vectors scaled to unit variance. On this scale, the setfit
+# library has a C of about 0.0025 (scikit-learn's default of 1, for vectors of length 1 and 384
+# dimensions), which leaves all scores near the labels' frequencies. With so few texts, the C with
+# the lowest log loss on held-out folds is far higher, but gets fewer texts right; docs/recipes.md
+# has the figures.
 HEAD_STRENGTH = 0.01
 # The head of a loaded component is only fitted again with this many texts per label, or with as
-# many as it was fitted to, if those were fewer. 8 is the lower end of what SetFit is used with.
+# many as it was fitted to, if that is less. SetFit is usually used with at least 8.
 ENOUGH_TEXTS = 8
 
 
@@ -43,10 +44,10 @@ class FewShotTrainer:
     """The part of a `TextClassifier` that learns from few texts: a support set, a contrastive loss,
     and a head that is fitted.
 
-    `update` encodes each text of a batch once and takes the contrastive loss over all pairs among
-    them. The head is a logistic regression on the support set, all annotated texts that the
-    component has been given. It is fitted again when the encoder has moved and a prediction, a
-    score or a saved model is wanted, so it is never older than the encoder.
+    `update` encodes each text of a batch once and computes the contrastive loss over all pairs of
+    them. The head is a logistic regression on the support set, which holds all annotated texts that
+    the component has been given. When the encoder has moved, the head is fitted again before the
+    next prediction, evaluation or saving, so it is never older than the encoder.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class FewShotTrainer:
 
         contrastive (str): See `make_setfit`, as for the other settings.
         supcon_temperature (float): Number that "supcon" divides cosines by.
-        cross_entropy (float): Share of the loss that is the classifier's own.
-        trainer (Optional[SetFitTrainer]): The library's trainer, to train instead of this one.
+        cross_entropy (float): Share of the classifier's cross-entropy in the loss.
+        trainer (Optional[SetFitTrainer]): The setfit library's trainer, to train instead of this.
         RAISES (ValueError): A setting is out of range.
         """
         if contrastive not in LOSSES:
@@ -72,8 +73,8 @@ class FewShotTrainer:
         if not 0.0 <= cross_entropy < 1.0:
             raise ValueError(
                 f"cross_entropy = {cross_entropy}. It is the share of the loss that is not "
-                "contrastive: use a value from 0 up to, not with, 1. To train with nothing but "
-                "cross-entropy use reprtune_textcat."
+                "contrastive: use at least 0 and less than 1. To train only with cross-entropy, "
+                "use reprtune_textcat."
             )
         self.contrastive = contrastive
         self.supcon_temperature = supcon_temperature
@@ -84,15 +85,15 @@ class FewShotTrainer:
         self.forget()
 
     def forget(self) -> None:
-        """Begin with an empty support set."""
+        """Start with an empty support set."""
         self.support = SupportSet()
         self.probe = ProbeOnDev()
         # Chooses the texts that fill up a batch.
         self._rng = random.Random(0)
         # Whether the encoder has moved since the head was fitted.
         self._stale = False
-        # With cross-entropy, the weight and bias that training goes on with: those of the fitted
-        # head only take their place for predictions, or evaluating would change the training.
+        # With cross-entropy, the weight and bias that training continues with. The fitted head
+        # replaces them only for predictions, or else an evaluation would change the training.
         self._trained_head: Optional[Tuple[NDArray, ...]] = None
 
     def check(self, pipe: "TextClassifier") -> None:
@@ -117,13 +118,13 @@ class FewShotTrainer:
             names = ", ".join(name for name, changed in own.items() if changed)
             raise ValueError(
                 f"'{pipe.name}' is trained by the setfit library (trainer), which does not "
-                f"know {names}. Leave it at its default, or take the trainer away."
+                f"support {names}. Leave it at its default, or remove the trainer."
             )
 
     def begin(
         self, pipe: "TextClassifier", examples: List[Example], nlp: Optional[Language]
     ) -> None:
-        """Take the training texts as the support set.
+        """Make a support set of the training texts.
 
         pipe (TextClassifier): The component, with its labels.
         examples (List[Example]): The training examples.
@@ -134,21 +135,21 @@ class FewShotTrainer:
         self._check_upstream(pipe)
         if self.trainer is not None and pipe.listens:
             raise ValueError(
-                f"The setfit library trains an encoder of the component's own, but '{pipe.name}' "
-                "listens to another one. Take the trainer away, or give the component a "
+                f"The setfit library trains the component's own encoder, but '{pipe.name}' listens "
+                "to another one. Remove the trainer, or give the component a "
                 "spacy_reprtune.Encoder.v1."
             )
         if self.trainer is not None and pipe.shim.settings.unfreeze != "all":
             raise ValueError(
                 f"The setfit library trains the whole encoder, but '{pipe.name}' has unfreeze = "
-                f"{pipe.shim.settings.unfreeze!r}. Set it to 'all', or take the trainer away."
+                f"{pipe.shim.settings.unfreeze!r}. Set it to 'all', or remove the trainer."
             )
         self.forget()
         self.support.add(unique_texts(pipe.annotated(examples), pipe.kind, pipe.name))
         check_support(self.support, pipe.read_gold, pipe.labels, pipe.name)
 
     def prepare_head(self, pipe: "TextClassifier") -> None:
-        """Let the head train only with cross-entropy: otherwise it is only fitted.
+        """Let the head train if there is cross-entropy. Otherwise it is only fitted.
 
         pipe (TextClassifier): The component, with its model.
         """
@@ -180,14 +181,14 @@ class FewShotTrainer:
             self.trainer.train(shim, texts, gold, known, exclusive=pipe.exclusive)
 
     def batch(self, pipe: "TextClassifier", examples: List[Example]) -> List[Example]:
-        """Make a batch in which every text occurs once and has another to be compared with.
+        """Make a batch in which every text occurs once and has another one to be compared with.
 
-        A component that listens has vectors for the batch at hand only, so nothing is added to it.
+        A component that listens has vectors only for the given batch, so nothing is added to it.
 
         pipe (TextClassifier): The component.
         examples (List[Example]): The annotated examples of a batch.
-        RETURNS (List[Example]): The examples, with more of the support set where they make no
-            positive pairs, or no negative ones. Nothing if there is no pair at all, or if the
+        RETURNS (List[Example]): The examples, and texts of the support set if the examples make no
+            positive or no negative pairs. Empty if there is no pair at all, or if the setfit
             library has trained the component.
         RAISES (ValueError): Two annotations of a text contradict each other, or the gradients of
             an earlier batch have not been applied.
@@ -207,7 +208,7 @@ class FewShotTrainer:
             return []
         if not pipe.listens:
             batch += self.support.partners(batch, pipe.read_gold, self._rng)
-        positive, negative = _pairs_within(*pipe.read_gold(batch))
+        positive, negative = pairs_within(*pipe.read_gold(batch))
         if pipe.listens and not (positive.any() and negative.any()):
             _warn_of_pairs(pipe, "without a label" if positive.any() else "with a label")
         if not (positive.any() or negative.any()):
@@ -222,19 +223,19 @@ class FewShotTrainer:
         """Compute the loss and its gradient.
 
         pipe (TextClassifier): The component.
-        examples (Sequence[Example]): The examples. Those without annotation count for nothing, and
+        examples (Sequence[Example]): The examples. Those without annotation do not count, and
             those with the same text count once.
         scores (PooledScores): The vectors and logits that the model returned.
-        RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with cross-entropy by the
-            share that the setting gives it, and the gradient in the form of `scores`.
+        RETURNS (Tuple[float, PooledScores]): The contrastive loss, mixed with the share of
+            cross-entropy that is set, and the gradient in the form of `scores`.
         """
         batch = unique_texts(pipe.annotated(examples), pipe.kind, pipe.name)
-        # The last row of each text; texts that are the same have the same vector.
+        # The last row of each text. Identical texts have identical vectors.
         places = {eg.reference.text: row for row, eg in enumerate(examples)}
         rows = [places[eg.reference.text] for eg in batch]
         outputs = to_numpy(scores.vectors), to_numpy(scores.logits)
         vectors, logits = (output[rows] for output in outputs)
-        positive, negative = _pairs_within(*pipe.read_gold(batch))
+        positive, negative = pairs_within(*pipe.read_gold(batch))
         # Without both kinds "supcon" has no gradient, or only evens out the positive pairs.
         if self.contrastive == "supcon" and positive.any() and negative.any():
             loss, d_vectors = supervised_contrastive(
@@ -268,17 +269,17 @@ class FewShotTrainer:
         """
         if pipe.shim.n_backward:
             self.probe.step(rate)
-            # An annotating component has predicted since the gradients were computed.
+            # As an annotating component, it may have predicted since the gradients were computed.
             self._take_trained_head(pipe)
             self._stale = True
 
     def refit(self, pipe: "TextClassifier") -> None:
         """Fit the head to the support set, if the encoder has moved since it was fitted.
 
-        A component that was loaded to be trained further has not seen all of its texts. The head
-        that it came with stays until the support set is as large as the one that this head was
-        fitted to, or has `ENOUGH_TEXTS` per label: a head on two texts is worse than one on many,
-        even if these were encoded by an earlier state of the encoder.
+        A component that was loaded to be trained further has not seen all of its texts again. It
+        keeps the loaded head until the support set is as large as the one that this head was fitted
+        to, or has `ENOUGH_TEXTS` per label: a head fitted to two texts is worse than one fitted to
+        many, even if an earlier state of the encoder computed their vectors.
 
         pipe (TextClassifier): The component.
         """
@@ -293,8 +294,8 @@ class FewShotTrainer:
                 warnings.warn(
                     f"'{pipe.name}' keeps the head that it was loaded with, although its encoder "
                     f"was trained further: it has been given {fewest} texts of {label!r} since, "
-                    f"and fits a new head from {enough} texts per label on. Update it with more "
-                    "texts, best with those of the first training as well.",
+                    f"and needs {enough} texts per label to fit a new head. Update it with more "
+                    "texts, ideally including those of the first training.",
                     stacklevel=4,
                 )
             return
@@ -314,13 +315,13 @@ class FewShotTrainer:
         pipe (TextClassifier): The component.
         examples (Sequence[Example]): The texts with their gold values.
         scored (bool): Whether to score the head on held-out folds as well.
-        RETURNS (Probe): The head, which the component has now.
+        RETURNS (Probe): The head, which the component now has.
         RAISES (ValueError): The vectors of the texts are not finite.
         """
         vectors = self._vectors(pipe, examples)
         if not numpy.isfinite(vectors).all():
             raise ValueError(
-                f"The encoder of '{pipe.name}' gives vectors that are not finite, so training "
+                f"The encoder of '{pipe.name}' computes vectors that are not finite, so training "
                 "stops here: the last update has destroyed its weights. Lower "
                 "[training.optimizer] learn_rate, and start again from the last saved pipeline."
             )
@@ -346,14 +347,14 @@ class FewShotTrainer:
 
     def _check_upstream(self, pipe: "TextClassifier") -> None:
         if not listeners(pipe.model):
-            # Its own encoder, or one that has replaced its listener.
+            # The component has its own encoder, which may have replaced a listener.
             self.upstream = None
         elif self.upstream is None:
             raise ValueError(
-                f"'{pipe.name}' listens, but no reprtune_encoder before it answers. Its head is "
+                f"'{pipe.name}' listens, but there is no reprtune_encoder before it. Its head is "
                 "fitted to the vectors of the support set, and no other component computes them on "
                 "request. Add a reprtune_encoder before it (listeners name it as upstream), or "
-                "give the component a spacy_reprtune.Encoder.v1 of its own."
+                "give the component its own spacy_reprtune.Encoder.v1."
             )
 
     def _take_trained_head(self, pipe: "TextClassifier") -> None:
@@ -368,22 +369,15 @@ def _warn_of_pairs(pipe: "TextClassifier", lacking: str) -> None:
     pipe.warned_of |= {"pairs"}
     warnings.warn(
         f"A batch for '{pipe.name}' has no two texts {lacking} in common. The component listens to "
-        "a shared encoder, so it compares only the texts of the batch and can't add any of its "
+        "a shared encoder, so it compares only the texts of the batch and can't add any from its "
         "support set. Use the batcher spacy_reprtune.batch_by_class.v1, which puts several texts "
         "per label into each batch, or larger batches.",
         stacklevel=5,
     )
 
 
-def _pairs_within(gold: NDArray, known: NDArray) -> Tuple[NDArray, NDArray]:
-    positive, negative = pair_masks(gold, known, gold, known)
-    numpy.fill_diagonal(positive, False)
-    numpy.fill_diagonal(negative, False)
-    return positive, negative
-
-
 def _fewest_texts(pipe: "TextClassifier", examples: Sequence[Example]) -> Tuple[int, str]:
-    """RETURNS (Tuple[int, str]): Texts of the label that has the fewest, and that label."""
+    """RETURNS (Tuple[int, str]): The lowest number of texts of any label, and the label."""
     gold, known = pipe.read_gold(examples)
     counts = (gold * known).sum(0)
     rarest = int(counts.argmin())

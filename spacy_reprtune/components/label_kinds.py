@@ -1,11 +1,11 @@
 """The two kinds of labels of texts: exclusive and independent ones.
 
 Arrays of gold values have the shape (n_texts, n_labels), fp32: `gold` holds 0 or 1, or a
-probability where a component learns from soft labels; `known` holds 1 where the value is annotated.
+probability if a component learns from soft labels; `known` holds 1 where the value is annotated.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class LabelKind(ABC):
 
     @abstractmethod
     def n_answers(self, n_labels: int) -> int:
-        """RETURNS (int): The number of answers that a question has, of which one is right."""
+        """RETURNS (int): The number of possible answers to a question. One of them is right."""
 
     @abstractmethod
     def probabilities(self, logits: NDArray) -> NDArray:
@@ -87,11 +87,29 @@ class LabelKind(ABC):
     def confidences(
         self, scores: NDArray, gold: NDArray, known: NDArray
     ) -> Tuple[NDArray, NDArray]:
-        """Find the probabilities that can be held against gold values.
+        """Find the probabilities that can be compared with gold values.
 
         scores, gold, known (ndarray): Shape (n_texts, n_labels).
         RETURNS (Tuple[ndarray, ndarray]): The probabilities, and whether each was right.
         """
+
+    def loss_of_temperature(
+        self, logits: NDArray, gold: NDArray, known: NDArray
+    ) -> Optional[Callable[[float], float]]:
+        """Prepare to fit the temperature to gold values.
+
+        logits, gold, known (ndarray): Shape (n_texts, n_labels).
+        RETURNS (Optional[Callable[[float], float]]): The cross-entropy at a temperature, or None
+            if nothing is annotated.
+        """
+        if not known.any():
+            return None
+        # As if there were one more value of each kind, so that a few texts that are all right do
+        # not lead to certainty.
+        smoothing = 2.0 / (known.any(1).sum() + 2.0)
+        return lambda temperature: self.loss(
+            logits / temperature, gold, known, smoothing=smoothing
+        )[0]
 
     @abstractmethod
     def fit_head(self, vectors: NDArray, gold: NDArray, known: NDArray, **settings: Any) -> "Probe":
@@ -107,14 +125,13 @@ class LabelKind(ABC):
 class Exclusive(LabelKind):
     """Exactly one label is right: the probabilities of a text add up to 1.
 
-    With one label that is right, the others are known to be wrong, and without one nothing is
-    known.
+    If one label is known to be right, the others are known to be wrong; otherwise nothing is known.
     """
 
     exclusive = True
 
     def check_labels(self, labels: Sequence[str], positive_label: Optional[str], name: str) -> None:
-        """See `LabelKind`: exclusive labels are two or more, one of which may be the positive one.
+        """See `LabelKind`. There are two or more labels; if there are two, one may be positive.
 
         RAISES (ValueError): The labels are too few, or the positive one is not one of two.
         """
@@ -141,7 +158,7 @@ class Exclusive(LabelKind):
 
     def contradict(self, cats: Cats, others: Cats) -> bool:
         """See `LabelKind`: {"A": 1} and {"B": 1} are two answers, although no key is in both."""
-        return _differ(cats, others) or _positive(cats) != _positive(others)
+        return _differ(cats, others) or positive(cats) != positive(others)
 
     def known(self, gold: NDArray, annotated: NDArray) -> NDArray:
         """See `LabelKind`."""
@@ -270,5 +287,6 @@ def _differ(cats: Cats, others: Cats) -> bool:
     return any(cats[key] != others[key] for key in cats.keys() & others.keys())
 
 
-def _positive(cats: Cats) -> set:
+def positive(cats: Cats) -> Set[str]:
+    """RETURNS (Set[str]): The labels that are right."""
     return {label for label, value in cats.items() if value > 0}

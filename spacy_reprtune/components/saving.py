@@ -1,4 +1,4 @@
-"""A component as a directory: settings, the encoder as a Hugging Face directory, the head."""
+"""Save a component as a directory: settings, the encoder as a Hugging Face directory, the head."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ class SavedPipe(TrainablePipe):
     all."""
 
     def before_save(self) -> None:
-        """Bring the component up to date before it is written, pickled or copied. Predictions
-        have to stay as they are."""
+        """Bring the component up to date before it is written, pickled or copied. Predictions must
+        stay the same."""
 
     def after_load(self) -> None:
-        """Check what was loaded, and forget what belongs to earlier weights.
+        """Check the loaded component, and forget everything that belongs to earlier weights.
 
-        RAISES (ValueError): What was loaded does not fit the config.
+        RAISES (ValueError): The loaded component does not fit the config.
         """
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
@@ -70,82 +70,58 @@ class SavedPipe(TrainablePipe):
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         """
         self.before_save()
-        save_component(self, path, exclude=exclude)
+        shim: Any = self.model.shims[0]
+        with replaced_directory(Path(path)) as folder:
+            if "cfg" not in exclude:
+                # srsly would round numbers to ten digits.
+                text = json.dumps(self.cfg, indent=2, ensure_ascii=False)
+                (folder / "cfg").write_text(text, encoding="utf8")
+            if "vocab" not in exclude:
+                self.vocab.to_disk(folder / "vocab", exclude=exclude)
+            if "model" not in exclude and shim.n_labels is not None:
+                if self.model.layers:
+                    self.model.to_disk(folder / "model")
+                else:
+                    shim.to_directory(folder / "model")
+                if shim.trains:
+                    log_cache(shim.module.encoder.cache)
+            write_manifest(folder)
 
     def from_disk(
         self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "SavedPipe":
-        """Load what `to_disk` wrote.
+        """Load the files that `to_disk` wrote.
 
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
         RETURNS (SavedPipe): Itself.
-        RAISES (ValueError): The files do not fit the config.
+        RAISES (ValueError): A file is damaged or missing, or does not fit the config.
         """
-        load_component(self, path, exclude=exclude)
+        path = Path(path)
+        shim: Any = self.model.shims[0]
+        with check_manifest(path, self.name, exclude=exclude):
+            if "cfg" not in exclude:
+                self.cfg.update(_read_cfg(path / "cfg"))
+            if "vocab" not in exclude and (path / "vocab").exists():
+                self.vocab.from_disk(path / "vocab", exclude=exclude)
+            if "model" not in exclude and (path / "model").exists():
+                # thinc saves a model that reads vectors of tokens as one file.
+                if (path / "model").is_file():
+                    self.model.from_disk(path / "model")
+                else:
+                    shim.from_directory(path / "model")
+                self.model.set_dim("nO", self.model.shims[0].n_labels, force=True)
+            self.after_load()
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """How copies and the workers of `nlp.pipe` get the component."""
+        """Pickle, for copies and for workers of `nlp.pipe`."""
         self.before_save()
         return super().__reduce_ex__(protocol)
 
 
-def save_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
-    """Write a component.
-
-    The directory is written beside an earlier one and takes its place at the end, so that a full
-    disk or an interrupt leaves the earlier one as it was.
-
-    pipe (TrainablePipe): A component whose model has a shim of this package.
-    path (Union[str, Path]): The directory.
-    exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-    """
-    shim = pipe.model.shims[0]
-    with replaced_directory(Path(path)) as folder:
-        if "cfg" not in exclude:
-            # srsly would round numbers to ten digits.
-            text = json.dumps(pipe.cfg, indent=2, ensure_ascii=False)
-            (folder / "cfg").write_text(text, encoding="utf8")
-        if "vocab" not in exclude:
-            pipe.vocab.to_disk(folder / "vocab", exclude=exclude)
-        if "model" not in exclude and shim.n_labels is not None:
-            if pipe.model.layers:
-                pipe.model.to_disk(folder / "model")
-            else:
-                shim.to_directory(folder / "model")
-            if shim.trains:
-                log_cache(shim.module.encoder.cache)
-        write_manifest(folder)
-
-
-def load_component(pipe: Any, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
-    """Read what `save_component` wrote.
-
-    pipe (TrainablePipe): The component.
-    path (Union[str, Path]): The directory.
-    exclude (Iterable[str]): What to leave out: "cfg", "vocab", "model".
-    RAISES (ValueError): A file is damaged or missing, or does not fit the config.
-    """
-    path = Path(path)
-    shim = pipe.model.shims[0]
-    with check_manifest(path, pipe.name, exclude=exclude):
-        if "cfg" not in exclude:
-            pipe.cfg.update(_read_cfg(path / "cfg"))
-        if "vocab" not in exclude and (path / "vocab").exists():
-            pipe.vocab.from_disk(path / "vocab", exclude=exclude)
-        if "model" not in exclude and (path / "model").exists():
-            # A model that reads vectors of tokens is a file of thinc's.
-            if (path / "model").is_file():
-                pipe.model.from_disk(path / "model")
-            else:
-                shim.from_directory(path / "model")
-            pipe.model.set_dim("nO", pipe.model.shims[0].n_labels, force=True)
-        pipe.after_load()
-
-
 def _read_cfg(path: Path) -> Dict[str, Any]:
-    """Read saved settings, and refuse those that would make predictions meaningless."""
+    """Read saved settings, and refuse settings that would make predictions meaningless."""
     try:
         cfg = srsly.read_json(path)
     except ValueError as error:

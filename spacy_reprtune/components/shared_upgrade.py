@@ -1,4 +1,4 @@
-"""Pipelines of version 0.1.0 whose shared encoder was a model of the `transformer` component.
+"""Convert pipelines of version 0.1.0 with a shared encoder as the model of a `transformer`.
 
 python -m spacy_reprtune.components.shared_upgrade OLD_PIPELINE NEW_PIPELINE
 """
@@ -6,7 +6,7 @@ python -m spacy_reprtune.components.shared_upgrade OLD_PIPELINE NEW_PIPELINE
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator
 
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.util import load_config, load_model_from_config, registry, replace_model_node
@@ -38,12 +38,12 @@ def SharedEncoder_v1(encoder: Model) -> Model:
 
 
 def upgrade(old: Path, new: Path) -> None:
-    """Convert a saved pipeline; it predicts what it predicted before.
+    """Convert a saved pipeline. Its predictions stay the same.
 
     old (Path): A directory that version 0.1.0 saved.
     new (Path): Where the converted pipeline is saved.
-    RAISES (ValueError): There is nothing to convert, or spacy-transformers is not installed,
-        which the old listeners are made with.
+    RAISES (ValueError): There is nothing to convert, or spacy-transformers is not installed, which
+        loads the old listeners.
     """
     config = load_config(old / "config.cfg")
     encoders = [
@@ -74,7 +74,7 @@ def upgrade(old: Path, new: Path) -> None:
             block.update({"@architectures": "spacy.Tok2VecListener.v1"})
             block.update({"width": width, "upstream": upstream})
         for node in list(pipe.model.walk()) if isinstance(getattr(pipe, "model", 0), Model) else []:
-            # A Tok2VecListener.v1 takes the place of the listener and what pools its rows.
+            # A Tok2VecListener.v1 replaces the listener and the layer that pools its rows.
             if [layer.name for layer in node.layers] == ["transformer-listener", "trfs2arrays"]:
                 listener = Tok2VecListener(node.layers[0].upstream_name, width)
                 replace_model_node(pipe.model, node, listener)
@@ -93,11 +93,7 @@ def _listeners(block: Any) -> Iterator[Dict[str, Any]]:
             yield from _listeners(value)
 
 
-def _arguments(argv: List[str]) -> Tuple[Path, Path]:
-    if len(argv) != 2:
-        sys.exit(str(__doc__))
-    return Path(argv[0]), Path(argv[1])
-
-
 if __name__ == "__main__":
-    upgrade(*_arguments(sys.argv[1:]))
+    if len(sys.argv) != 3:
+        sys.exit(str(__doc__))
+    upgrade(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The pipe that gives labels to spans which are there already, in one pass over their document."""
+"""The pipe that classifies spans that already exist, in one pass over their document."""
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -14,7 +14,7 @@ from thinc.util import to_numpy
 
 from ..bridge.token_classifier import TagScores
 from .calibration import Calibration, LossOfTemperature
-from .encoder_pipe import NEW_LABEL, EncoderPipe
+from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .span_rows import ENTS, SENTS, Place, SpanRows, gold_spans, has_spans, places_of
@@ -34,13 +34,13 @@ class SpanScores(NamedTuple):
 class SpanClassifier(EncoderPipe):
     """Pipeline component that classifies given spans: sentences, entities, or a group of spans.
 
-    All spans of a document share one pass over it and see the whole of it. A span's logits are the
-    mean of those of its tokens. `doc.spans[spans_key]` gets a span for each label, with its
+    All spans of a document share one pass over it and see the whole document. A span's logits are
+    the mean of its tokens' logits. `doc.spans[spans_key]` gets a span for each label, with its
     probability in `attrs["scores"]`.
 
     It learns from the spans in the gold `doc.spans[spans_key]`. Other spans are not annotated: they
-    are neither learned from nor scored. With independent labels, a gold span without a label is one
-    to which none applies.
+    are neither learned from nor scored. With independent labels, a gold span without a label means
+    that no label applies.
     """
 
     attribute = "doc.spans"
@@ -66,7 +66,7 @@ class SpanClassifier(EncoderPipe):
         spans (str): See `make_span_classifier`, as for the other settings.
         spans_key (str): Key of the labeled spans.
         kind (Optional[LabelKind]): The kind of labels; `Exclusive()` if left out.
-        threshold (float): Probability from which on an independent label is given.
+        threshold (float): Lowest probability at which a span gets an independent label.
         temperature (Optional[float]): Number that logits are divided by, or None to fit it on dev.
         scorer (Optional[Callable]): The scoring method.
         RAISES (ValueError): A setting is out of range.
@@ -91,13 +91,6 @@ class SpanClassifier(EncoderPipe):
     def key(self) -> str:
         """RETURNS (str): Key of the labeled spans."""
         return self.cfg["spans_key"]
-
-    def grown_head(self, label: str) -> Tuple[NDArray, NDArray]:
-        """See `EncoderPipe`."""
-        n_labels = len(self.labels)
-        bias = numpy.zeros(n_labels + 1, dtype="f")
-        bias[-1] = NEW_LABEL
-        return numpy.eye(n_labels + 1, n_labels, dtype="f"), bias
 
     def predict(self, docs: Iterable[Doc]) -> List[SpanScores]:
         """Score the spans of docs without changing them.
@@ -204,7 +197,7 @@ class SpanClassifier(EncoderPipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score the labels of annotated spans; fits the temperature if `spacy train` asks.
 
-        Where the spans are a group that nothing in the pipeline sets, those of the gold doc are
+        If the spans are a group that nothing in the pipeline sets, the spans of the gold doc are
         classified.
 
         examples (Iterable[Example]): The examples.
@@ -231,14 +224,8 @@ class SpanClassifier(EncoderPipe):
         """
         golds = [gold_spans(eg, self.key) for eg in examples]
         gold, known = self._targets(golds, [places for places, _ in logits])
-        if not known.any():
-            return None
         rows = numpy.concatenate([own for _, own in logits])
-        # As if there were one more value of each kind; see `TextClassifier.calibration_loss`.
-        smoothing = 2.0 / (known.any(1).sum() + 2.0)
-        return lambda temperature: self.kind.loss(
-            rows / temperature, gold, known, smoothing=smoothing
-        )[0]
+        return self.kind.loss_of_temperature(rows, gold, known)
 
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
         """RETURNS (Set[str]): The labels of the gold spans."""
@@ -246,7 +233,7 @@ class SpanClassifier(EncoderPipe):
         return {span.label_ for group in groups for span in group} - {""}
 
     def _given(self, scores: NDArray) -> NDArray[numpy.bool_]:
-        """Which labels a span gets."""
+        """Whether each span gets each label."""
         if self.kind.exclusive and len(scores):
             return numpy.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
         return scores >= self.cfg["threshold"]
@@ -274,7 +261,7 @@ class SpanClassifier(EncoderPipe):
                     )
 
     def _scored(self, example: Example) -> Example:
-        """An example whose predicted doc has the spans, those of the gold doc if need be."""
+        """An example whose predicted doc has the spans, taken from the gold doc if necessary."""
         if has_spans(example.predicted, self.spans) or self.spans in (SENTS, ENTS):
             return example
         places = gold_spans(example, self.key)
@@ -293,7 +280,7 @@ class SpanClassifier(EncoderPipe):
             self.set_annotations(given, self.predict(given))
 
     def _annotated_only(self, example: Example) -> Example:
-        """Both docs without spans that are not annotated, and without those that have no label."""
+        """The example with only those spans that are annotated and have a label."""
         gold = gold_spans(example, self.key)
         sides = []
         for doc, places in ((example.predicted, gold), (example.reference, None)):

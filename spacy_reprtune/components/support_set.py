@@ -1,5 +1,5 @@
-"""The annotated texts that a few-shot classifier knows. Its head is fitted to them, and they fill
-up batches that have nothing to compare.
+"""The annotated texts that a few-shot classifier knows. Its head is fitted to them, and they
+complete batches that have nothing to compare.
 """
 
 import random
@@ -8,10 +8,10 @@ from typing import Callable, Dict, Iterable, List, Sequence, Tuple, Type
 import numpy
 from spacy.training import Example
 
-from ..heads.contrastive import pair_masks
-from .label_kinds import LabelKind
+from ..heads.contrastive import pair_masks, pairs_within
+from .label_kinds import LabelKind, positive
 
-# Examples to gold values and which of them are annotated, both (n_examples, n_labels).
+# Takes examples, and returns gold values and 1 where they are known, both (n_examples, n_labels).
 Gold = Callable[[Sequence[Example]], Tuple[numpy.ndarray, numpy.ndarray]]
 
 
@@ -23,7 +23,7 @@ class SupportSet:
         self._examples: Dict[str, Example] = {}
 
     def __reduce__(self) -> Tuple[Type["SupportSet"], Tuple[()]]:
-        """The workers of `nlp.pipe` only predict: they get an empty one, and none of the texts."""
+        """Workers of `nlp.pipe` only predict, so they get an empty set, without any texts."""
         return SupportSet, ()
 
     @property
@@ -42,17 +42,17 @@ class SupportSet:
     def partners(
         self, batch: Sequence[Example], gold_of: Gold, rng: random.Random
     ) -> List[Example]:
-        """Find texts to compare with those of a batch.
+        """Find texts to compare with the texts of a batch.
 
         batch (Sequence[Example]): The batch.
         gold_of (Callable): Returns the gold values of examples.
-        rng (Random): Random state that the choice is made with.
+        rng (Random): Random state for the choice.
         RETURNS (List[Example]): Nothing if the batch has positive and negative pairs. Otherwise,
-            for each text of the batch, one that makes a pair of the kind that the batch lacks.
+            for each text of the batch, a text to make a pair of the kind that the batch lacks.
         """
         gold, known = gold_of(batch)
-        inside = pair_masks(gold, known, gold, known)
-        lacking = [kind for kind in (0, 1) if not _has_pairs(inside[kind])]
+        inside = pairs_within(gold, known)
+        lacking = [kind for kind in (0, 1) if not inside[kind].any()]
         if not lacking:
             return []
         texts = {eg.reference.text for eg in batch}
@@ -70,14 +70,15 @@ class SupportSet:
         return list(chosen.values())
 
     def has_pairs(self, gold_of: Gold) -> Tuple[bool, bool]:
-        """RETURNS (Tuple[bool, bool]): Whether there is any positive, any negative pair."""
+        """RETURNS (Tuple[bool, bool]): Whether there is a positive, and whether there is a negative
+        pair."""
         gold, known = gold_of(self.examples)
-        # Different annotations are few, pairs of texts are many.
+        # There are few different annotations, but many pairs of texts.
         kinds, counts = numpy.unique(numpy.hstack([gold, known]), axis=0, return_counts=True)
         gold, known = numpy.split(kinds, 2, axis=1)
-        positive, negative = pair_masks(gold, known, gold, known)
-        numpy.fill_diagonal(positive, positive.diagonal() & (counts > 1))
-        return bool(positive.any()), bool(negative.any())
+        same, different = pair_masks(gold, known, gold, known)
+        numpy.fill_diagonal(same, same.diagonal() & (counts > 1))
+        return bool(same.any()), bool(different.any())
 
 
 def unique_texts(examples: Iterable[Example], kind: LabelKind, name: str) -> List[Example]:
@@ -85,9 +86,9 @@ def unique_texts(examples: Iterable[Example], kind: LabelKind, name: str) -> Lis
 
     examples (Iterable[Example]): The examples.
     kind (LabelKind): Decides which annotations contradict each other. Values of different labels
-        are put together.
+        are merged.
     name (str): Name of the component, for errors.
-    RETURNS (List[Example]): One example of each text, in the order of their first ones.
+    RETURNS (List[Example]): One example per text, in the order of first occurrence.
     RAISES (ValueError): Two annotations of a text contradict each other.
     """
     found: Dict[str, Example] = {}
@@ -98,19 +99,12 @@ def unique_texts(examples: Iterable[Example], kind: LabelKind, name: str) -> Lis
         if kind.contradict(cats, others):
             raise ValueError(
                 f"The text {text[:60]!r} is in the training data of '{name}' with different "
-                f"labels: {_answers(cats) or 'none'} and {_answers(others) or 'none'}. In a pair "
-                "with itself it would be pulled together and pushed apart at once: keep one."
+                f"labels: {sorted(positive(cats)) or 'none'} and "
+                f"{sorted(positive(others)) or 'none'}. In a pair with itself it would be pulled "
+                "together and pushed apart at once: keep one."
             )
         if others.keys() - cats.keys():
             both = Example(first.predicted, first.reference.copy())
             both.reference.cats = {**others, **cats}
             found[text] = both
     return list(found.values())
-
-
-def _answers(cats: Dict[str, float]) -> List[str]:
-    return sorted(label for label, value in cats.items() if value > 0)
-
-
-def _has_pairs(mask: numpy.ndarray) -> bool:
-    return bool((mask & ~numpy.eye(len(mask), dtype=bool)).any())

@@ -23,7 +23,7 @@ from .cats import (
     positive_labels,
     read_cats,
 )
-from .encoder_pipe import NEW_LABEL, EncoderPipe
+from .encoder_pipe import EncoderPipe
 from .encoding import head_inputs
 from .few_shot import FewShotTrainer
 from .label_kinds import Exclusive, LabelKind
@@ -39,7 +39,7 @@ SURE_LABELS = "reprtune_labels"
 class TextClassifier(EncoderPipe):
     """Pipeline component that gives each text one of its labels, or any number of them.
 
-    `doc.cats` holds the probability of every label. The model gives logits, `predict` turns them
+    `doc.cats` holds the probability of every label. The model computes logits, `predict` turns them
     into probabilities, and `get_loss` starts from the logits. A gold value that `doc.cats` does
     not mention is missing: it is neither learned from nor scored.
     """
@@ -68,12 +68,9 @@ class TextClassifier(EncoderPipe):
         model (Model): Docs to logits.
         name (str): Name of the component, used as the key of its loss.
         kind (Optional[LabelKind]): The kind of labels; `Exclusive()` if left out.
-        class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`.
-        label_smoothing (float): See `make_textcat`.
-        head_init (str): See `make_textcat`.
-        soft_labels (bool): See `make_textcat`.
-        temperature (Optional[float]): See `make_textcat`.
-        threshold (float): Score from which on the scorer counts a label as predicted.
+        class_weights (Optional[Union[str, Dict[str, float]]]): See `make_textcat`, as for the next
+            four settings.
+        threshold (float): Lowest score at which the scorer counts a label as predicted.
         few_shot (Optional[FewShotTrainer]): Trains the encoder on pairs of few texts and fits the
             head to them; None to train both by gradient.
         scorer (Optional[Callable]): The scoring method.
@@ -92,7 +89,7 @@ class TextClassifier(EncoderPipe):
         self.cfg: Dict[str, Any] = {
             "labels": [],
             "threshold": threshold,
-            # Weight of each label, once "balanced" has been counted out.
+            # Weight of each label, with "balanced" worked out.
             "label_weights": None,
         }
         if self.kind.exclusive:
@@ -130,16 +127,12 @@ class TextClassifier(EncoderPipe):
         if self.cfg["label_weights"] is not None:
             given = self.class_weights if isinstance(self.class_weights, dict) else {}
             self.cfg["label_weights"].append(float(given.get(label, 1.0)))
-        n_labels = len(self.labels)
-        bias = numpy.zeros(n_labels + 1, dtype="f")
-        bias[-1] = NEW_LABEL
-        return numpy.eye(n_labels + 1, n_labels, dtype="f"), bias
+        return super().grown_head(label)
 
     def predict(self, docs: Iterable[Doc]) -> NDArray:
         """Score docs without changing them.
 
-        docs (Iterable[Doc]): The docs. Empty ones are scored as well: they get what the model
-            gives for a text without any piece.
+        docs (Iterable[Doc]): The docs. Empty docs are scored as texts without any piece.
         RETURNS (ndarray): Probabilities, one row per doc, one column per label.
         """
         docs = list(docs)
@@ -157,8 +150,8 @@ class TextClassifier(EncoderPipe):
         return logits
 
     def set_annotations(self, docs: Iterable[Doc], scores: NDArray) -> None:
-        """Write scores to `doc.cats`, and with thresholds the labels that reach theirs to
-        `doc._.reprtune_labels`.
+        """Write scores to `doc.cats`, and with thresholds also the labels that reach their
+        thresholds to `doc._.reprtune_labels`.
 
         docs (Iterable[Doc]): The docs.
         scores (ndarray): The probabilities that `predict` returned for them.
@@ -180,7 +173,7 @@ class TextClassifier(EncoderPipe):
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
         """Compute the loss and its gradient.
 
-        examples (Iterable[Example]): The examples. Those without annotation count for nothing.
+        examples (Iterable[Example]): The examples. Those without annotation do not count.
         scores (Union[Floats2d, PooledScores]): The output of the model: logits, not probabilities;
             with vectors if the component trains on few texts.
         RETURNS (Tuple[float, Union[Floats2d, PooledScores]]): Mean cross-entropy over the annotated
@@ -204,7 +197,7 @@ class TextClassifier(EncoderPipe):
         )
 
     def training_batch(self, examples: List[Example]) -> List[Example]:
-        """Choose what `update` learns from.
+        """Choose the examples that `update` learns from.
 
         examples (List[Example]): The batch.
         RETURNS (List[Example]): The examples with a gold value for some label of this component;
@@ -286,7 +279,7 @@ class TextClassifier(EncoderPipe):
         given = list(examples)
         examples = [hard_labels(eg, self.kind) for eg in given] if self.soft_labels else given
         warn_of_unknown_labels(self, examples, training=False)
-        # spaCy's scorer would count an answer for a text without annotation as a false one.
+        # spaCy's scorer would count a prediction for a text without annotation as wrong.
         answered = [eg for eg in examples if self.kind.is_answered(eg.reference.cats)]
         scores = super().score(answered, **kwargs)
         gold, known = self.read_gold(examples)
@@ -310,19 +303,10 @@ class TextClassifier(EncoderPipe):
         RETURNS (Optional[Callable[[float], float]]): The cross-entropy at a temperature, or None
             if nothing is annotated.
         """
-        gold, known = self.read_gold(examples)
-        if not known.any():
-            return None
-        rows = numpy.stack(logits)
-        # As if there were one more value of each kind, so that a few texts that are all right do
-        # not ask for certainty.
-        smoothing = 2.0 / (known.any(1).sum() + 2.0)
-        return lambda temperature: self.kind.loss(
-            rows / temperature, gold, known, smoothing=smoothing
-        )[0]
+        return self.kind.loss_of_temperature(numpy.stack(logits), *self.read_gold(examples))
 
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
-        """RETURNS (Set[str]): The labels that are right for some example."""
+        """RETURNS (Set[str]): The labels that are right for any of the examples."""
         return positive_labels(examples)
 
     def read_gold(self, examples: Sequence[Example]) -> Tuple[NDArray, NDArray]:
@@ -331,14 +315,14 @@ class TextClassifier(EncoderPipe):
         return read_cats(examples, self.labels, self.kind)
 
     def before_save(self) -> None:
-        """Fit the head of few texts, if the encoder has moved: predictions do the same."""
+        """Fit the few-shot head if the encoder has moved, as predictions do."""
         if self.few_shot is not None:
             self.few_shot.refit(self)
 
     def after_load(self) -> None:
-        """Forget the few texts of another training, and check what was loaded.
+        """Forget the few texts of another training, and check the loaded component.
 
-        RAISES (ValueError): What was loaded does not fit the config.
+        RAISES (ValueError): The loaded component does not fit the config.
         """
         super().after_load()
         if self.few_shot is not None:
@@ -372,7 +356,7 @@ class TextClassifier(EncoderPipe):
         gold, known = self.read_gold(examples)
         rows = numpy.flatnonzero(known.any(1))
         if self.exclusive and len(set(gold[rows].argmax(1))) < 2:
-            # The first texts of a stream, say.
+            # For example, because it sees only the first texts of a stream.
             logger.warning(
                 "'%s' can't start from a linear probe, because all the texts that it sees before "
                 "training have the same label: its head starts at random.",
@@ -393,7 +377,7 @@ class TextClassifier(EncoderPipe):
 
 def _check_settings(smoothing: float, head_init: str, threshold: float) -> None:
     if not 0.0 <= smoothing < 1.0:
-        raise ValueError(f"label_smoothing = {smoothing}. Use a value from 0 up to, not with, 1.")
+        raise ValueError(f"label_smoothing = {smoothing}. Use at least 0 and less than 1.")
     if head_init not in ("random", "probe"):
         raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
     if not 0.0 <= threshold <= 1.0:

@@ -1,8 +1,9 @@
-"""The probe of a token classifier: a head fitted to a sample of tokens."""
+"""Fit a linear probe for a token classifier to a sample of tokens."""
 
-from typing import TYPE_CHECKING, Iterable, Optional
+from typing import TYPE_CHECKING, Iterable, Optional, Tuple
 
 import numpy
+from numpy.typing import NDArray
 from spacy.training import Example
 
 from ..bridge.encoder import token_spans
@@ -13,8 +14,8 @@ from .tag_rows import gold_tags
 if TYPE_CHECKING:
     from ..heads.token_classifier import TokenClassifier
 
-# Docs are encoded up to this many tokens, and at most the second number of tokens outside of
-# entities and of tokens inside are used: enough for a start, and few enough for seconds.
+# The most tokens that are encoded, and the most that are used, both outside of entities and inside:
+# enough for a good start, and few enough to take only seconds.
 READ_TOKENS = 100_000
 USED_TOKENS = 10_000
 
@@ -30,7 +31,7 @@ def fit_head(
     module (TokenClassifier): The classifier, with the untouched encoder.
     examples (Iterable[Example]): Training examples.
     scheme (TagScheme): The tags.
-    RETURNS (Optional[Probe]): The head, or None if there are not even two different tags.
+    RETURNS (Optional[Probe]): The head, or None if there are fewer than two different tags.
     """
     chosen, n_tokens = [], 0
     for example in examples:
@@ -41,14 +42,25 @@ def fit_head(
         return None
     vectors = module.vectors([token_spans(eg.predicted) for eg in chosen])
     gold = gold_tags(chosen, vectors, scheme)
-    random = numpy.random.default_rng(0)
-    weights = numpy.ones(len(scheme))
-    used = []
-    for tags, of_these in ((slice(0, 1), gold.tags == 0), (slice(1, None), gold.tags > 0)):
-        rows = random.permutation(numpy.flatnonzero(of_these))
-        used.append(rows[:USED_TOKENS])
-        weights[tags] = len(rows) / max(len(used[-1]), 1)
-    rows = numpy.sort(numpy.concatenate(used))
+    rows, weights = sample_tokens(gold.tags, len(scheme), USED_TOKENS)
     if len(numpy.unique(gold.tags[rows])) < 2:
         return None
     return fit_classes(vectors[gold.rows[rows]], gold.tags[rows], len(scheme), weights=weights)
+
+
+def sample_tokens(tags: NDArray, n_tags: int, most: int) -> Tuple[NDArray[numpy.int64], NDArray]:
+    """Sample tokens outside of entities and inside, with weights that make up for the sampling.
+
+    tags (NDArray[int64]): Tags of the tokens, -1 where they are not known, shape (n_tokens,).
+    n_tags (int): Number of tags.
+    most (int): The most tokens outside of entities, and the most inside.
+    RETURNS (Tuple[NDArray[int64], NDArray[float64]]): The sampled tokens, in order, and the weight
+        of each tag, shape (n_tags,).
+    """
+    random = numpy.random.default_rng(0)
+    weights, used = numpy.ones(n_tags), []
+    for kind, of_kind in ((slice(0, 1), tags == 0), (slice(1, None), tags > 0)):
+        rows = random.permutation(numpy.flatnonzero(of_kind))
+        used.append(rows[:most])
+        weights[kind] = len(rows) / max(len(used[-1]), 1)
+    return numpy.sort(numpy.concatenate(used)), weights

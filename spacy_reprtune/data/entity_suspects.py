@@ -1,8 +1,8 @@
-"""Entities that look wrong: spurious, missing, cut in the wrong place, or of another label.
+"""Find entities that look wrong: spurious, missing, cut in the wrong place, or with a wrong label.
 
 The tags of all tokens get probabilities from heads that were fitted to other texts, and the lattice
-of tags turns them into probabilities of entities. Where the best reading of a text differs from
-its annotation, the doubt is how sure the heads are of that other reading.
+of tags turns them into probabilities of entities. If the best reading of a text differs from its
+annotation, the doubt is how sure the heads are of that other reading.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..components.tag_rows import GoldTags, gold_tags
+from ..components.token_probe import sample_tokens
 from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from ..heads.lattice import Lattice
 from ..heads.tags import TagScheme
 
-# Tokens outside of entities, and inside, that heads are fitted to: enough, in seconds.
+# The most tokens that heads are fitted to, both outside of entities and inside. This takes seconds.
 USED_TOKENS = 6_000
 # Entities: first token, token after the last, label.
 Scored = Tuple[int, int, str, float]
@@ -51,23 +52,18 @@ def entity_suspects(vectors: NDArray, docs: Sequence[Doc]) -> Iterator[Tuple[int
     scheme = TagScheme(sorted({ent.label_ for doc in docs for ent in doc.ents}), "bilou")
     gold = gold_tags([Example(doc, doc) for doc in docs], vectors, scheme)
     doc_of = numpy.repeat(numpy.arange(len(docs)), [len(doc) for doc in docs])[gold.rows]
-    # Copies of a text stay together: their annotation would confirm itself.
+    # Copies of a text stay together, or else their annotation would confirm itself.
     same = copy_groups(doc.text for doc in docs)
-    random = numpy.random.default_rng(0)
-    weights, used = numpy.ones(len(scheme)), []
-    for tags, of_these in ((slice(0, 1), gold.tags == 0), (slice(1, None), gold.tags > 0)):
-        rows = random.permutation(numpy.flatnonzero(of_these))
-        used.append(rows[:USED_TOKENS])
-        weights[tags] = len(rows) / max(len(used[-1]), 1)
+    rows, weights = sample_tokens(gold.tags, len(scheme), USED_TOKENS)
     probabilities = held_out_probabilities(
         vectors[gold.rows],
         gold.tags,
         len(scheme),
         groups=same[doc_of],
-        rows=numpy.sort(numpy.concatenate(used)),
+        rows=rows,
         weights=weights,
     )
-    # A token that no head has an opinion of, such as white space, is in the way of no reading.
+    # A token that heads do not see, such as white space, contradicts no reading.
     outside = numpy.ones(len(vectors))
     outside[gold.rows] = probabilities[:, 0]
     yield from _disagreements(docs, gold, numpy.log(probabilities), outside, scheme)

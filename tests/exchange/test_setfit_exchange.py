@@ -225,7 +225,7 @@ def test_the_reference_trainer_wants_two_independent_labels(sentence_config):
     "settings", [{"class_weights": "balanced"}, {"contrastive": "supcon"}, {"cross_entropy": 0.5}]
 )
 def test_settings_that_the_reference_trainer_does_not_know(settings, sentence_config):
-    with pytest.raises(ValueError, match=f"does not know {next(iter(settings))}"):
+    with pytest.raises(ValueError, match=f"does not support {next(iter(settings))}"):
         make_nlp(sentence_config(), trainer=TRAINER, **settings)
 
 
