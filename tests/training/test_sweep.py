@@ -196,7 +196,7 @@ def test_results_of_another_sweep_are_never_mixed_in(files):
     (files / "m" / "sweep.json").write_text("[]")
     broken = run(files, "-u", "none")
     assert broken.exit_code == 1
-    assert "not what a sweep writes" in " ".join(broken.output.split())
+    assert "was not written by a sweep" in " ".join(broken.output.split())
 
 
 @pytest.mark.parametrize(
