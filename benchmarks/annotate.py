@@ -159,8 +159,8 @@ def measure_kills(args: argparse.Namespace, folder: Path, rows: int) -> Dict[str
         workers = ["--workers", str(1 + kill % 2)]
         process = subprocess.Popen([*command, str(killed), *options, *workers], **settings)
         try:
-            # From loading on, and late enough for a part or two dozen.
-            process.wait(rng.uniform(first / 2, first + (total - first) / 5))
+            # Around the first part, when the pipeline is loaded, and up to some dozens later.
+            process.wait(rng.uniform(0.9 * first, first + 0.4 * (total - first)))
             log(f"kill {kill + 1}: the run was over already")
             break
         except subprocess.TimeoutExpired:
