@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
+import spacy
 from spacy.language import Language
 
 from .columns import empty_row, output_columns, row_of
@@ -156,8 +157,10 @@ class Annotator:
     def _pipeline(self) -> "_Loaded":
         if self._loaded is None:
             settings = self.path, self.disable, self.gpu_id, self.code, self.threads
-            shared = self._sent
-            self._loaded = _shared(*settings, _stamp(self.path)) if shared else _Loaded(*settings)
+            if self._sent:
+                self._loaded = _shared(*settings, _stamp(self.path))
+            else:
+                self._loaded = _Loaded(*settings)
         return self._loaded
 
     def _annotate(self, texts: List[str]) -> List[Tuple[Dict[str, Any], Optional[str]]]:
@@ -207,7 +210,6 @@ class _Loaded:
         code: Optional[str],
         threads: Optional[int],
     ) -> None:
-        import spacy
         from spacy.cli._util import import_code
 
         import_code(code)
@@ -224,8 +226,6 @@ class _Loaded:
     def renew(self) -> None:
         """Load the pipeline again if its vocabulary has forgotten too many words, unless another
         one was saved in its place."""
-        import spacy
-
         # The vocabulary counts every word that it has seen; its strings are those that it has.
         forgotten = len(self.nlp.vocab) - len(self.nlp.vocab.strings)
         if forgotten > FORGOTTEN_WORDS and _stamp(self.nlp.path) == self._stamp:

@@ -56,7 +56,8 @@ class TorchShim(Shim):
         # Whether the log already says what trains.
         self.announced = False
         self._updater: Optional[TorchOptimizer] = None
-        self._n_backward = 0
+        # Backward passes whose gradients wait for `finish_update`.
+        self.n_backward = 0
         self._n_updates = 0
         self._process = os.getpid()
         self.ahead = Ahead()
@@ -81,11 +82,6 @@ class TorchShim(Shim):
         if os.getpid() != self._process:
             torch.set_num_threads(1)
             self._process = os.getpid()
-
-    @property
-    def n_backward(self) -> int:
-        """RETURNS (int): Number of backward passes whose gradients wait for `finish_update`."""
-        return self._n_backward
 
     @property
     def updater(self) -> TorchOptimizer:
@@ -183,7 +179,7 @@ class TorchShim(Shim):
                 torch.autograd.backward(*zip(*pairs, strict=True))
             finally:
                 module.eval()
-            self._n_backward += 1
+            self.n_backward += 1
 
         return _arrays(output), backward
 
@@ -204,7 +200,7 @@ class TorchShim(Shim):
         optimizer (thinc.api.Optimizer): The optimizer.
         """
         self.ahead.forget()
-        n_backward, self._n_backward = max(self._n_backward, 1), 0
+        n_backward, self.n_backward = max(self.n_backward, 1), 0
         self.updater.step(optimizer, n_backward=n_backward)
         self.module.encoder.weights_changed()
         self._n_updates += 1
@@ -327,7 +323,7 @@ class TorchShim(Shim):
         self._model.eval()
         self.n_labels = n_labels
         self._updater = None
-        self._n_backward = 0
+        self.n_backward = 0
         self._n_updates = 0
 
     def _head_tensors(self) -> Dict[str, torch.Tensor]:

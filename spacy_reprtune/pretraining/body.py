@@ -73,7 +73,8 @@ def choose_body(model: torch.nn.Module, pad_id: int) -> Union[PackedBody, Padded
 
 
 def split_rows(rows: List[torch.Tensor]) -> List[List[torch.Tensor]]:
-    # Windows are sorted; a new group starts where padding would exceed an eighth.
+    """RETURNS (List[List[Tensor]]): Rows that are sorted by length, in groups whose longest row is
+    at most an eighth longer than the shortest."""
     groups: List[List[torch.Tensor]] = []
     for row in rows:
         if groups and len(row) <= len(groups[-1][0]) * 9 // 8:

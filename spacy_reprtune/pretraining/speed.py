@@ -14,7 +14,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 
 def flops_per_piece(lm: Restorer, rate: float) -> float:
     """Count the arithmetic of training, given what is frozen now.
 
-    lm (MaskedLM): The model.
+    lm (Restorer): The model.
     rate (float): Share of the pieces that are masked.
     RETURNS (float): Operations per piece: two for each weight of a matrix forward, and four more
         backward where it trains. Attention scores are left out: they depend on the windows.

@@ -251,7 +251,7 @@ def evaluate(lm: Restorer, packer: Packer, world: World) -> float:
     total, count = world.total([sum(map(float, losses)), n_labels], lm.device)
     if not count:
         raise ValueError(
-            "No piece of the held-out text is masked: there is too little of it. Raise [corpus] "
-            "heldout."
+            "No piece of the held-out text has to be restored: there is too little text. Raise "
+            "[corpus] heldout."
         )
     return total / count

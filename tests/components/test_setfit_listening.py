@@ -94,7 +94,7 @@ def gradient(nlp):
     parts = [p.grad.to_dense().flatten() for p in parameters if p.grad is not None]
     for parameter in parameters:
         parameter.grad = None
-    nlp.get_pipe("textcat").shim._n_backward = 0
+    nlp.get_pipe("textcat").shim.n_backward = 0
     return torch.cat(parts)
 
 
