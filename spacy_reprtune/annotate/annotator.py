@@ -1,5 +1,6 @@
 """`Annotator`: adds annotation to batches of rows, in any engine."""
 
+import gc
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from .columns import empty_row, output_columns, row_of
 ZONE_ROWS = 2048
 # Words that a vocabulary may have forgotten before the pipeline is loaded again. A zone frees its
 # words, but spaCy's maps keep a place for each: 40 bytes, which is 4 GB per 100 million words.
-FORGOTTEN_WORDS = 500_000
+FORGOTTEN_WORDS = 200_000
 # Only one memory zone may be open at a time, and engines may call from several threads.
 _zone = threading.Lock()
 
@@ -220,16 +221,25 @@ class _Loaded:
 
             torch.set_num_threads(threads)
         self.path, self.disable = path, disable
-        self.nlp = spacy.load(path, disable=disable)
-        self._stamp = _stamp(self.nlp.path)
+        self._nlp: Optional[Language] = spacy.load(path, disable=disable)
+        self._stamp = _stamp(self._nlp.path)
+
+    @property
+    def nlp(self) -> Language:
+        if self._nlp is None:
+            self._nlp = spacy.load(self.path, disable=self.disable)
+        return self._nlp
 
     def renew(self) -> None:
-        """Load the pipeline again if its vocabulary has forgotten too many words, unless another
-        one was saved in its place."""
+        """Drop the pipeline if its vocabulary has forgotten too many words, unless another one was
+        saved in its place."""
         # The vocabulary counts every word that it has seen; its strings are those that it has.
         forgotten = len(self.nlp.vocab) - len(self.nlp.vocab.strings)
         if forgotten > FORGOTTEN_WORDS and _stamp(self.nlp.path) == self._stamp:
-            self.nlp = spacy.load(self.path, disable=self.disable)
+            # It is loaded when it is needed again, into the memory that it has left. A pipeline
+            # refers to itself, so only the collector frees it.
+            self._nlp = None
+            gc.collect()
 
 
 @lru_cache(maxsize=1)
