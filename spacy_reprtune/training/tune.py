@@ -113,8 +113,8 @@ def tune(
 ) -> List[Trial]:
     """Search, and save each result as soon as it is known.
 
-    The config itself is trained first and takes part until the end, so that the gain is known. Its
-    shortest training tells how many candidates fit into the time.
+    The config itself is trained first, for the steps of each rung, so that the gain is known. The
+    seconds that this takes tell how many candidates fit into the time.
 
     config (Config): A training config with a section [tune.space], not interpolated.
     minutes (float): Time for the search, which may be exceeded by at most one training.
@@ -152,16 +152,14 @@ def tune(
         write_results(output, {"fingerprint": own, "trials": list(map(asdict, trials))})
         return trials[-1]
 
-    first = run({}, 0)
-    assert first is not None
-    # All rungs cost about the same, and the config itself trains on each of them as well.
-    own_cost = sum(FACTOR**rung for rung in range(RUNGS))
-    cost = statistics.fmean(space.get(STEPS, [steps])) / steps
-    affordable = 60 * minutes / max(first.seconds, 1e-6) - own_cost
-    alive = drawn[: max(1, math.floor(affordable / RUNGS / cost))]
+    costs = [trial.seconds for rung in range(RUNGS) if (trial := run({}, rung)) is not None]
+    # A candidate costs this much if a third of all goes on from each rung to the next.
+    cost = sum(seconds / FACTOR**rung for rung, seconds in enumerate(costs))
+    cost *= statistics.fmean(space.get(STEPS, [steps])) / steps
+    affordable = (60 * minutes - sum(costs)) / max(cost, 1e-6)
+    alive = drawn[: max(1, math.floor(affordable))]
     for rung in range(RUNGS):
         scored: List[Trial] = []
-        run({}, rung)
         what = f"Rung {rung + 1} of {RUNGS}"
         with bar(alive, unit="trainings", what=what, shown=progress) as shown:
             for settings in shown:
@@ -188,7 +186,7 @@ def shortened(config: Config, rung: int) -> Config:
 
     config (Config): A full training config. It is not changed.
     rung (int): Rung of the search, from 0.
-    RETURNS (Config): A config that evaluates after a third of the steps, two thirds, and the end.
+    RETURNS (Config): A config that evaluates at the end, and in later rungs also before it.
     """
     share = FACTOR ** (RUNGS - 1 - rung)
     short = copy.deepcopy(config)
@@ -196,7 +194,7 @@ def shortened(config: Config, rung: int) -> Config:
     training["max_steps"] = max(1, config.interpolate()["training"]["max_steps"] // share)
     training["patience"] = 0
     # spaCy evaluates after the first step as well.
-    training["eval_frequency"] = max(1, training["max_steps"] // FACTOR)
+    training["eval_frequency"] = max(1, training["max_steps"] // (rung + 1))
     _shorten_schedules(training, share)
     return short
 
