@@ -119,7 +119,7 @@ def on_test(scored: Scored, threshold: float) -> Dict[str, Any]:
     result = {"test_all": len(scored[0]), "test_kept": len(kept)}
     if kept:
         wrong = len(kept) - sum(kept)
-        upper = 1.0 if not wrong else beta.ppf(0.95, sum(kept) + 1, wrong)
+        upper = 1.0 if not wrong else float(beta.ppf(0.95, sum(kept) + 1, wrong))
         result.update(test_precision=round(sum(kept) / len(kept), 4), test_upper=round(upper, 4))
         result["test_coverage"] = round(len(kept) / len(scored[0]), 4)
     return result
