@@ -1,65 +1,95 @@
 """Labels of sentences in one pass over their document, beside a text classifier per sentence.
 
-Documents are sentences of rotten_tomatoes in a row, each with its own polarity. All systems train
-on the same sentences for the same steps. F1 is per sentence. Times are those of `nlp.pipe` over
-the documents. The text classifier gets all sentences in one `nlp.pipe`, which is its fastest way,
-and (`one_by_one`) each in a call of its own. The third system is spaCy's `spancat` on the same
-encoder, with the sentences as its suggestions.
+Two sets. In `sections`, a document is a docstring, and the label of a paragraph is the section that
+it is in. In `reviews`, a document is a row of sentences of rotten_tomatoes that have nothing to do
+with each other, so what else is in it can only mislead. All systems train on the same sentences for
+the same steps. F1 is per sentence. Times are those of `nlp.pipe` over the documents. The text
+classifier gets all sentences in one `nlp.pipe`, which is its fastest way, (`by_document`) those of
+a document in one, and (`one_by_one`) each in a call of its own. The third system is spaCy's
+`spancat` on the same encoder, with the sentences as its suggestions.
 """
 
+import argparse
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from benchmarks import common, data
+from benchmarks import common, data, docstring_sections
 from benchmarks.annotation_help import shuffled
 
 DOCS, TEST_DOCS, STEPS, BATCH = 200, 60, 100, 4
 SENTENCES = 12
 RATE = 1e-4
+SETS = {"sections": docstring_sections.LABELS, "reviews": data.LABELS}
 SYSTEMS = ("spans", "sentences", "spancat")
 
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=1, repeats=3)
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores=False)
-    splits = data.rotten_tomatoes(args)
+    figures: Dict[str, Any] = {"precision": "fp32"}
+    for name in args.sets:
+        for key, value in measure(args, name).items():
+            figures[f"{name}_{key}"] = value
+    common.emit("span_classifier", args, figures)
+
+
+def measure(args: argparse.Namespace, name: str) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): F1 and times of the systems on a set."""
     n_docs, n_test, steps = (8, 4, 2) if args.quick else (DOCS, TEST_DOCS, STEPS)
-    train = documents(shuffled(splits["train"], n_docs * SENTENCES))
-    test = documents(shuffled(splits["test"], n_test * SENTENCES))
-    scores: Dict[str, List[float]] = {name: [] for name in args.systems}
+    train, test = documents(args, name, n_docs, n_test)
+    gold = [label for doc in test for _, label in doc]
+    scores: Dict[str, List[float]] = {system: [] for system in args.systems}
     predict: Dict[str, Callable[[int], Any]] = {}
     for seed in common.seed_range(args):
-        for name in args.systems:
+        for system in args.systems:
             common.seed_all(seed)
-            find = trained(name, train, steps, seed)
-            scores[name].append(macro_f(find(test), [label for d in test for _, label in d]))
-            predict[name] = lambda _, find=find: find(test)
-            if name == "sentences":
-                one_by_one = [[[sentence]] for doc in test for sentence in doc]
-                predict["one_by_one"] = lambda _, f=find, each=one_by_one: [f(d) for d in each]
-            common.log(f"{name} {seed}: {scores[name][-1]:.3f}")
+            find = trained(system, train, SETS[name], steps, seed)
+            scores[system].append(macro_f(find(test), gold, SETS[name]))
+            predict[system] = lambda _, find=find: find(test)
+            if system == "sentences":
+                apart = {
+                    "by_document": [[doc] for doc in test],
+                    "one_by_one": [[[sentence]] for doc in test for sentence in doc],
+                }
+                for way, calls in apart.items():
+                    predict[way] = lambda _, f=find, calls=calls: [f(docs) for docs in calls]
+            common.log(f"{name} {system} {seed}: {scores[system][-1]:.3f}")
     times = common.interleave(predict, args.repeats)
-    figures: Dict[str, Any] = {"precision": "fp32"}
-    for name, values in scores.items():
-        figures.update(common.mean_std(f"{name}_f", values))
-    for other in ("sentences", "one_by_one", "spancat"):
-        if {other, "spans"} <= times.keys():
+    figures: Dict[str, Any] = {"sentences": len(gold)}
+    for system, values in scores.items():
+        figures.update(common.mean_std(f"{system}_f", values))
+    if "spans" in times:
+        for other in times.keys() - {"spans"}:
             figures.update(common.ratio(f"time_of_{other}", times["spans"], times[other]))
-    common.emit("span_classifier", args, figures)
+    return figures
 
 
 Sentence = Tuple[str, str]
 
 
-def documents(texts: data.Texts) -> List[List[Sentence]]:
-    """RETURNS (List[List[Sentence]]): Sentences with their labels, by document."""
-    pairs = list(zip(texts.texts, texts.labels, strict=True))
-    return [pairs[i : i + SENTENCES] for i in range(0, len(pairs), SENTENCES)]
+def documents(
+    args: argparse.Namespace, name: str, n_train: int, n_test: int
+) -> Tuple[List[List[Sentence]], List[List[Sentence]]]:
+    """RETURNS (Tuple[List[List[Sentence]], List[List[Sentence]]]): Sentences with their labels, by
+    document, to train on and to test with."""
+    found = []
+    splits: Any = docstring_sections.docstring_paragraphs() if name == "sections" else None
+    for split, n in (("train", n_train), ("test", n_test)):
+        if splits is not None:
+            found.append([splits[split][i] for i in common.order(len(splits[split]), 0)[:n]])
+        else:
+            texts = shuffled(data.rotten_tomatoes(args)[split], n * SENTENCES)
+            pairs = list(zip(texts.texts, texts.labels, strict=True))
+            found.append([pairs[i : i + SENTENCES] for i in range(0, len(pairs), SENTENCES)])
+    return found[0], found[1]
 
 
-def trained(name: str, train: List[List[Sentence]], steps: int, seed: int) -> Callable:
+def trained(
+    name: str, train: List[List[Sentence]], labels: Tuple[str, ...], steps: int, seed: int
+) -> Callable:
     """RETURNS (Callable): Labels of all sentences of documents, by a system that was trained."""
     import spacy
     from spacy.training import Example
@@ -72,9 +102,7 @@ def trained(name: str, train: List[List[Sentence]], steps: int, seed: int) -> Ca
         nlp.add_pipe("reprtune_textcat", config={"model": {**model, "head_lr": 20.0}})
         batches = [
             [
-                Example.from_dict(
-                    nlp.make_doc(t), {"cats": {x: float(x == y) for x in data.LABELS}}
-                )
+                Example.from_dict(nlp.make_doc(t), {"cats": {x: float(x == y) for x in labels}})
                 for t, y in doc
             ]
             for doc in train
@@ -154,10 +182,10 @@ def predicted(nlp: Any, name: str, docs: List[List[Sentence]]) -> List[str]:
     return labels
 
 
-def macro_f(found: List[str], gold: List[str]) -> float:
+def macro_f(found: List[str], gold: List[str], labels: Tuple[str, ...]) -> float:
     """RETURNS (float): The mean F1 over the labels."""
     values = []
-    for label in data.LABELS:
+    for label in labels:
         pairs = list(zip(found, gold, strict=True))
         true = sum(f == g == label for f, g in pairs)
         either = sum((f == label) + (g == label) for f, g in pairs)
