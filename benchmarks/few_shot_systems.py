@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from benchmarks import common
 from benchmarks.common import ENCODER, headline_precision
-from benchmarks.data import Texts
+from benchmarks.data import LABELS, Texts
 from benchmarks.few_shot_data import FewShot
 from benchmarks.peers.setfit_trainer import SetFitPeer, steps_of
 from benchmarks.pipelines import adam, best_labels
@@ -37,8 +37,9 @@ def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict
     data (FewShot): Where the sample is from, and what is scored.
     seed (int): Seed of the sample and of the training.
     args (argparse.Namespace): The parsed command line.
-    RETURNS (Dict[str, Any]): Seconds; accuracy, None where the seconds are extrapolated; the steps
-        of the training and those of them that ran.
+    RETURNS (Dict[str, Any]): Seconds; accuracy and F1 (of "positive", or else the mean over all
+        labels), None where the seconds are extrapolated; the steps of the training and those of
+        them that ran.
     """
     sample = data.sample(seed)
     if name == "book":
@@ -53,7 +54,7 @@ def train(name: str, data: FewShot, seed: int, args: argparse.Namespace) -> Dict
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "accuracy": accuracy(nlp, data.test),
+        **scores(best_labels(nlp, data.test.texts), data.test.labels),
         "steps": steps,
         "measured_steps": steps,
     }
@@ -141,6 +142,7 @@ def run_peer(
             return {
                 "seconds": seconds,
                 "accuracy": None,
+                "f1": None,
                 "steps": steps,
                 "measured_steps": many,
             }
@@ -150,7 +152,7 @@ def run_peer(
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "accuracy": _share(trained.predict(test.texts), test.labels),
+        **scores(trained.predict(test.texts), test.labels),
         "steps": steps,
         "measured_steps": steps,
     }
@@ -158,8 +160,17 @@ def run_peer(
 
 def accuracy(nlp: "Language", test: Texts) -> float:
     """RETURNS (float): Share of texts whose best label is the gold one."""
-    return _share(best_labels(nlp, test.texts), test.labels)
+    return scores(best_labels(nlp, test.texts), test.labels)["accuracy"]
 
 
-def _share(found: List[str], gold: List[str]) -> float:
-    return statistics.fmean(a == b for a, b in zip(found, gold, strict=True))
+def scores(found: List[str], gold: List[str]) -> Dict[str, float]:
+    """RETURNS (Dict[str, float]): Accuracy, and F1 of "positive" or else the mean over labels."""
+    from sklearn.metrics import f1_score
+
+    found = list(found)
+    share = statistics.fmean(a == b for a, b in zip(found, gold, strict=True))
+    if set(gold) == set(LABELS):
+        f1 = f1_score(gold, found, pos_label="positive")
+    else:
+        f1 = f1_score(gold, found, average="macro")
+    return {"accuracy": share, "f1": float(f1)}

@@ -146,9 +146,11 @@ def compare(sets: List[FewShot], args: argparse.Namespace, results: Finished) ->
                 rows[name][seed] = row
                 log(f"{data.name} seed {seed}  {name:<11} {_shown(row)}")
         for name, suffix in SYSTEMS.items():
-            found = [row["accuracy"] for row in rows[name].values() if row["accuracy"] is not None]
-            if found:
-                figures.update(mean_std(f"{data.name}_accuracy{suffix}", found))
+            for score in ("accuracy", "f1"):
+                found = [row[score] for row in rows[name].values() if row.get(score) is not None]
+                if found:
+                    figures.update(mean_std(f"{data.name}_{score}{suffix}", found))
+            if f"{data.name}_accuracy{suffix}" in figures:
                 means.setdefault(suffix, []).append(figures[f"{data.name}_accuracy{suffix}"])
         prefix = f"{data.name}_speedup_vs_setfit"
         book = _times_faster(rows["ours"], rows["book"])
