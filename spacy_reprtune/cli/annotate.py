@@ -82,7 +82,7 @@ def annotate_cli(
             raise
         msg.fail(f"This needs {missing}", _REMEDIES[missing], exits=1)
     except (ValueError, OSError) as error:
-        hint = "" if isinstance(error, ValueError) else " The same command goes on from there."
+        hint = "" if isinstance(error, ValueError) else " The same command continues from there."
         msg.fail("Not annotated", f"{error}{hint}", exits=1)
     for reason in outcome.damaged:
         msg.fail("A part could not be read", reason)
@@ -92,7 +92,7 @@ def annotate_cli(
         f"{outcome.rows - outcome.failed:,} of {outcome.rows:,} rows are annotated in {output}"
     )
     if outcome.damaged:
-        msg.fail("Mend the parts above; the same command then adds them", exits=1)
+        msg.fail("Fix the parts above, then run the same command again to add them", exits=1)
 
 
 def _names(value: str) -> List[str]:

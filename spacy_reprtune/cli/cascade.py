@@ -16,7 +16,7 @@ def cascade_cli(
         ..., "--output", "-o", help="Directory for the pipeline", file_okay=False
     ),
     keep: float = typer.Option(
-        0.99, "--keep", help="Share of the large one's score on dev that has to be kept"
+        0.99, "--keep", help="Share of the large classifier's score on dev to keep"
     ),
 ) -> None:
     """
@@ -41,11 +41,12 @@ def cascade_cli(
     if cascade.threshold is None:
         msg.warn(
             "The large classifier answers everything",
-            f"With any threshold less than {keep:.1%} of its score on dev would be kept.",
+            f"No threshold keeps {keep:.1%} of its score on dev.",
         )
     else:
         msg.info(
-            f"From a certainty of {cascade.threshold:.3f} on the small classifier answers: "
-            f"{cascade.cfg['early']:.1%} of dev, at {cascade.cfg['kept']:.1%} of the score"
+            "The small classifier answers where its certainty is at least "
+            f"{cascade.threshold:.3f}: {cascade.cfg['early']:.1%} of dev, at "
+            f"{cascade.cfg['kept']:.1%} of the score"
         )
     msg.good(f"The cascade is in {output}")

@@ -24,7 +24,7 @@ def check_cli(
         None, "--window", help="Pieces per window  [default: as many as the encoder takes]"
     ),
     text: Optional[Path] = typer.Option(
-        None, "--text", "-t", help="Text for pretraining, which dev and test should not be in"
+        None, "--text", "-t", help="Text for pretraining, which should not contain dev or test"
     ),
     lang: str = typer.Option("en", "--lang", help="Language of the tokenizer"),
     with_labels: bool = typer.Option(

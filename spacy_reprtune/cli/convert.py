@@ -30,7 +30,7 @@ def convert_cli(
         None,
         "--format",
         "-f",
-        help=f"{', '.join(format_names())}  [default: found out from name and content]",
+        help=f"{', '.join(format_names())}  [default: detected from name and content]",
     ),
     split: Optional[str] = typer.Option(
         None, "--split", "-s", help="Shares of train/dev/test  [default: 80/10/10]"
@@ -73,7 +73,10 @@ def convert_cli(
         False, "--no-header", help="The first row of a table is data; columns have numbers, from 1"
     ),
     group: Optional[str] = typer.Option(
-        None, "--group", "-g", help="Column or key of what has to stay in one split (author, case)"
+        None,
+        "--group",
+        "-g",
+        help="Column or key of groups that must stay in one split (author, case)",
     ),
     separator: Optional[str] = typer.Option(
         None,
@@ -108,7 +111,7 @@ def convert_cli(
         None, "--spans-key", help="Put spans there instead of doc.ents; they may overlap"
     ),
     merge_labels: bool = typer.Option(
-        False, "--merge-labels", help="Labels that differ by case and spaces are one"
+        False, "--merge-labels", help="Treat labels that differ only by case and spaces as one"
     ),
     lang: str = typer.Option("en", "--lang", help="Language of the tokenizer"),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar and no table"),
@@ -192,7 +195,7 @@ def _print_tables(manifest: Dict[str, Any]) -> None:
         if merged:
             msg.info(f"Read as one label: {names}")
         else:
-            msg.warn(f"These labels may be one: {names}", "--merge-labels makes them one.")
+            msg.warn(f"These labels may be the same: {names}", "--merge-labels makes them one.")
 
 
 def _print_summary(manifest: Dict[str, Any], output_dir: Path, quiet: bool) -> None:

@@ -28,7 +28,7 @@ def mlm_cli(
         "kept, the adapted or the original one",
     ),
     fresh: bool = typer.Option(
-        False, "--fresh", help="Start over instead of going on from the last checkpoint"
+        False, "--fresh", help="Start over instead of resuming from the last checkpoint"
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print no progress bar"),
     use_gpu: int = USE_GPU,

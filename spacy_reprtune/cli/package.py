@@ -39,7 +39,7 @@ def package_cli(
         None, help="With --int8: texts that heads are fitted to, as in --corpus", exists=True
     ),
     insist: bool = typer.Option(
-        False, help="Package int8 even if it decides otherwise too often, or is not faster"
+        False, help="Package int8 even if too many decisions differ, or it is not faster"
     ),
 ) -> None:
     """

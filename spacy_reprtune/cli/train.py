@@ -79,7 +79,7 @@ def run_training(
     try:
         checkpoint = Checkpoint(output_path / STATE, full)
     except ValueError as error:
-        msg.fail("Cannot go on with the training", str(error), exits=1)
+        msg.fail("Cannot resume the training", str(error), exits=1)
     msg.divider("Initializing pipeline")
     with show_validation_error(config_path, hint_fill=False):
         nlp = init_nlp(config, use_gpu=use_gpu)

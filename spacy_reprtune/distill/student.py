@@ -26,8 +26,8 @@ def student_overrides(
     paths = config.get("paths", {})
     if "train" not in paths:
         raise ValueError(
-            "The student's config has no [paths] train, which the labeled pool has to become. Take "
-            "one of the recipes, or write: python -m spacy reprtune init-config."
+            "The student's config has no [paths] train, which will name the labeled pool. Use one "
+            "of the recipes, or write one: python -m spacy reprtune init-config."
         )
     overrides: Dict[str, Any] = {"paths.train": str(corpus)}
     if dev is not None:

@@ -153,8 +153,8 @@ def _halve(encoder_dir: Path, half: str) -> None:
     for name, weights in model.named_parameters():
         if half == "fp16" and torch.finfo(torch.float16).max < weights.abs().max() < torch.inf:
             raise ValueError(
-                f"A weight of '{name}' is {weights.abs().max():g}, and fp16 ends at 65,504. "
-                "Use --half bf16, which has the range of fp32."
+                f"A weight of '{name}' is {weights.abs().max():g}, but the largest number of "
+                "fp16 is 65,504. Use --half bf16, which has the range of fp32."
             )
     # Weights may have been in several files, but are now in one.
     for path in (*encoder_dir.glob("*.safetensors"), *encoder_dir.glob("*.index.json")):

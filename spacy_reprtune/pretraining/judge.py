@@ -199,7 +199,7 @@ def verdict(judged: Dict[str, Any]) -> str:
             f"{numbers}. Pretraining did not help with these labels, so the encoder is kept as it "
             "came."
         )
-    sure = "beyond chance" if low > 0 else "which may be chance"
+    sure = "beyond chance" if low > 0 else "which may be due to chance"
     return (
         f"{numbers} and {judged['kept']:.3f} at step {judged['kept_step']:,}, which is kept: "
         f"{judged['gain']:+.3f} ({low:+.3f} to {high:+.3f}), {sure}."

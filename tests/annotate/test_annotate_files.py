@@ -177,7 +177,7 @@ def test_a_full_disk_stops_the_command_and_it_goes_on(format, annotate_pipeline,
     done = CliRunner().invoke(reprtune_cli, command)
     said = " ".join(done.output.split())
     assert done.exit_code == 1 and "No space left" in said
-    assert "The same command goes on from there" in said
+    assert "The same command continues from there" in said
     assert len(output_rows(tmp_path / "out")) == 15
     assert CliRunner().invoke(reprtune_cli, command).exit_code == 0
     assert output_rows(tmp_path / "out") == whole

@@ -300,7 +300,7 @@ def test_label_variants_are_found_reported_and_merged(tmp_path):
     ]
     path = write(tmp_path / "a.csv", "text,label\none,Good\ntwo,good\nthree,good\nfour,bad\n")
     done = run(path, tmp_path / "out", "--split", "100")
-    assert "These labels may be one: 'Good', 'good'" in done.output
+    assert "These labels may be the same: 'Good', 'good'" in done.output
     manifest, docs = converted(path, tmp_path, merge_labels=True)
     assert manifest["labels"] == ["bad", "good"]
     assert docs[0].cats == {"bad": 0.0, "good": 1.0}

@@ -105,7 +105,7 @@ def test_labels_that_differ_by_case_or_spaces_are_warned_of(tmp_path):
     done = run(path, tmp_path / "out", "--split", "100")
     said = " ".join(done.output.split())
     assert done.exit_code == 0
-    assert "These labels may be one: ' good', 'Good', 'good', 'good '" in said
+    assert "These labels may be the same: ' good', 'Good', 'good', 'good '" in said
     assert "--merge-labels makes them one" in said
     manifest, _ = converted(path, tmp_path, merge_labels=True)
     assert manifest["labels"] == ["bad", "good"]

@@ -113,7 +113,7 @@ def check_variants(names: Set[str]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "label_variants",
-            f"These labels may be one: {', '.join(' / '.join(group) for group in variants)}.",
+            f"These labels may be the same: {', '.join(' / '.join(group) for group in variants)}.",
             "`convert --merge-labels` makes them one.",
             len(variants),
         )

@@ -66,7 +66,7 @@ def scores_section(metrics: Metrics, groups: List[Group]) -> Section:
         section.blocks += blocks
         shown.update({title: _NOTES[title] for title in table.header if title in _NOTES})
         if any("–" in row for row in table.rows):
-            shown["–"] = "A dash: no file tells."
+            shown["–"] = "A dash means that no file has the value."
     logs = [entry.recipe.log for group in groups for entry in group.entries]
     if any(log is not None and log.seconds is not None and not log.finished for log in logs):
         shown["over"] = "“Over”: the training was stopped, failed or is still running."
@@ -197,7 +197,7 @@ def _sentence(group: Group, best: Entry) -> str:
     same = [entry.name for entry, (_, low, _) in compared if low <= 0]
     worse = [entry.name for entry, (_, low, _) in compared if low > 0]
     if same:
-        parts.append(f"On these documents, the lead over {join_words(same)} may be chance.")
+        parts.append(f"On these documents, the lead over {join_words(same)} may be due to chance.")
     if worse:
         parts.append(f"It is better than {join_words(worse)} beyond chance.")
     return " ".join(parts)
