@@ -17,7 +17,7 @@ TASK_STEPS, QUICK_TASK_STEPS = 300, 4
 
 
 class Gains:
-    """Trainings of the same tasks from an encoder as it came and from one that was adapted."""
+    """Trainings of the same tasks from the original encoder and from one that was adapted."""
 
     def __init__(
         self, args: argparse.Namespace, work: Path, biomed: Path, results: Finished
@@ -55,8 +55,8 @@ class Gains:
         return figures
 
     def without(self, task: Task, seed: int) -> float:
-        """RETURNS (float): The score of a training from the encoder as it came."""
-        return self._score(task, ENCODER, seed, encoder="as it came")
+        """RETURNS (float): The score of a training from the original encoder."""
+        return self._score(task, ENCODER, seed, encoder="original")
 
     def with_adapted(self, task: Task, seed: int) -> float:
         """RETURNS (float): The score of a training from the adapted encoder."""

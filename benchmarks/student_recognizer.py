@@ -2,7 +2,7 @@
 
 The teacher trains on all sentences of ncbi_disease with the recipe of joint fine-tuning. It
 annotates unlabeled biomedical sentences, and the student learns from its tag probabilities on them,
-mixed with the gold sentences. `half_gold` has the student's blocks of the encoder as it came, and
+mixed with the gold sentences. `half_gold` has the student's blocks of the original encoder, and
 the gold sentences only, for as many epochs as the teacher. Speed is `nlp.pipe` over the test
 sentences, in turn.
 """

@@ -81,7 +81,7 @@ class Judge:
         """Count what a probe gets right.
 
         lm (Restorer): The encoder.
-        RETURNS (ndarray): Labels that are right, found in vain, and missed, int64, shape
+        RETURNS (ndarray): Labels that are right, spurious, and missed, int64, shape
             (n_docs, 3).
         """
         vectors, gold, known, docs = self._rows(lm)
@@ -113,9 +113,9 @@ class Judge:
     ) -> Dict[str, Any]:
         """Describe what pretraining did for the labels.
 
-        before, last, kept (ndarray): Counts of the encoder as it came, of the last one, and of the
+        before, last, kept (ndarray): Counts of the original encoder, of the last one, and of the
             one that is kept.
-        step (int): The step that the kept one is from, 0 for the encoder as it came.
+        step (int): The step that the kept one is from, 0 for the original encoder.
         evaluations (int): Encoders that the kept one was chosen from, besides the first.
         RETURNS (Dict[str, Any]): The scores, the gain of the kept one over the first, and its
             interval.
@@ -165,8 +165,8 @@ class Judge:
 
 def score_of(counts: NDArray) -> float:
     """RETURNS (float): Micro F of counts, which for exclusive categories is the accuracy."""
-    right, vain, missed = counts.sum(0)
-    return float(2 * right / max(1, 2 * right + vain + missed))
+    right, spurious, missed = counts.sum(0)
+    return float(2 * right / max(1, 2 * right + spurious + missed))
 
 
 def gain_interval(before: NDArray, after: NDArray, comparisons: int) -> Tuple[float, float]:
@@ -180,8 +180,8 @@ def gain_interval(before: NDArray, after: NDArray, comparisons: int) -> Tuple[fl
     weights = numpy.random.default_rng(0).multinomial(n, [1 / n] * n, size=RESAMPLES)
     scores = []
     for counts in (before, after):
-        right, vain, missed = (weights @ counts).T
-        scores.append(2 * right / numpy.maximum(1, 2 * right + vain + missed))
+        right, spurious, missed = (weights @ counts).T
+        scores.append(2 * right / numpy.maximum(1, 2 * right + spurious + missed))
     tail = 0.025 / max(1, comparisons)
     low, high = numpy.quantile(scores[1] - scores[0], [tail, 1 - tail])
     return float(low), float(high)
@@ -196,8 +196,8 @@ def verdict(judged: Dict[str, Any]) -> str:
     )
     if not judged["kept_step"]:
         return (
-            f"{numbers}. Pretraining did not help with these labels, so the encoder is kept as it "
-            "came."
+            f"{numbers}. Pretraining did not help with these labels, so the original "
+            "encoder is kept."
         )
     sure = "beyond chance" if low > 0 else "which may be due to chance"
     return (

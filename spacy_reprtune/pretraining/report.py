@@ -122,7 +122,7 @@ Batches were {{ "{:.1%}".format(packing_efficiency) }} full
 evaluations. The docs have chosen the step, so score the trained pipeline on others.
 {% endif %}
 
-Before: the encoder as it came{{ ", except for the added pieces" if vocabulary }},
+Before: the original encoder{{ ", except for the added pieces" if vocabulary }},
 {% if objective == "tsdae" %}
 with all its weights unchanged. The losses are those of a decoder, which restores each text from its
 vector after 60 % of the pieces were deleted: compare them only with each other. It was made for

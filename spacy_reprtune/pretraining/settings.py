@@ -186,7 +186,7 @@ class JudgePart:
 
     corpus: A .spacy file with categories or entities, or null. A probe is scored on its docs at
         each evaluation, and `keep = "best"` goes by that score instead of the held-out loss; the
-        encoder as it came is one of the candidates.
+        original encoder is one of the candidates.
     """
 
     corpus: Optional[str] = None

@@ -71,7 +71,7 @@ class Trainer:
         self.training: TrainingPart = settings.training
         self.head_steps, self.n_steps = head_steps, n_steps
         self.noise = lm.noise(settings.masking)
-        # The model as it came, or None where its vectors need not be kept.
+        # The original model, or None where its vectors need not be kept.
         self.first = copy.deepcopy(lm) if self.training.keep_vectors else None
         lm.freeze_encoder(False)
         factors = rate_factors(lm.model.base_model, settings.encoder.lr_decay)
