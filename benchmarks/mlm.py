@@ -9,7 +9,7 @@ frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gi
 The gain on a task is the best score on dev with the adapted encoder less that without it, seed by
 seed: the same config, steps and order.
 
-With `--results FILE` a run that was stopped goes on where it was; with `--work DIR` as well, an
+With `--results FILE` a run that was stopped resumes where it stopped; with `--work DIR` as well, an
 encoder that has been adapted, or half so, is not adapted again.
 """
 

@@ -6,7 +6,7 @@ library: its default (all pairs), and the book's setting of 20 iterations. Time 
 encoder to a model that can predict. The library computes in fp32; ours in the precision that the
 machine calls for, `_fp32` compares like with like. Where the library's default would take more than
 `--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so. With
-`--results FILE` a run that was stopped goes on where it was.
+`--results FILE` a run that was stopped resumes where it stopped.
 """
 
 import argparse

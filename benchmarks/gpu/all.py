@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.all --minutes 9 --out DIR
 
 Each part runs in a process of its own with a time limit and writes DIR/PART.json as soon as it is
-done; the same command goes on with the parts that are not there. What failed or ran out of time is
+done; the same command resumes with the parts that are not there. What failed or ran out of time is
 in DIR/PART.log. At the end, or when the time is over, one table is printed. Without a GPU all parts
 run dry on the CPU with tiny sizes: their figures are for nothing.
 """

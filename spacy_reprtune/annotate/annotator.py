@@ -125,7 +125,7 @@ class Annotator:
             yield self(batch)
 
     def annotate(self, texts: Sequence[Any]) -> Annotated:
-        """Annotate texts, and go on when one of them fails.
+        """Annotate texts, and continue when one of them fails.
 
         texts (Sequence[Any]): The texts. Anything that is not a string fails.
         RETURNS (Annotated): The values and errors, in the order of the texts.

@@ -313,7 +313,7 @@ _worker: Tuple[Any, ...] = ()
 
 def _start_worker(annotator: Annotator, plan: Plan, output: Path) -> None:
     global _worker
-    # Otherwise, this worker would go on writing after a kill, beside those of the next run.
+    # Otherwise, this worker would keep writing after a kill, beside those of the next run.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(annotator.threads)
     _worker = annotator, plan, output

@@ -1,8 +1,8 @@
 """Start on the next batch of a stream while a device computes the one before it.
 
-A CUDA device computes while the host goes on, as long as nobody reads a result. So the pass over a
-batch is started before the previous batch is decoded and written to its docs. No thread is needed:
-Python code in a second one would only take turns with the first.
+A CUDA device computes while the host continues, as long as nobody reads a result. So the pass over
+a batch is started before the previous batch is decoded and written to its docs. No thread is
+needed: Python code in a second one would only take turns with the first.
 """
 
 import logging
@@ -31,7 +31,7 @@ class Ahead:
         predict: Callable[[List[Doc]], Any],
         device: torch.device,
     ) -> Iterator[List[Doc]]:
-        """Yield batches. On a device that computes while the host goes on, each batch is started
+        """Yield batches. On a device that computes while the host continues, each batch is started
         before the previous one is yielded.
 
         batches (Iterator[List[Doc]]): The batches.

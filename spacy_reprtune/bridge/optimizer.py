@@ -90,7 +90,7 @@ class TorchOptimizer:
         self._clear(rows)
 
     def state(self) -> Tuple[List[List[int]], Dict[str, torch.Tensor]]:
-        """Get the state that another process needs to go on with the training.
+        """Get the state that another process needs to continue the training.
 
         RETURNS (Tuple[List[List[int]], Dict[str, Tensor]]): For each group, the numbers of its
             parameters in the order of `module.parameters()`; and the moments by "NUMBER/NAME".

@@ -93,7 +93,7 @@ class TorchShim(Shim):
         return self._updater
 
     def training_state(self) -> Tuple[Dict[str, torch.Tensor], Dict[str, Any]]:
-        """Get the state that another process needs to go on with the training.
+        """Get the state that another process needs to continue the training.
 
         RETURNS (Tuple[Dict[str, Tensor], Dict[str, Any]]): Weights that training may have changed,
             and the moments of the optimizer; and the rest, as values that JSON can express.

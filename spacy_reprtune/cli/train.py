@@ -1,4 +1,4 @@
-"""`python -m spacy reprtune train`: `spacy train`, which goes on after a kill."""
+"""`python -m spacy reprtune train`: `spacy train`, which resumes after a kill."""
 
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -50,7 +50,7 @@ def train_cli(
 def run_training(
     config_path: Path, output_path: Path, overrides: Dict[str, Any], use_gpu: int
 ) -> None:
-    """Train, or go on with a training, and say so on the terminal.
+    """Train, or resume a training, and say so on the terminal.
 
     config_path (Path): The training config.
     output_path (Path): Directory for model-last, model-best and training-state.

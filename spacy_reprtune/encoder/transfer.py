@@ -1,4 +1,4 @@
-"""Copy arrays between the host and a device, which may compute while the host goes on."""
+"""Copy arrays between the host and a device, which may compute while the host continues."""
 
 from typing import List, Sequence
 
@@ -28,7 +28,7 @@ def transfer(arrays: Sequence[NDArray], device: torch.device) -> List[torch.Tens
 
 
 def runs_behind(device: torch.device) -> bool:
-    """RETURNS (bool): Whether a device computes while the host goes on."""
+    """RETURNS (bool): Whether a device computes while the host continues."""
     return device.type == "cuda"
 
 

@@ -10,7 +10,7 @@ from .report import write_json
 from .settings import Settings, paths_of
 from .text import find_files
 
-# Settings that do not change the result, so they may differ when a run goes on.
+# Settings that do not change the result, so they may differ when a run resumes.
 _FREE = {("encoder", "device"), ("corpus", "cache_dir"), ("report", "log_every")}
 
 

@@ -25,7 +25,7 @@ class Log:
     """A JSONL file with a row per step or evaluation."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Drop what an earlier attempt wrote after the step that it goes on from.
+        """Drop what an earlier attempt wrote after the step that it resumes from.
 
         path (Path): The file.
         step (int): Steps taken so far.

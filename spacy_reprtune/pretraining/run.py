@@ -1,4 +1,4 @@
-"""A run, from text to an adapted encoder directory: starts, goes on where it was killed, ends."""
+"""A run, from text to an adapted encoder directory: starts, resumes where it was killed, ends."""
 
 import json
 import logging
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 def pretrain(
     settings: Settings, output: Path, *, fresh: bool = False, progress: bool = False
 ) -> Dict[str, Any]:
-    """Adapt an encoder to text, or go on with a run that was interrupted.
+    """Adapt an encoder to text, or resume a run that was interrupted.
 
     settings (Settings): All settings.
     output (Path): Gets `encoder/`, the adapted encoder; `report.json` and `report.md`,
         `log.jsonl` and `loss.png`; `checkpoints/` while it runs.
-    fresh (bool): Whether to delete what an earlier run left there, instead of going on from it.
+    fresh (bool): Whether to delete what an earlier run left there, instead of resuming from it.
     progress (bool): Whether to show a progress bar.
     RETURNS (Dict[str, Any]): The report.
     RAISES (ValueError): The text, the encoder or the settings can't be used; or `output` holds

@@ -153,7 +153,7 @@ def tune(
         return trials[-1]
 
     costs = [trial.seconds for rung in range(RUNGS) if (trial := run({}, rung)) is not None]
-    # A candidate costs this much if a third of all goes on from each rung to the next.
+    # A candidate costs this much if a third of all continue from each rung to the next.
     cost = sum(seconds / FACTOR**rung for rung, seconds in enumerate(costs))
     cost *= statistics.fmean(space.get(STEPS, [steps])) / steps
     affordable = (60 * minutes - sum(costs)) / max(cost, 1e-6)

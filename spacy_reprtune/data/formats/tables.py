@@ -84,7 +84,7 @@ def _table_rows(
 
 class _Rows:
     """The rows of a table. A quote that never closes, or closes inside of a cell, costs one line:
-    reading goes on with the next line, instead of reading the rest of the file as one cell."""
+    reading continues with the next line, instead of reading the rest of the file as one cell."""
 
     def __init__(self, file: IO[str], separator: str, quoting: int) -> None:
         self._lines = iter(file)
