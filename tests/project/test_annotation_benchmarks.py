@@ -1,5 +1,6 @@
 """The parts of the benchmarks of annotation help, on made-up vectors and a tiny encoder."""
 
+import inspect
 import random
 
 import numpy
@@ -7,8 +8,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 
-from benchmarks import annotation_help, common, explanations, span_classifier
-from benchmarks.data import Texts
+from benchmarks import annotation_help, common, docstring_sections, explanations, span_classifier
+from benchmarks.data import LABELS, Texts
 
 
 def groups(n, seed=0):
@@ -64,9 +65,36 @@ def test_the_peers_of_explanations_run(tiny):
 
 @pytest.mark.parametrize("system", span_classifier.SYSTEMS)
 def test_each_system_labels_each_sentence(tiny, system):
-    texts = Texts(["a great film .", "a dull plot ."] * 12, ["positive", "negative"] * 12)
-    docs = span_classifier.documents(texts)
-    find = span_classifier.trained(system, docs, 2, 0)
+    docs = [[("a great film .", "positive"), ("a dull plot .", "negative")] * 6] * 2
+    find = span_classifier.trained(system, docs, LABELS, 2, 0)
     labels = find(docs)
     assert len(labels) == 24 and set(labels) <= {"positive", "negative"}
-    assert 0.0 <= span_classifier.macro_f(labels, texts.labels) <= 1.0
+    gold = [label for doc in docs for _, label in doc]
+    assert 0.0 <= span_classifier.macro_f(labels, gold, LABELS) <= 1.0
+
+
+def test_paragraphs_of_a_docstring_have_the_label_of_their_section():
+    docstring = """Add two numbers.
+
+    Longer than it has to be.
+
+    Parameters
+    ----------
+    a : float
+        The first of the two numbers.
+
+    Returns
+    -------
+    total : float
+        What both of them make together.
+
+    Examples
+    --------
+    >>> add(1, 2)
+    """
+    assert list(docstring_sections._paragraphs(inspect.cleandoc(docstring))) == [
+        ("Add two numbers.", "description"),
+        ("Longer than it has to be.", "description"),
+        ("The first of the two numbers.", "parameters"),
+        ("What both of them make together.", "returns"),
+    ]
