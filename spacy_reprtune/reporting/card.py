@@ -23,7 +23,7 @@ _SCORES = [
     ("entity recall", "ents_r", "recall"),
     ("entity F", "ents_f", "f1"),
     ("tag accuracy", "tag_acc", "accuracy"),
-    ("labelled attachment", "dep_las", "accuracy"),
+    ("labeled attachment", "dep_las", "accuracy"),
     ("words per second", "speed", ""),
 ]
 _TASKS = {"cats": "text-classification", "ents": "token-classification"}

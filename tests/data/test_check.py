@@ -31,7 +31,7 @@ def review(rng, label):
     return " ".join(words).capitalize() + "."
 
 
-def labelled(text, label):
+def labeled(text, label):
     doc = NLP.make_doc(text)
     doc.cats = {"good": float(label == "good"), "bad": float(label == "bad")}
     return doc
@@ -42,7 +42,7 @@ def reviews():
     rng = random.Random(0)
     return {
         split: [
-            labelled(review(rng, label), label)
+            labeled(review(rng, label), label)
             for label in (("good", "bad")[k % 2] for k in range(size))
         ]
         for split, size in SIZES.items()
@@ -94,26 +94,26 @@ def test_a_clean_corpus_has_no_fault(make, tmp_path, tiny_encoder):
 
 
 def leak(c):
-    c["test"][0] = labelled(c["train"][0].text.upper() + "!", "good")
+    c["test"][0] = labeled(c["train"][0].text.upper() + "!", "good")
 
 
 def near_leak(c):
     long = " ".join(review(random.Random(9), "good") for _ in range(4))
-    c["train"][0] = labelled(long, "good")
-    c["dev"][0] = labelled(long + " Indeed", "good")
+    c["train"][0] = labeled(long, "good")
+    c["dev"][0] = labeled(long + " Indeed", "good")
 
 
 def duplicates(c):
-    c["train"][2] = labelled(c["train"][0].text, "good")
+    c["train"][2] = labeled(c["train"][0].text, "good")
 
 
 def near_duplicates(c):
     long = " ".join(review(random.Random(9), "good") for _ in range(4))
-    c["train"][0], c["train"][2] = labelled(long, "good"), labelled(long + " Indeed", "good")
+    c["train"][0], c["train"][2] = labeled(long, "good"), labeled(long + " Indeed", "good")
 
 
 def conflicting_labels(c):
-    c["train"][1] = labelled(c["train"][0].text, "bad")
+    c["train"][1] = labeled(c["train"][0].text, "bad")
 
 
 def no_dev(c):
@@ -129,15 +129,15 @@ def small_split(c):
 
 
 def blank_text(c):
-    c["train"][0] = labelled(" \n", "good")
+    c["train"][0] = labeled(" \n", "good")
 
 
 def odd_characters(c):
-    c["train"][0] = labelled(c["train"][0].text + " donâ€™t go\u200b", "good")
+    c["train"][0] = labeled(c["train"][0].text + " donâ€™t go\u200b", "good")
 
 
 def markup(c):
-    c["train"][0] = labelled(c["train"][0].text + " <br /> Tom &amp; Mira", "good")
+    c["train"][0] = labeled(c["train"][0].text + " <br /> Tom &amp; Mira", "good")
 
 
 def unseen_label(c):
@@ -149,19 +149,19 @@ def unseen_label(c):
 
 def absent_label(c):
     rng = random.Random(8)
-    c["test"] = [labelled(review(rng, "good"), "good") for _ in range(60)]
+    c["test"] = [labeled(review(rng, "good"), "good") for _ in range(60)]
 
 
 def rare_label(c):
     rng = random.Random(5)
-    c["train"] = [labelled(review(rng, "good"), "good") for _ in range(80)]
-    c["train"] += [labelled(review(rng, "bad"), "bad") for _ in range(9)]
+    c["train"] = [labeled(review(rng, "good"), "good") for _ in range(80)]
+    c["train"] += [labeled(review(rng, "bad"), "bad") for _ in range(9)]
 
 
 def imbalance(c):
     rng = random.Random(5)
-    c["train"] = [labelled(review(rng, "good"), "good") for _ in range(240)]
-    c["train"] += [labelled(review(rng, "bad"), "bad") for _ in range(12)]
+    c["train"] = [labeled(review(rng, "good"), "good") for _ in range(240)]
+    c["train"] += [labeled(review(rng, "bad"), "bad") for _ in range(12)]
 
 
 def label_variants(c):
@@ -211,7 +211,7 @@ def nothing_annotated(c):
 
 def unknown_pieces(c):
     for k, doc in enumerate(c["train"]):
-        c["train"][k] = labelled(doc.text + " ю" * 3, ("good", "bad")[k % 2])
+        c["train"][k] = labeled(doc.text + " ю" * 3, ("good", "bad")[k % 2])
 
 
 TEXTS = [
@@ -397,14 +397,14 @@ def test_texts_of_test_are_found_in_the_text_for_pretraining(tmp_path, tiny_enco
 def test_trivial_texts_in_two_splits_are_not_a_leak(tmp_path, tiny_encoder):
     corpus = reviews()
     for split in ("train", "test"):
-        corpus[split][0] = labelled("1.", "good")
-        corpus[split][1] = labelled("Thank you!", "bad")
+        corpus[split][0] = labeled("1.", "good")
+        corpus[split][1] = labeled("Thank you!", "bad")
     folder = save(corpus, tmp_path / "c")
     assert found(folder, tiny_encoder) == {}
     notes = {f["code"]: f for f in check(folder, encoder=str(tiny_encoder))["findings"]}
     assert notes["trivial_copies"]["count"] == 2
     for split in ("train", "test"):
-        corpus[split][0] = labelled("我喜欢这部电影", "good")
+        corpus[split][0] = labeled("我喜欢这部电影", "good")
     assert set(found(save(corpus, tmp_path / "c"), tiny_encoder)) == {"leak"}
 
 
@@ -421,7 +421,7 @@ def test_each_split_is_read_once(tmp_path, tiny_encoder, monkeypatch):
 def test_texts_that_spacy_refuses_are_an_error(tmp_path, tiny_encoder, monkeypatch):
     monkeypatch.setattr("spacy_reprtune.data.checks.facts.MAX_LENGTH", 200)
     corpus = reviews()
-    corpus["train"][0] = labelled(review(random.Random(9), "good") * 10, "good")
+    corpus["train"][0] = labeled(review(random.Random(9), "good") * 10, "good")
     assert "too_long" in found(save(corpus, tmp_path / "c"), tiny_encoder)
 
 
@@ -440,7 +440,7 @@ def test_weights_are_those_of_scikit_learn(tmp_path, tiny_encoder):
 
 def test_pieces_are_counted_against_the_window(tmp_path, tiny_encoder):
     corpus = reviews()
-    corpus["train"][0] = labelled("the film " * 50, "good")
+    corpus["train"][0] = labeled("the film " * 50, "good")
     result = check(save(corpus, tmp_path / "c"), encoder=str(tiny_encoder))
     assert result["pieces"]["window"] == 64
     assert result["pieces"]["longest"] == 100
