@@ -40,12 +40,12 @@ def test_windows_fit_and_share_the_overlap(case):
 def test_a_piece_is_read_from_the_window_where_it_is_most_central(case):
     lengths, size, overlap = case
     windows = cut_windows(lengths, size=size, overlap=overlap)
-    centres = (windows.starts + windows.ends - 1) / 2
+    centers = (windows.starts + windows.ends - 1) / 2
     for w in range(len(windows)):
         others = numpy.flatnonzero(windows.texts == windows.texts[w])
         for piece in range(windows.keep_starts[w], windows.keep_ends[w]):
             # The seam between two windows lies on a piece or beside it.
-            assert abs(piece - centres[w]) <= numpy.abs(piece - centres[others]).min() + 1
+            assert abs(piece - centers[w]) <= numpy.abs(piece - centers[others]).min() + 1
 
 
 @given(

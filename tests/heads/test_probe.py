@@ -26,10 +26,10 @@ def test_it_is_the_logistic_regression(n_labels):
     vectors, classes = data(n_labels=n_labels)
     probe = fit_classes(vectors, classes, n_labels)
     found = softmax(vectors @ probe.weight.T + probe.bias)
-    centred = vectors - vectors.mean(0)
-    scale = numpy.sqrt((centred**2).mean())
-    reference = LogisticRegression(C=probe.strength, max_iter=2000).fit(centred / scale, classes)
-    expected = reference.predict_proba(centred / scale)
+    centered = vectors - vectors.mean(0)
+    scale = numpy.sqrt((centered**2).mean())
+    reference = LogisticRegression(C=probe.strength, max_iter=2000).fit(centered / scale, classes)
+    expected = reference.predict_proba(centered / scale)
     numpy.testing.assert_allclose(found, expected, atol=0.01)
     assert probe.strength in STRENGTHS
     assert abs(probe.score - (found.argmax(1) == classes).mean()) < 0.1

@@ -21,7 +21,7 @@ def is_task(row: Any) -> bool:
 
 
 def read_task(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
-    """Read a task. Of its annotations, the first that was not cancelled counts.
+    """Read a task. Of its annotations, the first that was not canceled counts.
 
     row (Mapping[str, Any]): The task.
     where (str): Place of the task.
@@ -39,7 +39,7 @@ def read_task(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
         if not annotation.get("was_cancelled")
     ]
     if not kept:
-        record.drop = "annotation cancelled" if annotations else "not annotated"
+        record.drop = "annotation canceled" if annotations else "not annotated"
         return record
     if len(kept) > 1:
         record.ignored["second annotation of a text"] += len(kept) - 1
