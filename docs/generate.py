@@ -140,8 +140,12 @@ def read_docstring(function: Any) -> Documented:
 
     function (Any): Function or class with the docstring.
     RETURNS (Documented): Paragraphs and arguments, without what is returned or raised.
+    RAISES (ValueError): There is no docstring.
     """
-    lines = inspect.getdoc(function).splitlines()
+    text = inspect.getdoc(function)
+    if not text:
+        raise ValueError(f"{_place(function)} has no docstring, which this page is written from.")
+    lines = text.splitlines()
     start = re.compile(r"(\w+(?:, \w+)*)(?: \([^:]*\))?: (.*)")
     head: List[str] = []
     entries: List[Tuple[str, str]] = []
@@ -169,7 +173,8 @@ def _component(name: str, function: Callable, with_encoder: bool) -> Iterator[st
     meta = spacy.blank("en").get_factory_meta(name)
     documented = read_docstring(function)
     made = inspect.signature(function).return_annotation
-    made = getattr(importlib.import_module(function.__module__), made)
+    if isinstance(made, str):
+        made = getattr(importlib.import_module(function.__module__), made)
     yield f"### `{name}`"
     yield documented.text[0].replace("Create a", "A", 1)
     yield from read_docstring(made).text[1:]
@@ -219,6 +224,13 @@ def _settings(
     defaults: Dict[str, Any],
     given: Tuple[str, ...] = (),
 ) -> str:
+    names = [name for name in inspect.signature(function).parameters if name not in given]
+    missing = [name for name in names if name not in documented.arguments]
+    if missing:
+        raise ValueError(
+            f"The docstring of {_place(function)} does not describe {', '.join(missing)}. Add a "
+            "line for each, as in: size (int): Texts per batch."
+        )
     return _table(
         HEADER,
         [
@@ -255,6 +267,10 @@ def _pretraining() -> Iterator[str]:
         yield f"### `[{name}]`"
         yield documented.text[0].replace(f": `[{name}]`", "")
         yield _table(HEADER, _merged(rows))
+
+
+def _place(function: Any) -> str:
+    return f"{function.__qualname__} in {function.__module__}"
 
 
 def settings_of(part: Any) -> List[str]:

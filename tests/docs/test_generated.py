@@ -57,6 +57,20 @@ def test_docstrings_are_taken_apart(generate):
     }
 
 
+def test_a_setting_without_a_description_is_named(generate):
+    def batcher(*, size: int, seed: int = 0):
+        """Make batches.
+
+        size (int): Texts per batch.
+        """
+
+    with pytest.raises(ValueError, match=r"batcher in .* does not describe seed\."):
+        list(generate._function("batcher.v1", batcher))
+    batcher.__doc__ = None
+    with pytest.raises(ValueError, match="batcher in .* has no docstring"):
+        list(generate._function("batcher.v1", batcher))
+
+
 def test_every_entry_point_is_on_the_page(generate):
     points = generate.entry_points()
     known = {*generate.KINDS, "spacy_factories", "spacy_cli"}
