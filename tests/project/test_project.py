@@ -158,8 +158,9 @@ for name in names.split():
     sys.modules[name] = None
 import importlib.metadata as metadata
 import spacy
-from spacy_reprtune.components import ner, setfit, textcat, textcat_multilabel
-import spacy_reprtune.cli
+for point in metadata.distribution("spacy-reprtune").entry_points:
+    if point.group in ("spacy_factories", "spacy_cli"):
+        point.load()
 nlp = spacy.blank("en")
 assert nlp.has_factory("reprtune_textcat") and nlp.has_factory("reprtune_setfit")
 loaded = [n for n in names.split() if sys.modules.get(n) is not None]
