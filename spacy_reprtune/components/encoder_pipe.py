@@ -46,10 +46,11 @@ class EncoderPipe(SavedPipe):
     """Base class of the components: a pipe whose model runs a torch encoder, usually under a head
     with a fixed set of labels.
 
-    Subclasses set `vocab`, `model`, `name`, `cfg` and, with labels, `cfg["labels"]` and
-    `calibration`. They define `predict`, `set_annotations`, `get_loss`, `initialize`,
-    `training_batch`, `gold_labels` and `calibration_loss`. `predict` hands its logits to
-    `calibration.note`, and `score` calls `calibrate_to_noted`.
+    Subclasses set `vocab`, `model`, `name`, `cfg`, `attribute` and, with labels, `cfg["labels"]`
+    and `calibration`; without labels, `n_columns` is the number of outputs. They define `predict`,
+    `set_annotations`, `get_loss`, `initialize`, `training_batch`, `gold_labels` and
+    `calibration_loss`. `predict` hands its logits to `calibration.note`, and `score` calls
+    `calibrate_to_noted`.
     """
 
     model: Model
