@@ -27,8 +27,8 @@ def find_blocks(model: "PreTrainedModel") -> "List[torch.nn.Module]":
     """Find the encoder's blocks in its module tree.
 
     model (PreTrainedModel): The bare encoder.
-    RETURNS (List[Module]): The blocks, first to last; empty if they share their weights, as in
-        ALBERT, and therefore can't be told apart.
+    RETURNS (List[Module]): The blocks, first to last; empty if they can't be told apart, because
+        they share their weights, as in ALBERT, or are not in one list, as in Funnel.
     """
     return list(find_block_list(model) or [])
 
@@ -52,7 +52,7 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
     model (PreTrainedModel): The bare encoder, changed in place.
     unfreeze (Union[int, str]): "all", "none", or how many of the last blocks train.
     RETURNS (List[Module]): The modules that train.
-    RAISES (ValueError): The encoder has fewer blocks, or they share their weights.
+    RAISES (ValueError): The encoder has fewer blocks, or they can't be told apart.
     """
     check_unfreeze(unfreeze)
     if unfreeze == "all":
@@ -64,7 +64,8 @@ def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Modul
         if not blocks:
             raise ValueError(
                 f"unfreeze = {unfreeze}, but the blocks of {type(model).__name__} share their "
-                "weights, so they train together or not at all: use 'all' or 'none'."
+                "weights or are not in one list, so they train together or not at all: use 'all' "
+                "or 'none'."
             )
         if unfreeze > len(blocks):
             raise ValueError(

@@ -32,7 +32,7 @@ def keep_blocks(model: "PreTrainedModel", kept: Sequence[int]) -> None:
 
     model (PreTrainedModel): The bare encoder in evaluation mode, changed in place.
     kept (Sequence[int]): Numbers of the blocks that stay, counted from 0 and in order.
-    RAISES (ValueError): A block is not there, the blocks share their weights, or the family does
+    RAISES (ValueError): A block is not there, the blocks can't be told apart, or the family does
         not build the same encoder from the changed configuration.
     """
     import torch
@@ -41,8 +41,8 @@ def keep_blocks(model: "PreTrainedModel", kept: Sequence[int]) -> None:
     family = type(model).__name__
     if blocks is None:
         raise ValueError(
-            f"keep_blocks = {list(kept)}, but the blocks of {family} share their weights, so none "
-            "can be removed. Set it to null."
+            f"keep_blocks = {list(kept)}, but the blocks of {family} share their weights or are "
+            "not in one list, so none can be removed. Set it to null."
         )
     if kept[-1] >= len(blocks):
         raise ValueError(
