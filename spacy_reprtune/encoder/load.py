@@ -104,8 +104,8 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
 
     path (Path): A directory that passed `check_directory`.
     RETURNS (PreTrainedModel): The bare encoder, in evaluation mode.
-    RAISES (ValueError): A file is damaged, or the weights do not belong to the configuration
-        beside them.
+    RAISES (ValueError): A file is damaged, the weights do not belong to the configuration beside
+        them, or the model does not take an attention mask.
     """
     import torch
     from transformers import AutoModel
@@ -146,7 +146,35 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
     heads = [name for name in classes if "Classification" in str(name)]
     if heads:
         logger.info("The head of the classifier in %s (%s) is not used.", path, heads[0])
-    return without_pooler(model).eval()
+    model = without_pooler(model).eval()
+    _check_padding(model, path)
+    return model
+
+
+def _check_padding(model: "PreTrainedModel", path: Path) -> None:
+    """Check that an encoder takes a mask, and warn if its vectors depend on padding."""
+    import torch
+
+    pad = model.config.pad_token_id or 0
+    ids = torch.full((1, 8), pad)
+    ids[0, :4] = (torch.arange(4) + pad + 1) % model.config.vocab_size
+    mask = (torch.arange(8) < 4).long()[None]
+    family = model.config.model_type
+    with torch.no_grad():
+        try:
+            padded = model(input_ids=ids, attention_mask=mask)[0][:, :4]
+            alone = model(input_ids=ids[:, :4], attention_mask=mask[:, :4])[0]
+        except TypeError as error:
+            raise ValueError(
+                f"The encoder in {path} is a {family}, which can't be called with word pieces and "
+                f"an attention mask ({error}). Use an encoder of another family."
+            ) from error
+    if not torch.allclose(padded, alone, atol=1e-4):
+        warnings.warn(
+            f"The encoder in {path} is a {family}, whose vectors depend on the padding of a batch, "
+            "so the scores of a text depend slightly on the texts beside it.",
+            stacklevel=3,
+        )
 
 
 def _warn_of_layers(path: Path, settings: Dict[str, Any], unexpected: Iterable[str]) -> None:

@@ -204,3 +204,13 @@ def test_packed_windows_give_the_vectors_and_the_training_of_padded_ones(family,
             numpy.testing.assert_allclose(a, b, atol=2e-5)
         for key in wanted:
             torch.testing.assert_close(found[key], wanted[key], atol=2e-3, rtol=2e-3)
+
+
+def test_a_family_that_takes_no_mask_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is a fnet, which can't be called with .* mask"):
+        make(save_encoder(tmp_path, "fnet"))
+
+
+def test_a_family_whose_vectors_depend_on_padding_says_so(tmp_path):
+    with pytest.warns(UserWarning, match="is a convbert, whose vectors depend on the padding"):
+        make(save_encoder(tmp_path, "convbert", embedding_size=16))
