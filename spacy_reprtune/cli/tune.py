@@ -62,4 +62,8 @@ def tune_cli(
     best = best or config_path.with_name(f"{config_path.stem}-tuned.cfg")
     best.parent.mkdir(parents=True, exist_ok=True)
     best.write_text(text, encoding="utf8")
+    if trials[0].settings:
+        msg.info(
+            "The best of several looks better than it is: compare it with your config on a test set"
+        )
     msg.good(f"Saved {best} and {output}")

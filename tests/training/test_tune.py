@@ -1,6 +1,7 @@
 """A search spends its steps on the best candidates, and its best config can be trained."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import spacy
@@ -129,6 +130,17 @@ def test_each_candidate_has_a_share_of_its_own_steps(config_path, scores, tmp_pa
     scores.clear()
     tuning.tune(config, 22 / 60, tmp_path / "less.json")
     assert len({str(settings) for settings, _ in scores if settings}) == 1
+
+
+def test_what_a_training_costs_before_its_first_step_counts(
+    config_path, scores, tmp_path, monkeypatch
+):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    by_steps = tuning._train
+    monkeypatch.setattr(tuning, "_train", lambda *args: replace(by_steps(*args), seconds=9.0))
+    # The config itself costs 27 seconds, and a candidate 9 + 3 + 1.
+    tuning.tune(config, (27 + 3 * 13) / 60, tmp_path / "tune.json")
+    assert len({str(settings) for settings, _ in scores if settings}) == 3
 
 
 def test_a_shorter_training_has_a_shorter_warm_up(config_path):
