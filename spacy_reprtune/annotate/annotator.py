@@ -231,15 +231,16 @@ class _Loaded:
         return self._nlp
 
     def renew(self) -> None:
-        """Drop the pipeline if its vocabulary has forgotten too many words, unless another one was
-        saved in its place."""
+        """Load the pipeline again if its vocabulary has forgotten too many words, unless another
+        one was saved in its place."""
         # The vocabulary counts every word that it has seen; its strings are those that it has.
         forgotten = len(self.nlp.vocab) - len(self.nlp.vocab.strings)
         if forgotten > FORGOTTEN_WORDS and _stamp(self.nlp.path) == self._stamp:
-            # It is loaded when it is needed again, into the memory that it has left. A pipeline
-            # refers to itself, so only the collector frees it.
+            # The new one goes into the memory of the old one, which refers to itself, so only the
+            # collector frees it.
             self._nlp = None
             gc.collect()
+            self._nlp = self.nlp
 
 
 @lru_cache(maxsize=1)
