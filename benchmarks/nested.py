@@ -21,10 +21,10 @@ from benchmarks import common
 
 DOCS, TEST_DOCS, STEPS, BATCH = 1200, 250, 150, 16
 BLOCKS = 2
-# Learning rates of each system. A head of this package has a rate of its own, head_lr; spancat has
-# not, so the rate of the whole has to suit a new head and a pretrained encoder.
+# Learning rates of each system. The head of this package starts from a probe; spancat's starts at
+# random, so its rate has to suit a new head and a pretrained encoder.
 RATES = {"reprtune": (1e-4,), "spancat": (3e-4, 1e-3), "spancat_trf": (3e-4,)}
-HEAD_LR, KEY, COVERED = 20.0, "ner", 0.95
+KEY, COVERED = "ner", 0.95
 TOKEN = re.compile(r"\w+|[^\w\s]")
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 384, "upstream": "*"}
 
@@ -216,7 +216,7 @@ def pipeline(name: str, longest: int) -> Any:
         nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": model})
     if name == "reprtune":
         head = {"@architectures": "spacy_reprtune.TokenClassifier.v1", "encoder": listener}
-        settings = {"model": {**head, "head_lr": HEAD_LR}, "overlapping": True, "spans_key": KEY}
+        settings = {"model": head, "overlapping": True, "head_init": "probe", "spans_key": KEY}
         nlp.add_pipe("reprtune_ner", name="ner", config=settings)
         return nlp
     ngrams = {"@misc": "spacy.ngram_range_suggester.v1", "min_size": 1, "max_size": longest}

@@ -5,8 +5,8 @@ it is in. In `reviews`, a document is a row of sentences of rotten_tomatoes that
 with each other, so what else is in it can only mislead. All systems train on the same sentences for
 the same steps. F1 is per sentence. Times are those of `nlp.pipe` over the documents. The text
 classifier gets all sentences in one `nlp.pipe`, which is its fastest way, (`by_document`) those of
-a document in one, and (`one_by_one`) each in a call of its own. The third system is spaCy's
-`spancat` on the same encoder, with the sentences as its suggestions.
+a document in one, and (`one_by_one`) each in a call of its own. Both start from a probe. The third
+system is spaCy's `spancat` on the same encoder, with the sentences as its suggestions.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def trained(
     encoder.update(device="cpu", precision="fp32")
     if name == "sentences":
         model = {"@architectures": "spacy_reprtune.TextClassifier.v1", "encoder": encoder}
-        nlp.add_pipe("reprtune_textcat", config={"model": {**model, "head_lr": 20.0}})
+        nlp.add_pipe("reprtune_textcat", config={"model": model, "head_init": "probe"})
         batches = [
             [
                 Example.from_dict(nlp.make_doc(t), {"cats": {x: float(x == y) for x in labels}})
@@ -110,7 +110,7 @@ def trained(
     else:
         if name == "spans":
             model = {"@architectures": "spacy_reprtune.TokenClassifier.v1", "encoder": encoder}
-            settings = {"model": {**model, "head_lr": 20.0}, "spans": "given"}
+            settings = {"model": model, "spans": "given", "head_init": "probe"}
             nlp.add_pipe("reprtune_span_classifier", config=settings)
         else:
             model = {"@architectures": "spacy.SpanCategorizer.v1", "tok2vec": encoder}

@@ -224,7 +224,7 @@ class TorchShim(Shim):
         """
         encoder = self.module.encoder
         rows = None
-        if texts is not None and encoder.passes.cut and encoder.cache is not None:
+        if texts is not None and encoder.caches:
             pieces = encoder.tokenize(list(dict.fromkeys(texts)), cached=True)
             rows = self.module.cached_rows(encoder.windows(pieces))
         return training_overview(encoder, self._head_parameters(), self.head_lr, rows=rows)

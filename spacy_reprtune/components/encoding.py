@@ -1,7 +1,7 @@
 """Encode docs outside of updates, and log how the cache of frozen blocks was used."""
 
 import logging
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, List, Optional
 
 import numpy
 from numpy.typing import NDArray
@@ -22,13 +22,21 @@ logger = logging.getLogger("spacy")
 SHOWN_TEXTS = 1024
 
 
-def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -> NDArray:
-    """Compute the input of a text classifier's head for docs, without gradient.
+def head_inputs(
+    pipe: "EncoderPipe",
+    docs: List[Doc],
+    nlp: Optional[Language],
+    *,
+    read: Callable[[List[Doc]], Any] = lambda docs: [doc.text for doc in docs],
+) -> NDArray:
+    """Compute the input of a head for docs, without gradient.
 
-    pipe (EncoderPipe): The classifier.
+    pipe (EncoderPipe): The component.
     docs (List[Doc]): The docs.
-    nlp (Optional[Language]): The pipeline with the component that the classifier listens to.
-    RETURNS (ndarray): fp32, one row per doc.
+    nlp (Optional[Language]): The pipeline with the component that this one listens to.
+    read (Callable[[List[Doc]], Any]): What a head with its own encoder needs of docs; texts if left
+        out.
+    RETURNS (ndarray): fp32, one row per doc, or for heads on tokens one row per token.
     """
     parts = []
     if pipe.listens:
@@ -40,7 +48,7 @@ def head_inputs(pipe: "EncoderPipe", docs: List[Doc], nlp: Optional[Language]) -
     with bar(total=len(docs), what=f"Encoding for '{pipe.name}'", unit="texts") as shown:
         for start in range(0, max(1, len(docs)), SHOWN_TEXTS):
             part = docs[start : start + SHOWN_TEXTS]
-            parts.append(pipe.head.vectors([doc.text for doc in part]))
+            parts.append(pipe.head.vectors(read(part)))
             shown.update(len(part))
     return numpy.concatenate(parts)
 

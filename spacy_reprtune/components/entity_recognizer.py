@@ -1,6 +1,5 @@
 """The pipe that writes `doc.ents`, with a probability for each entity."""
 
-import logging
 import warnings
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
@@ -25,10 +24,9 @@ from .entity_calibration import calibration_error_of, loss_of_temperature, score
 from .entity_loss import entity_loss
 from .entity_survey import nothing_to_learn, problems, survey
 from .notices import warn_of_unknown_labels
+from .probe_start import check_head_init, fit_tags, start_from
 from .soft_tags import write_tag_posteriors
 from .tag_rows import DocEntities, decode
-
-logger = logging.getLogger("spacy")
 
 
 class EntityRecognizer(EncoderPipe):
@@ -80,7 +78,7 @@ class EntityRecognizer(EncoderPipe):
         TagScheme([], scheme)
         _check_settings(head_init, min_score)
         if overlapping:
-            _check_overlapping(name, head_init, soft_labels, spans_key)
+            _check_overlapping(name, soft_labels, spans_key)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -228,7 +226,7 @@ class EntityRecognizer(EncoderPipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, as from `spacy init labels`; found in the
             examples (and sorted) if left out.
-        RAISES (ValueError): There are no labels, or a head that listens is to start from a probe.
+        RAISES (ValueError): There are no labels.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         self.check_trains()
@@ -237,11 +235,6 @@ class EntityRecognizer(EncoderPipe):
             self.take_label(label)
         if not self.labels:
             raise ValueError(nothing_to_learn(self.name, found, self.gold_key))
-        if self.head_init == "probe" and self.listens:
-            raise ValueError(
-                f"head_init = 'probe' of '{self.name}' needs an encoder of its own, but it listens "
-                "to a shared one: set it to 'random'."
-            )
         self.calibration.reset()
         self.warned_of = frozenset()
         sample = numpy.zeros((1, self.n_columns), dtype="f")
@@ -263,7 +256,9 @@ class EntityRecognizer(EncoderPipe):
             )
         self.announce([eg.reference.text for eg in get_examples()])
         if self.head_init == "probe":
-            self._start_from_probe(get_examples())
+            probe = fit_tags(self, get_examples(), nlp)
+            lacking = "the examples that it sees before training have no entities"
+            start_from(self, probe, what="tags", lacking=lacking)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score predictions. Warns of gold labels that the component can't predict; fits the
@@ -361,40 +356,16 @@ class EntityRecognizer(EncoderPipe):
         others = [name for name, pipe in nlp.components if pipe is not self]
         return any(self.attribute in nlp.get_pipe_meta(name).assigns for name in others)
 
-    def _start_from_probe(self, examples: Iterable[Example]) -> None:
-        from .token_probe import fit_head
 
-        probe = fit_head(self.head, examples, self.tags)
-        if probe is None:
-            # No examples yet, or the first texts of a stream.
-            logger.warning(
-                "'%s' can't start from a linear probe, because the examples that it sees before "
-                "training have no entities: its head starts at random.",
-                self.name,
-            )
-            return
-        self.head.set_output(*self.tags.split(probe.weight, probe.bias))
-        self.encoder.weights_changed()
-        logger.info(
-            "'%s' starts from a linear probe: %.3f of the held-out tags right with C = %g.",
-            self.name,
-            probe.score,
-            probe.strength,
-        )
-
-
-def _check_overlapping(
-    name: str, head_init: str, soft_labels: bool, spans_key: Optional[str]
-) -> None:
-    if head_init != "random" or soft_labels or not spans_key:
+def _check_overlapping(name: str, soft_labels: bool, spans_key: Optional[str]) -> None:
+    if soft_labels or not spans_key:
         raise ValueError(
-            f"'{name}' with overlapping = true needs head_init = 'random', soft_labels = false and "
-            f"a spans_key; it has {head_init!r}, {str(soft_labels).lower()} and {spans_key!r}."
+            f"'{name}' with overlapping = true needs soft_labels = false and a spans_key; it has "
+            f"{str(soft_labels).lower()} and {spans_key!r}."
         )
 
 
 def _check_settings(head_init: str, min_score: float) -> None:
-    if head_init not in ("random", "probe"):
-        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
+    check_head_init(head_init)
     if not 0.0 <= min_score <= 1.0:
         raise ValueError(f"min_score = {min_score}. Use a probability from 0 to 1.")

@@ -17,6 +17,7 @@ from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
+from .probe_start import can_fit, check_head_init, sample_examples, start_from, token_inputs
 from .span_rows import ENTS, SENTS, Place, SpanRows, gold_spans, has_spans, places_of
 
 
@@ -54,6 +55,7 @@ class SpanClassifier(EncoderPipe):
         spans: str = "sents",
         spans_key: str = "sc",
         kind: Optional[LabelKind] = None,
+        head_init: str = "random",
         threshold: float = 0.5,
         temperature: Optional[float] = None,
         scorer: Optional[Callable] = spancat_score,
@@ -66,6 +68,7 @@ class SpanClassifier(EncoderPipe):
         spans (str): See `make_span_classifier`, as for the other settings.
         spans_key (str): Key of the labeled spans.
         kind (Optional[LabelKind]): The kind of labels; `Exclusive()` if left out.
+        head_init (str): "random" or "probe".
         threshold (float): Lowest probability at which a span gets an independent label.
         temperature (Optional[float]): Number that logits are divided by, or None to fit it on dev.
         scorer (Optional[Callable]): The scoring method.
@@ -76,6 +79,7 @@ class SpanClassifier(EncoderPipe):
                 f"spans = {spans!r} and spans_key = {spans_key!r}: name 'sents', 'ents' or a key "
                 "of doc.spans for the first, and a key of doc.spans for the second."
             )
+        check_head_init(head_init)
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")
         self.vocab = vocab
@@ -83,6 +87,7 @@ class SpanClassifier(EncoderPipe):
         self.name = name
         self.spans = spans
         self.kind = kind or Exclusive()
+        self.head_init = head_init
         self.cfg: Dict[str, Any] = {"labels": [], "threshold": threshold, "spans_key": spans_key}
         self.calibration = Calibration(self.cfg, temperature)
         self.scorer = scorer
@@ -193,6 +198,8 @@ class SpanClassifier(EncoderPipe):
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         self.announce([eg.reference.text for eg in get_examples()])
+        if self.head_init == "probe":
+            self._start_from_probe(self.training_batch(list(get_examples())), nlp)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score the labels of annotated spans; fits the temperature if `spacy train` asks.
@@ -231,6 +238,23 @@ class SpanClassifier(EncoderPipe):
         """RETURNS (Set[str]): The labels of the gold spans."""
         groups = [eg.reference.spans[self.key] for eg in examples if self.key in eg.reference.spans]
         return {span.label_ for group in groups for span in group} - {""}
+
+    def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
+        examples = sample_examples(examples)
+        golds = [gold_spans(eg, self.key) for eg in examples]
+        places = [sorted(own) for own in golds]
+        gold, known = self._targets(golds, places)
+        rows, probe = numpy.flatnonzero(known.any(1)), None
+        if can_fit(self.kind, gold[rows]):
+            n_tokens = numpy.cumsum([len(eg.predicted) for eg in examples])
+            tokens = numpy.split(token_inputs(self, examples, nlp), n_tokens[:-1])
+            # Doc by doc, because sums over all tokens in fp64 would take much memory.
+            pairs = zip(places, tokens, strict=True)
+            means = [SpanRows([own], [len(vectors)], vectors).means for own, vectors in pairs]
+            vectors = numpy.concatenate(means)
+            probe = self.kind.fit_head(vectors[rows], gold[rows], known[rows])
+        lacking = "all the spans that it sees before training have the same label"
+        start_from(self, probe, what="gold values", lacking=lacking)
 
     def _given(self, scores: NDArray) -> NDArray[numpy.bool_]:
         """Whether each span gets each label."""

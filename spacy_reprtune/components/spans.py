@@ -22,6 +22,7 @@ from .span_classifier import SpanClassifier
         "spans": "sents",
         "spans_key": "sc",
         "exclusive": True,
+        "head_init": "random",
         "threshold": 0.5,
         "temperature": None,
         "scorer": {"@scorers": "spacy.spancat_scorer.v1"},
@@ -40,6 +41,7 @@ def make_span_classifier(
     spans: str,
     spans_key: str,
     exclusive: bool,
+    head_init: str,
     threshold: float,
     temperature: Optional[float],
     scorer: Optional[Callable],
@@ -56,6 +58,8 @@ def make_span_classifier(
     spans_key (str): Key of `doc.spans` for the labeled spans, in predictions and in gold docs. It
         may be the same as `spans`.
     exclusive (bool): Whether each span has exactly one label.
+    head_init (str): "random", or "probe" for a logistic regression on the untouched encoder's
+        vectors of spans, with its regularization chosen on held-out folds of the training data.
     threshold (float): Lowest probability at which a span gets a label, if labels are independent.
     temperature (Optional[float]): Softmax temperature; null fits it on dev during training.
     scorer (Optional[Callable]): The scoring method.
@@ -68,6 +72,7 @@ def make_span_classifier(
         spans=spans,
         spans_key=spans_key,
         kind=Exclusive() if exclusive else Independent(),
+        head_init=head_init,
         threshold=threshold,
         temperature=temperature,
         scorer=scorer,

@@ -1,6 +1,5 @@
 """The pipe that writes `doc.cats`, for exclusive and independent labels, many texts and few."""
 
-import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy
@@ -28,9 +27,8 @@ from .encoding import head_inputs
 from .few_shot import FewShotTrainer
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
+from .probe_start import can_fit, check_head_init, sample_texts, start_from
 from .spacy_calls import is_training_evaluation
-
-logger = logging.getLogger("spacy")
 
 # The extension of docs with the labels that reach their thresholds, None without thresholds.
 SURE_LABELS = "reprtune_labels"
@@ -355,30 +353,20 @@ class TextClassifier(EncoderPipe):
     def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
         gold, known = self.read_gold(examples)
         rows = numpy.flatnonzero(known.any(1))
-        if self.exclusive and len(set(gold[rows].argmax(1))) < 2:
-            # For example, because it sees only the first texts of a stream.
-            logger.warning(
-                "'%s' can't start from a linear probe, because all the texts that it sees before "
-                "training have the same label: its head starts at random.",
-                self.name,
-            )
-            return
-        vectors = head_inputs(self, [examples[row].reference for row in rows], nlp)
-        probe = self.kind.fit_head(vectors, gold[rows], known[rows], weights=self.weights)
-        self.head.set_output(probe.weight, probe.bias)
-        self.encoder.weights_changed()
-        logger.info(
-            "'%s' starts from a linear probe: %.3f of the held-out gold values right with C = %g.",
-            self.name,
-            probe.score,
-            probe.strength,
-        )
+        if not self.encoder.caches:
+            # With frozen blocks, training needs their output for all texts, which stays in a cache.
+            rows = rows[sample_texts(gold[rows])]
+        probe = None
+        if can_fit(self.kind, gold[rows]):
+            vectors = head_inputs(self, [examples[row].reference for row in rows], nlp)
+            probe = self.kind.fit_head(vectors, gold[rows], known[rows], weights=self.weights)
+        lacking = "all the texts that it sees before training have the same label"
+        start_from(self, probe, what="gold values", lacking=lacking)
 
 
 def _check_settings(smoothing: float, head_init: str, threshold: float) -> None:
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"label_smoothing = {smoothing}. Use at least 0 and less than 1.")
-    if head_init not in ("random", "probe"):
-        raise ValueError(f"head_init = {head_init!r}. Use 'random' or 'probe'.")
+    check_head_init(head_init)
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold = {threshold}. Use a value from 0 to 1.")

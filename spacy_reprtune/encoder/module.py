@@ -186,6 +186,11 @@ class Encoder(torch.nn.Module, TextReader):
             self.training = False
             self._switched = [m for block in self.trainable for m in block.modules()]
 
+    @property
+    def caches(self) -> bool:
+        """RETURNS (bool): Whether training reads the output of frozen blocks from a cache."""
+        return self.cache is not None and bool(self.passes.cut)
+
     def rate_factors(self) -> Dict[torch.nn.Parameter, float]:
         """RETURNS (Dict[Parameter, float]): Factor of each parameter's learning rate."""
         return self.settings.rate_factors(self.model)

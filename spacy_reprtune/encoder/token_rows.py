@@ -61,7 +61,7 @@ class ListenedEncoder(torch.nn.Module):
 
     # Constant, because nothing is cached here and nothing trains.
     cache = None
-    caching = False
+    caches = caching = False
 
     def __init__(self, width: int, device: torch.device) -> None:
         """Stand in for an encoder.

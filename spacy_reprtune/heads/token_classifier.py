@@ -63,10 +63,12 @@ class TokenClassifier(torch.nn.Module):
         """RETURNS (int): Rows that the cache will hold of these windows."""
         return int(windows.lengths.sum()) + self.encoder.tokenizer.n_special * len(windows)
 
-    def vectors(self, texts: Sequence[TokenSpans]) -> NDArray:
+    def vectors(self, texts: Union[Sequence[TokenSpans], TokenRows]) -> NDArray:
         """RETURNS (ndarray): The input of the head for each token, without gradient; fp32, shape
         (n_tokens, width)."""
         self.eval()
+        if isinstance(texts, TokenRows):
+            return texts.vectors.cpu().numpy()
         with torch.no_grad():
             return self._pool(texts, None, self.encoder.width).cpu().numpy()
 

@@ -233,6 +233,27 @@ def test_a_recognizer_that_listens_finds_nested_entities(nlp, encoder_config):
     assert nlp.evaluate(nlp.examples)["spans_ner_f"] > 0.9
 
 
+@pytest.mark.parametrize("scheme", ["bilou", "bio"])
+def test_each_label_starts_from_a_probe_of_its_own(token_config, scheme):
+    def start(**settings):
+        examples = [example(spacy.blank("xx"), *item) for item in TEXTS.items()] * 4
+        nlp = pipeline(token_config, examples=examples, scheme=scheme, **settings)
+        return nlp.evaluate(examples)["ents_f"] or 0.0
+
+    assert start(head_init="probe") > 0.8 > start()
+
+
+def test_a_label_without_examples_starts_as_a_new_one_does(token_config, caplog):
+    nlp = pipeline(token_config)
+    ner = nlp.get_pipe("ner")
+    ner.head_init = "probe"
+    ner.initialize(lambda: nlp.examples * 4, nlp=nlp, labels=["FILM", "MOOD", "MUSIC", "NONE"])
+    layer, _ = ner.layers.columns("NONE")
+    assert not ner.head.output.weight[layer].any()
+    assert ner.head.output.bias[layer].tolist() == [0.0] + [-4.0] * (layer.stop - layer.start - 1)
+    assert "NONE" not in {label for eg in nlp.examples for *_, label in found(nlp(eg.text))}
+
+
 def test_layers_unfold_and_fold():
     layers = TagLayers(["A", "B", "C"], "bio", shared_positions=True, overlapping=True)
     rows = numpy.arange(2 * 9).reshape(2, 9)
@@ -244,7 +265,7 @@ def test_layers_unfold_and_fold():
 
 
 def test_mistakes_have_messages(nlp, token_config):
-    for wrong in ({"spans_key": None}, {"soft_labels": True}, {"head_init": "probe"}):
+    for wrong in ({"spans_key": None}, {"soft_labels": True}):
         with pytest.raises(ValueError, match="overlapping = true needs"):
             pipeline(token_config, **wrong)
     learned = pipeline(token_config, model=token_config(learned_transitions=True))

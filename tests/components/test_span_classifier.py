@@ -77,6 +77,30 @@ def test_overfitting_scoring_saving(token_config, tmp_path, exclusive):
     numpy.testing.assert_allclose(piped.spans["sc"].attrs["scores"], scores, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"exclusive": False}, {"spans": "given"}])
+@pytest.mark.parametrize("listens", [False, True])
+def test_the_head_starts_where_the_probe_is(token_config, encoder_config, settings, listens):
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    model = token_config()
+    if listens:
+        nlp.add_pipe("reprtune_encoder", name="encoder", config={"model": encoder_config()})
+        model["encoder"] = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
+    config = {"model": model, "head_init": "probe", **settings}
+    nlp.add_pipe("reprtune_span_classifier", name="sc", config=config)
+    examples = [example(nlp, order) for order in ((0, 1), (1, 2, 0), (2, 1), (0, 2, 1))] * 3
+    nlp.initialize(lambda: examples)
+    assert nlp.evaluate(examples)["spans_sc_f"] > 0.95
+
+
+def test_a_probe_needs_spans_of_two_labels(token_config, caplog):
+    nlp = pipeline(token_config)
+    pipe = nlp.get_pipe("sc")
+    pipe.head_init = "probe"
+    pipe.initialize(lambda: [example(nlp, (0, 2))], nlp=nlp, labels=["BAD", "GOOD"])
+    assert "its head starts at random" in caplog.text
+
+
 def test_a_group_of_the_doc_is_labeled_in_place(token_config):
     nlp = pipeline(token_config, spans="sc")
     doc = nlp.make_doc("a great film . dull and cold .")

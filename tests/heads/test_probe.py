@@ -8,6 +8,8 @@ from conftest import make_examples
 from sklearn.linear_model import LogisticRegression
 from spacy.training import Example
 
+from spacy_reprtune.components import probe_start
+from spacy_reprtune.components.probe_start import sample_examples, sample_texts
 from spacy_reprtune.heads.losses import sigmoid, softmax
 from spacy_reprtune.heads.probe import STRENGTHS, fit_classes, fit_independent
 
@@ -123,3 +125,47 @@ def test_a_hidden_layer_cannot_be_solved(model_config):
         nlp.initialize(lambda: make_examples(nlp))
     with pytest.raises(ValueError, match="head_init = 'zero'"):
         nlp.add_pipe("reprtune_textcat", name="other", config={"head_init": "zero"})
+
+
+def test_texts_are_sampled_with_enough_of_each_label(monkeypatch):
+    gold = numpy.zeros((1000, 3), dtype="f")
+    gold[:, 0] = 1.0
+    gold[500:504] = [0.0, 1.0, 1.0]
+    monkeypatch.setattr(probe_start, "PROBE_TEXTS", 100)
+    monkeypatch.setattr(probe_start, "TEXTS_PER_LABEL", 6)
+    rows = sample_texts(gold)
+    assert 100 <= len(rows) <= 104 and {500, 501, 502, 503} <= set(rows.tolist())
+    assert (numpy.diff(rows) > 0).all()
+    assert sample_texts(gold[:90]).tolist() == list(range(90))
+
+
+def test_docs_are_sampled_by_their_tokens(monkeypatch):
+    nlp = spacy.blank("xx")
+    examples = [Example(doc, doc) for doc in map(nlp.make_doc, ["a b c d"] * 30)]
+    assert sample_examples(examples) == examples
+    monkeypatch.setattr(probe_start, "READ_TOKENS", 40)
+    sample = sample_examples(examples)
+    assert len(sample) == 10
+    assert [examples.index(eg) for eg in sample] == sorted(examples.index(eg) for eg in sample)
+    assert sample != examples[:10]
+
+
+@pytest.mark.parametrize(("unfreeze", "sampled"), [("all", True), (1, False), ("none", False)])
+def test_texts_are_sampled_only_where_nothing_is_frozen(
+    unfreeze, sampled, model_config, monkeypatch
+):
+    monkeypatch.setattr(probe_start, "PROBE_TEXTS", 4)
+    monkeypatch.setattr(probe_start, "TEXTS_PER_LABEL", 4)
+    nlp = spacy.blank("xx")
+    settings = {"model": model_config(encoder={"unfreeze": unfreeze}), "head_init": "probe"}
+    pipe = nlp.add_pipe("reprtune_textcat", name="textcat", config=settings)
+    sizes = []
+    fit = pipe.kind.fit_head
+
+    def noted(vectors, *args, **settings):
+        sizes.append(len(vectors))
+        return fit(vectors, *args, **settings)
+
+    monkeypatch.setattr(pipe.kind, "fit_head", noted)
+    nlp.initialize(lambda: make_examples(nlp) * 3)
+    assert (8 <= sizes[0] <= 12) if sampled else sizes == [24]
