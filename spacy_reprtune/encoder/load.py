@@ -6,7 +6,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ..files import digest_of
 from .weight_files import INDEX, LAYERS, check_weights, read_json_object, weight_files
@@ -107,7 +107,6 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
     RAISES (ValueError): A file is damaged, the weights do not belong to the configuration beside
         them, or the model does not take an attention mask.
     """
-    import torch
     from transformers import AutoModel
 
     from .static_model import make_known
@@ -117,16 +116,7 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
     check_weights(path, settings)
     config = load_config(path)
     try:
-        with _quiet_transformers():
-            model, info = AutoModel.from_pretrained(
-                str(path),
-                config=config,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                torch_dtype=torch.float32,
-            )
+        model, info = read_weights(AutoModel, path, config)
     except Exception as error:
         # transformers builds a model from whatever config.json says, and each family fails in its
         # own way.
@@ -137,10 +127,7 @@ def load_pretrained(path: Path) -> "PreTrainedModel":
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         own_code = " Or it needs code of its own, which is never run." * ("auto_map" in settings)
-        raise ValueError(
-            f"The weights in {path} lack {len(missing)} tensors that its config.json asks for "
-            f"(the first is '{min(missing)}'): the two files belong to different models.{own_code}"
-        )
+        raise ValueError(f"{lack_tensors(path, missing)}{own_code}")
     _warn_of_layers(path, settings, info["unexpected_keys"])
     classes = settings.get("architectures") or []
     heads = [name for name in classes if "Classification" in str(name)]
@@ -207,6 +194,36 @@ def build_empty(config: dict) -> "PreTrainedModel":
     with _quiet_transformers():
         model = AutoModel.from_config(_uncompiled(config))
     return without_pooler(model).float().eval()
+
+
+def read_weights(auto: Any, path: Path, config) -> Tuple[Any, Dict[str, Any]]:
+    """Read a model from a directory, in fp32, without running code from there.
+
+    auto (Type): The class of transformers that knows which model a configuration stands for.
+    path (Path): The directory.
+    config (PretrainedConfig): Its configuration.
+    RETURNS (Tuple[PreTrainedModel, Dict[str, Any]]): The model, and which tensors were missing.
+    """
+    import torch
+
+    with _quiet_transformers():
+        return auto.from_pretrained(
+            str(path),
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            torch_dtype=torch.float32,
+        )
+
+
+def lack_tensors(path: Path, missing: List[str]) -> str:
+    """RETURNS (str): The message that weights lack tensors, given their names."""
+    return (
+        f"The weights in {path} lack {len(missing)} tensors that its config.json asks for (the "
+        f"first is '{min(missing)}'): the two files belong to different models."
+    )
 
 
 def load_config(path: Path):

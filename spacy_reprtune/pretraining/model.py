@@ -12,7 +12,7 @@ from ..bridge.device import configured_device
 from ..encoder.cpu import use_cheap_dropout
 from ..encoder.families import piece_limit
 from ..encoder.freezing import find_blocks, freeze
-from ..encoder.load import load_config, resolve_encoder
+from ..encoder.load import lack_tensors, load_config, read_weights, resolve_encoder
 from ..encoder.pieces import PieceTokenizer
 from ..encoder.precision import resolve_precision
 from ..files import replaced_directory
@@ -241,37 +241,21 @@ def load_with_head(path: Path, seed: int = 0) -> Tuple[torch.nn.Module, bool]:
     RAISES (ValueError): The family has no such head, or weights of the encoder are missing.
     """
     from transformers import AutoModelForMaskedLM
-    from transformers.utils import logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
     config = load_config(path)
     try:
         torch.manual_seed(seed_of(seed, 0x4EAD))
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            str(path),
-            config=config,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            torch_dtype=torch.float32,
-        )
+        model, info = read_weights(AutoModelForMaskedLM, path, config)
     except ValueError as error:
         raise ValueError(
             f"The encoder in {path} is of the type {config.model_type!r}, for which transformers "
             f"has no masked-language-model head. ({str(error).splitlines()[0]})"
         ) from error
-    finally:
-        logging.set_verbosity(level)
     prefix = model.base_model_prefix + "."
     missing = [key for key in info["missing_keys"] if ".pooler." not in f".{key}"]
     lost = [key for key in missing if key.startswith(prefix)]
     if lost:
-        raise ValueError(
-            f"The weights in {path} lack {len(lost)} tensors that its config.json asks for (the "
-            f"first is '{lost[0]}'): the two files belong to different models."
-        )
+        raise ValueError(lack_tensors(path, lost))
     return model, bool(missing)
 
 
