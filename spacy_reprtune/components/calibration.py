@@ -26,7 +26,65 @@ def is_temperature(value: Any) -> bool:
     return is_number and LOWEST <= value <= HIGHEST
 
 
-class Calibration:
+class NotedLogits:
+    """Logits of predicted docs, kept until something is fitted to them, as long as the docs live.
+
+    Copies and workers of `nlp.pipe` get none of them.
+    """
+
+    def __init__(self) -> None:
+        """Note nothing until weights have changed."""
+        # Logits by doc; None if there is nothing to fit, because no weight has changed.
+        self._noted: Optional[WeakKeyDictionary[Doc, Any]] = None
+        # Whether logits are noted outside of `spacy train` as well.
+        self._always = False
+
+    def __reduce__(self) -> Tuple[Callable[..., "NotedLogits"], Tuple[Any, ...]]:
+        """See the class."""
+        return type(self), ()
+
+    @property
+    def noting(self) -> bool:
+        """RETURNS (bool): Whether `note` keeps what is predicted now."""
+        return self._noted is not None and (self._always or is_training_evaluation())
+
+    def weights_changed(self) -> None:
+        """Get ready for the next evaluation of `spacy train`: `note` what is predicted in it."""
+        self._noted, self._always = WeakKeyDictionary(), False
+
+    def note_all(self) -> None:
+        """From now on, `note` whatever is predicted."""
+        self._noted, self._always = WeakKeyDictionary(), True
+
+    def forget_noted(self) -> None:
+        """Forget what was noted, and note nothing until the next update."""
+        self._noted = None
+
+    def note(self, docs: Sequence[Doc], logits: Iterable[Any]) -> None:
+        """Keep the logits of docs, as long as these live, if something is to be fitted to them.
+
+        docs (Sequence[Doc]): The docs.
+        logits (Iterable[Any]): The logits of each doc.
+        """
+        if self._noted is not None and self.noting:
+            self._noted.update(zip(docs, logits, strict=True))
+
+    def take_noted(self, examples: Iterable[Example]) -> Tuple[List[Example], List[Any]]:
+        """Return the noted logits, and forget them.
+
+        examples (Iterable[Example]): Predicted examples.
+        RETURNS (Tuple[List[Example], List[Any]]): The examples whose predicted docs have logits,
+            and the logits of each.
+        """
+        noted: Any = self._noted
+        if not noted:
+            return [], []
+        self.forget_noted()
+        found = [eg for eg in examples if eg.predicted in noted]
+        return found, [noted[eg.predicted] for eg in found]
+
+
+class Calibration(NotedLogits):
     """The temperature that logits are divided by to calibrate probabilities, and the thresholds.
 
     The temperature is fixed by the config, or fitted to annotated examples on two occasions only:
@@ -45,14 +103,11 @@ class Calibration:
         fixed (Optional[float]): The temperature that the config gives, or None to fit it.
         RAISES (ValueError): The fixed temperature is out of range.
         """
+        super().__init__()
         if fixed is not None and not is_temperature(fixed):
             raise ValueError(f"temperature = {fixed}. {_ALLOWED}, or null to fit it on dev.")
         self.cfg = cfg
         self.fixed = fixed
-        # Logits by doc; None if there is nothing to fit, because no weight has changed.
-        self._noted: Optional[WeakKeyDictionary[Doc, Any]] = None
-        # Whether logits are noted outside of `spacy train` as well.
-        self._always = False
         cfg.setdefault("temperature", 1.0)
         # Set by `reprtune threshold`: {"precision": …, "labels": {label: score or None}}.
         cfg.setdefault("thresholds", None)
@@ -127,38 +182,7 @@ class Calibration:
     def weights_changed(self) -> None:
         """Get ready for the next evaluation of `spacy train`: `note` what is predicted in it."""
         self.cfg["thresholds"] = None
-        self._noted, self._always = WeakKeyDictionary(), False
-
-    def note_all(self) -> None:
-        """From now on, `note` whatever is predicted."""
-        self._noted, self._always = WeakKeyDictionary(), True
-
-    def forget_noted(self) -> None:
-        """Forget what was noted, and note nothing until the next update."""
-        self._noted = None
-
-    def note(self, docs: Sequence[Doc], logits: Iterable[Any]) -> None:
-        """Keep the logits of docs, as long as these live, if the temperature is to be fitted.
-
-        docs (Sequence[Doc]): The docs.
-        logits (Iterable[Any]): The logits of each doc.
-        """
-        if self._noted is not None and (self._always or is_training_evaluation()):
-            self._noted.update(zip(docs, logits, strict=True))
-
-    def take_noted(self, examples: Iterable[Example]) -> Tuple[List[Example], List[Any]]:
-        """Return the noted logits, and forget them.
-
-        examples (Iterable[Example]): Predicted examples.
-        RETURNS (Tuple[List[Example], List[Any]]): The examples whose predicted docs have logits,
-            and the logits of each.
-        """
-        noted: Any = self._noted
-        if not noted:
-            return [], []
-        self.forget_noted()
-        found = [eg for eg in examples if eg.predicted in noted]
-        return found, [noted[eg.predicted] for eg in found]
+        super().weights_changed()
 
     def __reduce__(self) -> Tuple[Callable[..., "Calibration"], Tuple[Any, ...]]:
         """Copies and workers of `nlp.pipe` get the temperature, but no logits."""

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
-from weakref import WeakKeyDictionary
 
 import numpy
 import srsly
@@ -18,9 +17,9 @@ from thinc.api import Model, Optimizer
 
 from ..files import replaced_directory
 from ..manifest import check_manifest, seal, unseal, write_manifest
+from .calibration import NotedLogits
 from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, Independent
-from .spacy_calls import is_training_evaluation
 from .text_classifier import TextClassifier
 
 # The extension of docs that names the classifier that has answered.
@@ -102,9 +101,8 @@ class Cascade(EncoderPipe):
         self.model = Model("reprtune_cascade", _no_forward, layers=[small, large])
         self.cfg: Dict[str, Any] = {"threshold": None, "early": None, "kept": None}
         self.scorer = scorer
-        # Logits of both by doc; None if there is nothing to fit, because no weight has changed.
-        self._noted: Optional[WeakKeyDictionary] = None
-        self._always = False
+        # Logits of both.
+        self._noted = NotedLogits()
         if not Doc.has_extension(ANSWERED_BY):
             Doc.set_extension(ANSWERED_BY, default=None)
 
@@ -156,7 +154,7 @@ class Cascade(EncoderPipe):
         early = numpy.zeros(len(docs), dtype=bool)
         if not docs:
             return Answers(probabilities, early)
-        noting = self._noted is not None and (self._always or is_training_evaluation())
+        noting = self._noted.noting
         kind = self.large.kind
         if self.threshold is not None or noting:
             quick = self.small.logits(docs)
@@ -169,7 +167,7 @@ class Cascade(EncoderPipe):
             answers = kind.probabilities(slow / self.large.temperature)
             probabilities[rest] = numpy.where(early[rest][:, None], probabilities[rest], answers)
         if noting:
-            self._noted.update(zip(docs, zip(quick, slow, strict=True), strict=True))
+            self._noted.note(docs, zip(quick, slow, strict=True))
         return Answers(probabilities, early)
 
     def set_annotations(self, docs: Iterable[Doc], answers: Answers) -> None:
@@ -262,7 +260,7 @@ class Cascade(EncoderPipe):
         examples = list(examples)
         validate_examples(examples, "Cascade.calibrate")
         copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples]
-        self._noted, self._always = WeakKeyDictionary(), True
+        self._noted.note_all()
         for part in self.parts.values():
             part.calibration.note_all()
         self.predict([eg.predicted for eg in copies])
@@ -286,15 +284,14 @@ class Cascade(EncoderPipe):
     def _fit(self, examples: List[Example]) -> None:
         from ..heads.cascade import fit_threshold
 
-        noted, self._noted = self._noted, None
+        found, noted = self._noted.take_noted(examples)
         for part in self.parts.values():
             part.calibrate_to_noted(examples)
-        found = [eg for eg in examples if noted and eg.predicted in noted]
         gold, known = self.large.read_gold(found)
         rows = numpy.flatnonzero(known.any(1))
         if not len(rows):
             return
-        logits = zip(*(noted[found[i].predicted] for i in rows), strict=True)
+        logits = zip(*(noted[i] for i in rows), strict=True)
         kind = self.large.kind
         small, large = (
             kind.probabilities(numpy.stack(own) / part.temperature)
@@ -311,11 +308,11 @@ class Cascade(EncoderPipe):
         self.cfg.update(fit._asdict())
 
     def _weights_changed(self) -> None:
-        self._noted, self._always = WeakKeyDictionary(), False
+        self._noted.weights_changed()
 
     def _forget(self) -> None:
         self.cfg.update(threshold=None, early=None, kept=None)
-        self._noted, self._always = None, False
+        self._noted.forget_noted()
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """Save to bytes.

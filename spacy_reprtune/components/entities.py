@@ -156,6 +156,7 @@ def write_entities(
     spans_key: Optional[str],
     overwrite: bool,
     overlapping: bool = False,
+    labels: Sequence[str] = (),
 ) -> None:
     """Set the entities of a doc, and their scores.
 
@@ -167,7 +168,9 @@ def write_entities(
         None.
     overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
     overlapping (bool): Whether new entities may overlap: `doc.ents` gets the best of those that
-        overlap nothing that stays, `doc.spans` all new ones and no others.
+        overlap nothing that stays, `doc.spans` all new ones.
+    labels (Sequence[str]): With `overlapping`, the labels whose earlier spans in `doc.spans` are
+        removed; those of other recognizers stay.
     """
     spans = [Span(doc, start, end, label=label) for start, end, label in entities]
     kept: List[Span] = []
@@ -185,7 +188,12 @@ def write_entities(
     doc.set_ents([*kept, *flat], blocked=blocked, default="outside")
     if spans_key is not None:
         # Entities of an earlier pass keep their scores.
-        before = [] if overlapping else _scored_before(doc, spans_key, kept)
+        if overlapping:
+            before = [pair for pair in _scored(doc, spans_key) if pair[0].label_ not in labels]
+        else:
+            stay = {(span.start, span.end, span.label) for span in kept}
+            own = _scored(doc, spans_key)
+            before = [(s, score) for s, score in own if (s.start, s.end, s.label) in stay]
         scored = [*before, *zip(spans, scores, strict=True)]
         scored.sort(key=lambda pair: pair[0].start)
         attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}
@@ -198,13 +206,10 @@ def write_entities(
         span._.set(SCORE, float(score))
 
 
-def _scored_before(doc: Doc, spans_key: str, kept: Sequence[Span]) -> List[Tuple[Span, float]]:
-    if not kept or spans_key not in doc.spans:
-        return []
-    group = doc.spans[spans_key]
-    stay = {(span.start, span.end, span.label) for span in kept}
-    pairs = zip(group, group.attrs.get("scores", ()), strict=False)
-    return [(span, s) for span, s in pairs if (span.start, span.end, span.label) in stay]
+def _scored(doc: Doc, spans_key: str) -> List[Tuple[Span, float]]:
+    """RETURNS (List[Tuple[Span, float]]): The spans of a group that have scores."""
+    group = doc.spans.get(spans_key, None)
+    return [] if group is None else list(zip(group, group.attrs.get("scores", ()), strict=False))
 
 
 def register_scores() -> None:

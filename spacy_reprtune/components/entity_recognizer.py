@@ -172,6 +172,7 @@ class EntityRecognizer(EncoderPipe):
                 spans_key=self.spans_key,
                 overwrite=self.overwrite,
                 overlapping=self.overlapping,
+                labels=self.labels,
             )
 
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> Tuple[float, TagScores]:

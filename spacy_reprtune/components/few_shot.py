@@ -145,7 +145,7 @@ class FewShotTrainer:
                 f"{pipe.shim.settings.unfreeze!r}. Set it to 'all', or remove the trainer."
             )
         self.forget()
-        self.support.add(unique_texts(pipe.annotated(examples), pipe.kind, pipe.name))
+        self.support.add(unique_texts(pipe.annotated(examples), pipe.kind, pipe.name), pipe.kind)
         check_support(self.support, pipe.read_gold, pipe.labels, pipe.name)
 
     def prepare_head(self, pipe: "TextClassifier") -> None:
@@ -203,7 +203,7 @@ class FewShotTrainer:
                 "the size in [training.batcher]."
             )
         batch = unique_texts(examples, pipe.kind, pipe.name)
-        self.support.add(batch)
+        self.support.add(batch, pipe.kind)
         if not batch:
             return []
         if not pipe.listens:

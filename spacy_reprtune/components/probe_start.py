@@ -131,7 +131,7 @@ def fit_tags(
         if len(numpy.unique(gold.tags[rows])) > 1:
             of_rows = vectors[gold.rows[rows]], gold.tags[rows]
             fitted.append(fit_classes(*of_rows, len(scheme), weights=weights))
-            weight[layer], bias[layer] = scheme.split(fitted[-1].weight, fitted[-1].bias)
+            weight[layer], bias[layer] = scheme.split(fitted[-1].weight, fitted[-1].bias, NEW_LABEL)
     if not fitted:
         return None
     return Probe(

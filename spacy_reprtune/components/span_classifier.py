@@ -297,7 +297,7 @@ class SpanClassifier(EncoderPipe):
     def _predict_given(self, examples: Sequence[Example]) -> None:
         docs = [eg.predicted for eg in examples if self.key not in eg.predicted.spans]
         given = [doc for doc in docs if has_spans(doc, self.spans)]
-        if self.spans == self.key:
+        if self.spans == self.key and self.spans not in (SENTS, ENTS):
             docs = [eg.predicted for eg in examples]
             given = [doc for doc in docs if not any(s.label_ for s in doc.spans[self.key])]
         if given:

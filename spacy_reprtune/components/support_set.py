@@ -31,13 +31,20 @@ class SupportSet:
         """RETURNS (List[Example]): The examples."""
         return list(self._examples.values())
 
-    def add(self, examples: Iterable[Example]) -> None:
-        """Add examples. A text that is in the set already gets its newer annotation.
+    def add(self, examples: Iterable[Example], kind: LabelKind) -> None:
+        """Add examples. A text that is in the set already gets its newer annotation, and keeps that
+        of other independent labels.
 
         examples (Iterable[Example]): The examples.
+        kind (LabelKind): The kind of labels.
         """
         for example in examples:
-            self._examples[example.reference.text] = example
+            text = example.reference.text
+            if not kind.exclusive and text in self._examples:
+                before = self._examples[text].reference.cats
+                if before.keys() - example.reference.cats.keys():
+                    example = with_cats(example, {**before, **example.reference.cats})
+            self._examples[text] = example
 
     def partners(
         self, batch: Sequence[Example], gold_of: Gold, rng: random.Random
@@ -104,7 +111,12 @@ def unique_texts(examples: Iterable[Example], kind: LabelKind, name: str) -> Lis
                 "together and pushed apart at once: keep one."
             )
         if others.keys() - cats.keys():
-            both = Example(first.predicted, first.reference.copy())
-            both.reference.cats = {**others, **cats}
-            found[text] = both
+            found[text] = with_cats(first, {**others, **cats})
     return list(found.values())
+
+
+def with_cats(example: Example, cats: Dict[str, float]) -> Example:
+    """RETURNS (Example): The example with other gold values."""
+    changed = Example(example.predicted, example.reference.copy())
+    changed.reference.cats = cats
+    return changed

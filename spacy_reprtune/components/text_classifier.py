@@ -283,6 +283,12 @@ class TextClassifier(EncoderPipe):
         gold, known = self.read_gold(examples)
         cells = [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in examples]
         scores["cats_ece"] = None
+        if not numpy.isfinite(cells).all():
+            raise ValueError(
+                f"The probabilities of '{self.name}' are not numbers any more: the last updates "
+                "have destroyed its weights. Lower [training.optimizer] learn_rate, and start "
+                "again from the last saved pipeline."
+            )
         if known.any():
             confidences = self.kind.confidences(numpy.array(cells), gold, known)
             scores["cats_ece"] = calibration_error(*confidences)

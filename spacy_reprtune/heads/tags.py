@@ -99,16 +99,23 @@ class TagScheme:
         gradient of the logits of tags, shape (n, n_tags)."""
         return d_logits @ self.parts.T
 
-    def split(self, weight: NDArray, bias: NDArray) -> Tuple[NDArray, NDArray]:
+    def split(self, weight: NDArray, bias: NDArray, new: float) -> Tuple[NDArray, NDArray]:
         """Split a head that was fitted to tags into their parts, by least squares.
 
         weight, bias (NDArray): The weights of the tags, shape (n_tags, width), and their biases,
             shape (n_tags,). A tag with only zero weights had no examples and is left out.
+        new (float): Bias of a label that has no examples, relative to the lowest of the others.
         RETURNS (Tuple[NDArray, NDArray]): The weights and biases of the parts.
         """
         seen = weight.any(1)
         back = numpy.linalg.pinv(self.parts[:, seen].T)
-        return (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
+        weight, bias = (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
+        if self.shared:
+            known = self.parts[1 : len(self.labels) + 1, seen].any(1)
+            of_labels = bias[1 : len(self.labels) + 1]
+            # Otherwise it would have the positions of the others, and so be as probable as they.
+            of_labels[~known] = of_labels[known].min(initial=0.0) + new
+        return weight, bias
 
     def growth(self, label: str) -> Tuple[NDArray[numpy.float32], NDArray[numpy.bool_]]:
         """Map the present parts to the parts of a scheme with one more label, which comes last.

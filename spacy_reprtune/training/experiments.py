@@ -6,6 +6,7 @@ After an interruption, an experiment runs only the trainings whose results are n
 import copy
 import hashlib
 import io
+import json
 import logging
 import statistics
 import tempfile
@@ -123,7 +124,7 @@ def read_results(
     if not path.exists():
         return []
     try:
-        saved = srsly.read_json(path)
+        saved = json.loads(path.read_text(encoding="utf8"))
         results = [row(**result) for result in saved[key]]
         theirs = saved["fingerprint"]
     except (ValueError, KeyError, TypeError) as error:
@@ -149,4 +150,5 @@ def write_results(path: Path, content: Dict[str, Any]) -> None:
     content (Dict[str, Any]): Its content, with the `fingerprint` and the results.
     """
     with replaced_file(path) as fresh:
-        srsly.write_json(fresh, content)
+        # srsly would round numbers.
+        fresh.write_text(json.dumps(content, indent=2), encoding="utf8")

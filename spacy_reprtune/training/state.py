@@ -139,7 +139,8 @@ def replay(nlp: Language, frozen: Collection[str], batch: Sequence[Example]) -> 
     """
     for name, pipe in trained(nlp, frozen):
         if isinstance(pipe, TextClassifier) and pipe.few_shot is not None:
-            pipe.few_shot.support.add(unique_texts(pipe.annotated(list(batch)), pipe.kind, name))
+            own = unique_texts(pipe.annotated(list(batch)), pipe.kind, name)
+            pipe.few_shot.support.add(own, pipe.kind)
 
 
 def caches(nlp: Language, frozen: Collection[str]) -> List["PrefixCache"]:

@@ -147,7 +147,7 @@ def tune(
                 return trial
         if trials and spent >= 60 * minutes:
             return None
-        trials.append(_train(full, settings, rung, use_gpu, kept))
+        trials.append(_scored(full, settings, rung, use_gpu, kept))
         spent += trials[-1].seconds
         write_results(output, {"fingerprint": own, "trials": list(map(asdict, trials))})
         return trials[-1]
@@ -206,6 +206,18 @@ def _shorten_schedules(section: Dict[str, Any], share: int) -> None:
             _shorten_schedules(value, share)
         elif name in ("warmup_steps", "total_steps") and isinstance(value, int):
             section[name] = max(1, value // share)
+
+
+def _scored(config: Config, settings: Settings, rung: int, use_gpu: int, kept: List[Any]) -> Trial:
+    """RETURNS (Trial): A training. That of a candidate which fails has the lowest score."""
+    start = time.perf_counter()
+    try:
+        return _train(config, settings, rung, use_gpu, kept)
+    except ValueError as error:
+        if not settings:
+            raise
+        logger.warning("%s failed and counts as 0: %s", settings, error)
+        return Trial(settings, rung, 0, 0.0, round(time.perf_counter() - start, 2))
 
 
 def _train(config: Config, settings: Settings, rung: int, use_gpu: int, kept: List[Any]) -> Trial:

@@ -219,3 +219,12 @@ def test_spacy_train_fits_the_threshold_on_dev(cascade_config, tmp_path):
     assert "cascade_early" in best.meta["performance"]
     scores = best.evaluate(make_examples(best))
     assert scores["cascade_early"] == pytest.approx(pipe.cfg["early"])
+
+
+def test_it_is_pickled_between_updates_without_logits(cascade_config):
+    """Where processes are spawned, `nlp.pipe(n_process=2)` pickles what was just trained."""
+    nlp, examples = trained(cascade_config)
+    copy = pickle.loads(pickle.dumps(nlp))
+    assert_same(answers(copy), answers(nlp))
+    copy.get_pipe("textcat").calibrate(examples)
+    assert copy.get_pipe("textcat").threshold is not None

@@ -380,3 +380,24 @@ def test_thresholds_are_fitted_to_gold_in_the_group(saved):
     fits = fit_thresholds(nlp, [example(nlp, *item) for item in TEXTS.items()], precision=0.2)
     assert {item.label: item.n_gold for item in fits} == {"FILM": 2, "MOOD": 4, "MUSIC": 2}
     assert all(item.fit.n_right == item.fit.n_kept > 0 for item in fits)
+
+
+@pytest.mark.filterwarnings("ignore:The learning rate")
+@pytest.mark.filterwarnings("ignore:Not all of the training data")
+def test_two_recognizers_share_a_group(token_config):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    for name, labels in (("first", ["FILM"]), ("second", ["MOOD", "MUSIC"])):
+        config = {"model": token_config(), "overlapping": True}
+        nlp.add_pipe("reprtune_ner", name=name, config=config)
+        nlp.config["initialize"]["components"][name] = {"labels": labels}
+    examples = [example(nlp, *item) for item in TEXTS.items()]
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.02
+    for _ in range(40):
+        nlp.update(examples, sgd=optimizer)
+    for text, spans in TEXTS.items():
+        doc = nlp(text)
+        assert sorted(found(doc)) == sorted(spans)
+        assert len(doc.spans["ner"].attrs["scores"]) == len(spans)
+        assert sorted(found(nlp.get_pipe("second")(doc))) == sorted(spans)

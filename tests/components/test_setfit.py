@@ -424,3 +424,24 @@ def training_config(model, folder) -> Config:
     }
     shipped = Path(__file__).parents[2] / "configs" / "textcat_setfit.cfg"
     return load_config(shipped, overrides=overrides, interpolate=False)
+
+
+@pytest.mark.filterwarnings("error:.*keeps the head")
+def test_rows_with_one_decision_each_are_one_text(sentence_config):
+    """As Prodigy writes them: a batch with the rows of one label keeps what is known of others."""
+
+    def rows(nlp):
+        return [
+            Example.from_dict(nlp.make_doc(text), {"cats": {label: value}})
+            for text, cats in MULTI
+            for label, value in cats.items()
+        ]
+
+    model = sentence_config()
+    nlp, examples, optimizer = make_nlp(model, examples=rows, exclusive=False)
+    pipe = pipe_of(nlp)
+    nlp.update([eg for eg in examples if "GOOD" in eg.reference.cats], sgd=optimizer)
+    gold, known = pipe.read_gold(pipe.few_shot.support.examples)
+    assert known.all() and gold.sum(0).tolist() == [4.0, 4.0]
+    assert set(nlp("a great film").cats) == {"GOOD", "SOUND"}
+    assert all(len(eg.reference.cats) == 1 for eg in examples)

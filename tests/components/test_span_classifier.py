@@ -216,3 +216,11 @@ def test_convert_writes_what_it_trains_on(tmp_path):
     convert({"train": tmp_path / "in.jsonl"}, tmp_path / "out", split="100", spans_key="sc")
     docs = DocBin().from_disk(tmp_path / "out" / "train.spacy").get_docs(spacy.blank("en").vocab)
     assert [(s.text, s.label_) for s in next(iter(docs)).spans["sc"]] == [("A fine film.", "GOOD")]
+
+
+@pytest.mark.parametrize("source", ["ents", "sents"])
+def test_a_key_may_be_named_like_a_source(token_config, source):
+    nlp = pipeline(token_config, spans=source, spans_key=source)
+    examples = [example(nlp, order, key=source) for order in ((0, 1), (1, 2, 0))]
+    with nlp.select_pipes(disable=["sentencizer"]):
+        assert f"spans_{source}_f" in nlp.evaluate(examples)

@@ -3,6 +3,7 @@
 import numpy
 import pytest
 import spacy
+import torch
 from conftest import make_examples
 from spacy.training import Example
 
@@ -167,3 +168,11 @@ def test_a_probe_that_sees_one_label_alone_leaves_the_head_random(nlp, model_con
     pipe.initialize(lambda: examples, nlp=nlp, labels=["BAD", "GOOD"])
     assert "its head starts at random" in caplog.text
     assert set(nlp("a film").cats) == {"BAD", "GOOD"}
+
+
+def test_weights_that_are_not_numbers_are_named_in_an_evaluation(textcat):
+    examples = make_examples(textcat)
+    with torch.no_grad():
+        textcat.get_pipe("textcat").head.output.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="not numbers any more.*Lower"):
+        textcat.evaluate(examples)

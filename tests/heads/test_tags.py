@@ -119,7 +119,7 @@ def test_a_fitted_head_is_split_into_parts_that_give_it_back(shared):
     bias = scheme.parts.T @ random.normal(size=n_parts)
     # This tag is in no example, so its weights are zero.
     weight[3], bias[3] = 0.0, -9.0
-    back_weight, back_bias = scheme.split(weight, bias)
+    back_weight, back_bias = scheme.split(weight, bias, -4.0)
     vectors = random.normal(size=(7, 5)).astype("f")
     logits = scheme.logits(vectors @ back_weight.T + back_bias)
     others = [tag for tag in range(len(scheme)) if tag != 3]
@@ -135,3 +135,14 @@ def test_the_gradient_of_parts_is_that_of_their_tags():
     moved = random.normal(size=parts.shape)
     change = (d_logits * (scheme.logits(parts + moved) - scheme.logits(parts))).sum()
     assert (scheme.gradient(d_logits) * moved).sum() == pytest.approx(change)
+
+
+def test_a_label_without_examples_starts_below_the_others():
+    scheme = TagScheme(["A", "NEW"], "bilou", shared_positions=True)
+    random = numpy.random.default_rng(0)
+    weight = random.normal(size=(len(scheme), 5)) + 0.1
+    bias = random.normal(size=len(scheme))
+    new = scheme.label_of == 1
+    weight[new] = 0.0
+    _, parts = scheme.split(weight, bias, -4.0)
+    assert parts[2] == pytest.approx(min(0.0, parts[1]) - 4.0)

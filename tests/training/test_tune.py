@@ -197,3 +197,31 @@ def test_the_command_trains_and_writes_a_config_that_trains(config_path, tmp_pat
     done = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "1"])
     assert done.exit_code == 0, done.output
     assert (trained / "model-last" / "config.cfg").is_file()
+
+
+def test_numbers_come_back_from_the_file_as_they_were(config_path, scores, tmp_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    config["tune"]["space"] = {"training.optimizer.learn_rate": [3e-5, 0.0003, 0.7]}
+    first = tuning.tune(config, 60, tmp_path / "tune.json")
+    scores.clear()
+    assert tuning.tune(config, 60, tmp_path / "tune.json") == first
+    assert not scores
+
+
+def test_a_candidate_that_fails_counts_as_0_and_the_search_continues(
+    config_path, scores, tmp_path, monkeypatch, caplog
+):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    config["tune"]["space"] = {"training.optimizer.learn_rate": [0.001, 1000.0, 0.002]}
+    train = tuning._train
+
+    def fails(config, settings, *args):
+        if settings.get("training.optimizer.learn_rate") == 1000.0:
+            raise ValueError("The loss is nan")
+        return train(config, settings, *args)
+
+    monkeypatch.setattr(tuning, "_train", fails)
+    found = tuning.tune(config, 60, tmp_path / "tune.json")
+    assert found[0].settings["training.optimizer.learn_rate"] == 0.002
+    assert [t.score for t in found if 1000.0 in t.settings.values()] == [0.0]
+    assert "The loss is nan" in caplog.text
