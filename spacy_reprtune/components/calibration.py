@@ -58,7 +58,7 @@ class NotedLogits:
 
     def forget_noted(self) -> None:
         """Forget what was noted, and note nothing until the next update."""
-        self._noted = None
+        self._noted, self._always = None, False
 
     def note(self, docs: Sequence[Doc], logits: Iterable[Any]) -> None:
         """Keep the logits of docs, as long as these live, if something is to be fitted to them.
@@ -77,9 +77,10 @@ class NotedLogits:
             and the logits of each.
         """
         noted: Any = self._noted
+        if noted or self._always:
+            self.forget_noted()
         if not noted:
             return [], []
-        self.forget_noted()
         found = [eg for eg in examples if eg.predicted in noted]
         return found, [noted[eg.predicted] for eg in found]
 

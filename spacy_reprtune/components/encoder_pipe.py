@@ -237,6 +237,7 @@ class EncoderPipe(SavedPipe):
         if self.shim.n_labels is None or label in self.labels:
             return self.take_label(label)
         self.check_trains()
+        self._check_label(label)
         mapping, bias = self.grown_head(label)
         self.take_label(label)
         self.shim.resize(mapping, bias)
@@ -275,15 +276,18 @@ class EncoderPipe(SavedPipe):
         RETURNS (int): 1, or 0 if the component already has the label.
         RAISES (ValueError): The label is empty or not a string.
         """
-        if not isinstance(label, str) or not label:
-            raise ValueError(
-                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
-            )
+        self._check_label(label)
         if label in self.labels:
             return 0
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         return 1
+
+    def _check_label(self, label: str) -> None:
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"A label has to be a string that is not empty; '{self.name}' was given {label!r}."
+            )
 
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
         """RETURNS (Set[str]): The labels that the examples annotate."""

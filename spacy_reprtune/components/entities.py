@@ -155,8 +155,8 @@ def write_entities(
     *,
     spans_key: Optional[str],
     overwrite: bool,
+    labels: Sequence[str],
     overlapping: bool = False,
-    labels: Sequence[str] = (),
 ) -> None:
     """Set the entities of a doc, and their scores.
 
@@ -167,10 +167,10 @@ def write_entities(
     spans_key (Optional[str]): Key of `doc.spans` to write them to, with `attrs["scores"]`, or
         None.
     overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
+    labels (Sequence[str]): The labels of the recognizer. Spans in `doc.spans` with other labels
+        stay, because they are another recognizer's.
     overlapping (bool): Whether new entities may overlap: `doc.ents` gets the best of those that
         overlap nothing that stays, `doc.spans` all new ones.
-    labels (Sequence[str]): With `overlapping`, the labels whose earlier spans in `doc.spans` are
-        removed; those of other recognizers stay.
     """
     spans = [Span(doc, start, end, label=label) for start, end, label in entities]
     kept: List[Span] = []
@@ -193,7 +193,11 @@ def write_entities(
         else:
             stay = {(span.start, span.end, span.label) for span in kept}
             own = _scored(doc, spans_key)
-            before = [(s, score) for s, score in own if (s.start, s.end, s.label) in stay]
+            before = [
+                (s, score)
+                for s, score in own
+                if (s.start, s.end, s.label) in stay or (s.label_ not in labels and not overwrite)
+            ]
         scored = [*before, *zip(spans, scores, strict=True)]
         scored.sort(key=lambda pair: pair[0].start)
         attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}

@@ -1,5 +1,6 @@
 """The pipe that classifies spans that already exist, in one pass over their document."""
 
+import warnings
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy
@@ -219,6 +220,26 @@ class SpanClassifier(EncoderPipe):
         self.calibrate_to_noted(scored)
         return scores
 
+    def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
+        """Fit the temperature to annotated examples; see `EncoderPipe.calibrate`.
+
+        examples (Iterable[Example]): The examples. The predicted docs need the spans, if these are
+            sentences or entities; spans of a key may be those of the gold docs.
+        nlp (Optional[Language]): The pipeline. Only needed if the component listens.
+        RETURNS (float): The temperature from now on.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.calibrate")
+        examples = [self._scored(eg) for eg in examples]
+        if not any(has_spans(eg.predicted, self.spans) for eg in examples):
+            warnings.warn(
+                f"The temperature of '{self.name}' stays {self.temperature}: none of the docs has "
+                f"the spans that it classifies ({self.spans}). Set them in the predicted docs, for "
+                "example Example(nlp(eg.reference.text), eg.reference).",
+                stacklevel=2,
+            )
+        return super().calibrate(examples, nlp=nlp)
+
     def calibration_loss(
         self, examples: List[Example], logits: List[Tuple[List[Place], NDArray]]
     ) -> Optional[LossOfTemperature]:
@@ -305,7 +326,9 @@ class SpanClassifier(EncoderPipe):
 
     def _annotated_only(self, example: Example) -> Example:
         """The example with only those spans that are annotated and have a label."""
-        gold = gold_spans(example, self.key)
+        # With exclusive labels, a span without a label is not annotated.
+        given = gold_spans(example, self.key)
+        gold = {p for p, labels in given.items() if labels or not self.kind.exclusive}
         sides = []
         for doc, places in ((example.predicted, gold), (example.reference, None)):
             own = doc.copy()

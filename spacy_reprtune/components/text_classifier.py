@@ -1,6 +1,6 @@
 """The pipe that writes `doc.cats`, for exclusive and independent labels, many texts and few."""
 
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -278,7 +278,7 @@ class TextClassifier(EncoderPipe):
         examples = [hard_labels(eg, self.kind) for eg in given] if self.soft_labels else given
         warn_of_unknown_labels(self, examples, training=False)
         # spaCy's scorer would count a prediction for a text without annotation as wrong.
-        answered = [eg for eg in examples if self.kind.is_answered(eg.reference.cats)]
+        answered = [eg for eg in examples if self.is_answered(eg.reference.cats)]
         scores = super().score(answered, **kwargs)
         gold, known = self.read_gold(examples)
         cells = [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in examples]
@@ -312,6 +312,11 @@ class TextClassifier(EncoderPipe):
     def gold_labels(self, examples: Iterable[Example]) -> Set[str]:
         """RETURNS (Set[str]): The labels that are right for any of the examples."""
         return positive_labels(examples)
+
+    def is_answered(self, cats: Mapping[str, float]) -> bool:
+        """RETURNS (bool): Whether gold values say something about this classifier's labels, and not
+        only about those of another one."""
+        return self.kind.is_answered(cats) and not cats.keys().isdisjoint(self.labels)
 
     def read_gold(self, examples: Sequence[Example]) -> Tuple[NDArray, NDArray]:
         """RETURNS (Tuple[ndarray, ndarray]): Gold values and which of them are known: see

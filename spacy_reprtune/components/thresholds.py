@@ -127,11 +127,13 @@ def scored_predictions(pipe: Thresholded, examples: Iterable[Example]) -> Iterat
         yield from (item for item in found if item[0] in pipe.labels)
         return
     for example in examples:
+        if not pipe.is_answered(example.reference.cats):
+            continue
         gold = hard_labels(example, pipe.kind).reference.cats
         scores = {label: example.predicted.cats[label] for label in pipe.labels}
         if not pipe.exclusive:
             yield from ((k, score, gold[k] > 0) for k, score in scores.items() if k in gold)
-        elif pipe.kind.is_answered(gold):
+        else:
             best = max(scores, key=scores.__getitem__)
             yield best, scores[best], gold.get(best, 0.0) > 0
 

@@ -104,17 +104,15 @@ class TagScheme:
 
         weight, bias (NDArray): The weights of the tags, shape (n_tags, width), and their biases,
             shape (n_tags,). A tag with only zero weights had no examples and is left out.
-        new (float): Bias of a label that has no examples, relative to the lowest of the others.
+        new (float): Bias of a part that has no examples, relative to the lowest of the others.
         RETURNS (Tuple[NDArray, NDArray]): The weights and biases of the parts.
         """
         seen = weight.any(1)
         back = numpy.linalg.pinv(self.parts[:, seen].T)
         weight, bias = (back @ weight[seen]).astype("f"), (back @ bias[seen]).astype("f")
-        if self.shared:
-            known = self.parts[1 : len(self.labels) + 1, seen].any(1)
-            of_labels = bias[1 : len(self.labels) + 1]
-            # Otherwise it would have the positions of the others, and so be as probable as they.
-            of_labels[~known] = of_labels[known].min(initial=0.0) + new
+        unused = ~self.parts[:, seen].any(1)
+        # Otherwise, a part without examples would be as probable as the others.
+        bias[unused] = bias[~unused].min(initial=0.0) + new
         return weight, bias
 
     def growth(self, label: str) -> Tuple[NDArray[numpy.float32], NDArray[numpy.bool_]]:

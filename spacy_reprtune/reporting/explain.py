@@ -238,7 +238,7 @@ def explain_errors(nlp: Language, docs: List[Doc], *, most: int = 10) -> List[Di
     for _, pipe in nlp.pipeline:
         wrong: List[Tuple[float, int, Any, str]] = []
         for i, (doc, gold) in enumerate(zip(predicted, docs, strict=True)):
-            if isinstance(pipe, TextClassifier) and pipe.kind.is_answered(gold.cats):
+            if isinstance(pipe, TextClassifier) and pipe.is_answered(gold.cats):
                 wrong += [(score, i, label, own) for score, label, own in _errors(pipe, doc, gold)]
             if isinstance(pipe, EntityRecognizer) and has_gold(gold, pipe.gold_key):
                 entities = gold_entities(gold, pipe.gold_key)

@@ -101,7 +101,9 @@ def test_new_entities_never_touch_what_is_there(doc, seed):
     before = [(e.start, e.end, e.label_) for e in doc.ents]
     blocked = [t.i for t in doc if t.ent_iob == 3 and not t.ent_type]
     [found] = decode([doc], logits, Lattice(scheme), overwrite=False, min_score=0.0)
-    write_entities(doc, found.entities, found.scores, spans_key="ner", overwrite=False)
+    write_entities(
+        doc, found.entities, found.scores, spans_key="ner", labels=scheme.labels, overwrite=False
+    )
     after = [(e.start, e.end, e.label_) for e in doc.ents]
     assert sorted([*before, *found.entities]) == sorted(after)
     assert [t.i for t in doc if t.ent_iob == 3 and not t.ent_type] == blocked

@@ -382,13 +382,14 @@ def test_thresholds_are_fitted_to_gold_in_the_group(saved):
     assert all(item.fit.n_right == item.fit.n_kept > 0 for item in fits)
 
 
+@pytest.mark.parametrize("second_overlaps", [True, False])
 @pytest.mark.filterwarnings("ignore:The learning rate")
 @pytest.mark.filterwarnings("ignore:Not all of the training data")
-def test_two_recognizers_share_a_group(token_config):
+def test_two_recognizers_share_a_group(token_config, second_overlaps):
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("xx")
-    for name, labels in (("first", ["FILM"]), ("second", ["MOOD", "MUSIC"])):
-        config = {"model": token_config(), "overlapping": True}
+    for name, labels in (("first", ["FILM", "MOOD"]), ("second", ["MUSIC"])):
+        config = {"model": token_config(), "overlapping": second_overlaps or name == "first"}
         nlp.add_pipe("reprtune_ner", name=name, config=config)
         nlp.config["initialize"]["components"][name] = {"labels": labels}
     examples = [example(nlp, *item) for item in TEXTS.items()]
@@ -397,7 +398,10 @@ def test_two_recognizers_share_a_group(token_config):
     for _ in range(40):
         nlp.update(examples, sgd=optimizer)
     for text, spans in TEXTS.items():
+        # The gold docs have no flat entities, so a flat recognizer has learned nothing of music.
+        known = {"FILM", "MOOD", "MUSIC"} if second_overlaps else {"FILM", "MOOD"}
+        expected = sorted(span for span in spans if span[2] in known)
         doc = nlp(text)
-        assert sorted(found(doc)) == sorted(spans)
-        assert len(doc.spans["ner"].attrs["scores"]) == len(spans)
-        assert sorted(found(nlp.get_pipe("second")(doc))) == sorted(spans)
+        for again in (doc, nlp.get_pipe("second")(doc)):
+            assert sorted(span for span in found(again) if span[2] in known) == expected
+            assert len(again.spans["ner"].attrs["scores"]) == len(found(again))

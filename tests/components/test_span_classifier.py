@@ -224,3 +224,30 @@ def test_a_key_may_be_named_like_a_source(token_config, source):
     examples = [example(nlp, order, key=source) for order in ((0, 1), (1, 2, 0))]
     with nlp.select_pipes(disable=["sentencizer"]):
         assert f"spans_{source}_f" in nlp.evaluate(examples)
+
+
+def test_calibrating_needs_docs_with_the_spans(token_config):
+    nlp = pipeline(token_config)
+    pipe = nlp.get_pipe("sc")
+    plain = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in nlp.examples]
+    with pytest.warns(UserWarning, match="none of the docs has the spans"):
+        assert pipe.calibrate(plain, nlp=nlp) == 1.0
+    nlp.evaluate(nlp.examples)
+    assert pipe.temperature == 1.0
+    examples = [Example(nlp(eg.reference.text), eg.reference) for eg in nlp.examples]
+    assert pipe.calibrate(examples) != 1.0
+
+
+def test_exclusive_spans_without_a_label_are_not_scored(token_config):
+    nlp = pipeline(token_config)
+    partly = example(nlp, (0, 1))
+    doc = partly.reference
+    first, second = doc.sents
+    labeled = Span(doc, first.start, first.end, label="GOOD")
+    scores = []
+    for more in ([], [Span(doc, second.start, second.end)]):
+        doc.spans["sc"] = [labeled, *more]
+        plain = nlp.make_doc(doc.text)
+        scores.append(nlp.evaluate([Example(plain, doc)]))
+    assert scores[0]["spans_sc_p"] == scores[1]["spans_sc_p"]
+    assert scores[0]["spans_sc_f"] == scores[1]["spans_sc_f"]

@@ -451,3 +451,39 @@ def test_averages_of_a_stock_component_beside_ours_are_kept(nlp, model_config):
     with nlp.use_params(sgd.averages):
         now = module_of(nlp, "ours").state_dict()
         assert all(torch.equal(now[key], weights[key]) for key in weights)
+
+
+def test_texts_of_another_classifier_do_not_count(model_config):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    examples = make_examples(nlp)
+    for text in ("music", "the music was warm", "a scene", "this scene is bright"):
+        cats = {"MUSIC": float("music" in text), "SCENE": float("scene" in text)}
+        examples.append(Example.from_dict(nlp.make_doc(text), {"cats": cats}))
+    for name, labels in (("mood", ["BAD", "GOOD"]), ("topic", ["MUSIC", "SCENE"])):
+        config = {"model": model_config(), "head_init": "probe"}
+        nlp.add_pipe("reprtune_textcat", name=name, config=config)
+        nlp.config["initialize"]["components"][name] = {"labels": labels}
+    nlp.initialize(lambda: examples)
+    mood = nlp.get_pipe("mood")
+    predicted = [Example(nlp(eg.reference.text), eg.reference) for eg in examples]
+    assert mood.score(predicted)["cats_micro_f"] == mood.score(predicted[:8])["cats_micro_f"]
+
+
+def test_a_label_that_is_refused_leaves_the_weights_of_labels_alone(model_config):
+    nlp = spacy.blank("xx")
+    config = {"model": model_config(), "class_weights": "balanced"}
+    pipe = nlp.add_pipe("reprtune_textcat", name="textcat", config=config)
+    nlp.initialize(lambda: make_examples(nlp))
+    with pytest.raises(ValueError, match="not empty"):
+        pipe.add_label("")
+    assert len(pipe.cfg["label_weights"]) == len(pipe.labels) == 2
+
+
+def test_calibrating_on_nothing_notes_nothing_afterwards(model_config):
+    nlp = spacy.blank("xx")
+    pipe = nlp.add_pipe("reprtune_textcat", name="textcat", config={"model": model_config()})
+    nlp.initialize(lambda: make_examples(nlp))
+    assert pipe.calibrate([]) == 1.0
+    nlp.evaluate(make_examples(nlp))
+    assert pipe.temperature == 1.0

@@ -137,12 +137,17 @@ def test_the_gradient_of_parts_is_that_of_their_tags():
     assert (scheme.gradient(d_logits) * moved).sum() == pytest.approx(change)
 
 
-def test_a_label_without_examples_starts_below_the_others():
-    scheme = TagScheme(["A", "NEW"], "bilou", shared_positions=True)
+@pytest.mark.parametrize("shared", [False, True])
+def test_parts_without_examples_start_below_the_others(shared):
+    scheme = TagScheme(["A", "NEW"], "bilou", shared_positions=shared)
     random = numpy.random.default_rng(0)
     weight = random.normal(size=(len(scheme), 5)) + 0.1
     bias = random.normal(size=len(scheme))
-    new = scheme.label_of == 1
-    weight[new] = 0.0
+    # No entity has the second label, and those of the first have one token.
+    single = scheme.names.index("U-A")
+    weight[[tag for tag in range(len(scheme)) if tag not in (0, single)]] = 0.0
     _, parts = scheme.split(weight, bias, -4.0)
-    assert parts[2] == pytest.approx(min(0.0, parts[1]) - 4.0)
+    unused = ~scheme.parts[:, [0, single]].any(1)
+    assert unused.sum() == len(parts) - (3 if shared else 2)
+    lowest = min(0.0, parts[~unused].min())
+    numpy.testing.assert_allclose(parts[unused], lowest - 4.0, rtol=1e-5)
