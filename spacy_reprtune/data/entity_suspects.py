@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..components.probe_start import sample_tokens
 from ..components.tag_rows import GoldTags, gold_tags
-from ..components.token_probe import sample_tokens
 from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from ..heads.lattice import Lattice

@@ -68,7 +68,7 @@ def test_patience_ends_no_training_of_a_curve(corpus, tiny_encoder):
 def test_results_of_other_data_are_not_mixed_in(corpus, tiny_encoder):
     assert run(corpus, tiny_encoder, "--per-class", "2").exit_code == 0
     (corpus.parent / "curve.json").write_text(
-        (corpus.parent / "curve.json").read_text().replace('fingerprint":"', 'fingerprint":"0')
+        (corpus.parent / "curve.json").read_text().replace('fingerprint": "', 'fingerprint": "0')
     )
     done = run(corpus, tiny_encoder, "--per-class", "2")
     assert done.exit_code == 1 and "other" in done.output
