@@ -188,16 +188,14 @@ def write_entities(
     doc.set_ents([*kept, *flat], blocked=blocked, default="outside")
     if spans_key is not None:
         # Entities of an earlier pass keep their scores.
-        if overlapping:
-            before = [pair for pair in _scored(doc, spans_key) if pair[0].label_ not in labels]
-        else:
-            stay = {(span.start, span.end, span.label) for span in kept}
-            own = _scored(doc, spans_key)
-            before = [
-                (s, score)
-                for s, score in own
-                if (s.start, s.end, s.label) in stay or (s.label_ not in labels and not overwrite)
-            ]
+        stay = set() if overlapping else {(span.start, span.end, span.label) for span in kept}
+        others_stay = overlapping or not overwrite
+        before = [
+            (span, score)
+            for span, score in _scored(doc, spans_key)
+            if (span.start, span.end, span.label) in stay
+            or (others_stay and span.label_ not in labels)
+        ]
         scored = [*before, *zip(spans, scores, strict=True)]
         scored.sort(key=lambda pair: pair[0].start)
         attrs = {"scores": numpy.asarray([score for _, score in scored], dtype="f")}

@@ -129,9 +129,10 @@ def fit_tags(
         gold = gold_tags(chosen, vectors, scheme, [labels], pipe.gold_key)
         rows, weights = sample_tokens(gold.tags, len(scheme), most)
         if len(numpy.unique(gold.tags[rows])) > 1:
-            of_rows = vectors[gold.rows[rows]], gold.tags[rows]
-            fitted.append(fit_classes(*of_rows, len(scheme), weights=weights))
-            weight[layer], bias[layer] = scheme.split(fitted[-1].weight, fitted[-1].bias, NEW_LABEL)
+            inputs, tags = vectors[gold.rows[rows]], gold.tags[rows]
+            probe = fit_classes(inputs, tags, len(scheme), weights=weights)
+            weight[layer], bias[layer] = scheme.split(probe.weight, probe.bias, NEW_LABEL)
+            fitted.append(probe)
     if not fitted:
         return None
     return Probe(

@@ -306,7 +306,6 @@ def test_the_config_on_the_page_trains(tiny_encoder):
     [block] = [b for b in re.findall(r"```ini\n(.+?)```", page, re.DOTALL) if "overlapping" in b]
     settings = Config().from_str("[components]\n" + block)["components"]["ner"]
     settings["model"]["encoder"].update(name=str(tiny_encoder), device="cpu")
-    settings["model"]["head_lr"] = 1.0
     nlp = spacy.blank("xx")
     nlp.add_pipe(settings.pop("factory"), name="ner", config=settings)
     nlp.examples = [example(nlp, *item) for item in TEXTS.items()]
