@@ -37,8 +37,8 @@ def evaluate_cli(
     import srsly
     from spacy.cli._util import import_code
 
-    from ..reporting.evaluate import evaluate
-    from ..reporting.headline import headline, is_exclusive
+    from ..reporting.evaluate import evaluate, is_scored
+    from ..reporting.headline import headline, is_exclusive, span_keys
     from ..reporting.predictions import predictions_path, write_predictions
     from .report import save_report
 
@@ -61,12 +61,19 @@ def evaluate_cli(
         "entity precision": scores.get("ents_p"),
         "entity recall": scores.get("ents_r"),
         "entity F": scores.get("ents_f"),
+        **{f"span F ({key})": scores[f"spans_{key}_f"] for key in span_keys(scores)},
     }
     rows = [(title, f"{value:.3f}") for title, value in named.items() if value is not None]
     if scores["run"]["docs_per_second"]:
         rows.append(("documents/s", f"{scores['run']['docs_per_second']:,.1f}"))
     if rows:
         msg.table(rows, header=("score", ""), divider=True, aligns=("l", "r"))
+    if not is_scored(scores, predictions):
+        msg.warn(
+            "Nothing was scored",
+            f"No text in {corpus} has annotation of the kind that {model} predicts: doc.cats, "
+            "doc.ents, or doc.spans under the same key.",
+        )
     msg.good(f"Saved {output} and {path.name}")
     if report is not None:
         save_report(output.parent, report)

@@ -19,7 +19,16 @@ from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .probe_start import can_fit, check_head_init, sample_examples, start_from, token_inputs
-from .span_rows import ENTS, SENTS, Place, SpanRows, gold_spans, has_spans, places_of
+from .span_rows import (
+    ENTS,
+    SENTS,
+    Place,
+    SpanRows,
+    gold_spans,
+    has_spans,
+    is_set_before,
+    places_of,
+)
 
 
 class SpanScores(NamedTuple):
@@ -196,6 +205,9 @@ class SpanClassifier(EncoderPipe):
                 f"{self.key}."
             )
         self.kind.check_labels(self.labels, None, self.name)
+        with_docs = self.spans == self.key or self.spans in keys - {SENTS, ENTS}
+        if nlp is not None and not with_docs and not is_set_before(nlp, self, self.spans):
+            self._warn_of_spans("no component before it says that it sets them")
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
         self.announce([eg.reference.text for eg in get_examples()])
@@ -214,11 +226,18 @@ class SpanClassifier(EncoderPipe):
         """
         examples = list(examples)
         warn_of_unknown_labels(self, examples, training=False)
-        scored = [self._scored(eg) for eg in examples if self.key in eg.reference.spans]
-        self._predict_given(scored)
+        scored = self._predicted(examples)
+        docs = [eg.predicted for eg in scored]
+        if docs and not any(has_spans(d, self.spans) or self.key in d.spans for d in docs):
+            self._warn_of_spans("none of the evaluated docs has them")
         scores = super().score([self._annotated_only(eg) for eg in scored], **kwargs)
         self.calibrate_to_noted(scored)
         return scores
+
+    def scored_examples(self, examples: Iterable[Example]) -> List[Example]:
+        """RETURNS (List[Example]): The annotated ones of evaluated examples, with copies of their
+        docs that have only the spans that count in a score."""
+        return [self._annotated_only(eg) for eg in self._predicted(examples)]
 
     def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
         """Fit the temperature to annotated examples; see `EncoderPipe.calibrate`.
@@ -259,6 +278,16 @@ class SpanClassifier(EncoderPipe):
         """RETURNS (Set[str]): The labels of the gold spans."""
         groups = [eg.reference.spans[self.key] for eg in examples if self.key in eg.reference.spans]
         return {span.label_ for group in groups for span in group} - {""}
+
+    def _warn_of_spans(self, reason: str) -> None:
+        if reason not in self.warned_of:
+            self.warned_of |= {reason}
+            warnings.warn(
+                f"'{self.name}' classifies the spans '{self.spans}', but {reason}, so it may "
+                "predict nothing. Add a component that sets them before it, such as sentencizer "
+                "for 'sents'. Other names than 'sents' and 'ents' are keys of doc.spans.",
+                stacklevel=3,
+            )
 
     def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:
         examples = sample_examples(examples)
@@ -315,6 +344,12 @@ class SpanClassifier(EncoderPipe):
         doc.spans[self.spans] = [doc[start:end] for start, end in places]
         return Example(doc, example.reference)
 
+    def _predicted(self, examples: Iterable[Example]) -> List[Example]:
+        """The annotated examples, predicted if their spans are those of the gold docs."""
+        scored = [self._scored(eg) for eg in examples if self.key in eg.reference.spans]
+        self._predict_given(scored)
+        return scored
+
     def _predict_given(self, examples: Sequence[Example]) -> None:
         docs = [eg.predicted for eg in examples if self.key not in eg.predicted.spans]
         given = [doc for doc in docs if has_spans(doc, self.spans)]
@@ -331,12 +366,15 @@ class SpanClassifier(EncoderPipe):
         gold = {p for p, labels in given.items() if labels or not self.kind.exclusive}
         sides = []
         for doc, places in ((example.predicted, gold), (example.reference, None)):
-            own = doc.copy()
-            group = doc.spans.get(self.key, [])
-            own.spans[self.key] = [
-                Span(own, span.start, span.end, label=span.label)
-                for span in group
+            own, group = doc.copy(), doc.spans.get(self.key)
+            kept = [
+                row
+                for row, span in enumerate(group or ())
                 if span.label and (places is None or (span.start, span.end) in places)
             ]
+            spans = [Span(own, group[k].start, group[k].end, label=group[k].label) for k in kept]
+            scores = group.attrs.get("scores") if group else None
+            attrs = {} if scores is None else {"scores": numpy.asarray(scores)[kept]}
+            own.spans[self.key] = SpanGroup(own, name=self.key, attrs=attrs, spans=spans)
             sides.append(own)
         return Example(*sides)

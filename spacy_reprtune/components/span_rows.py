@@ -1,9 +1,12 @@
 """The spans that a span classifier reads, and the logits of spans, computed from their tokens."""
 
+from itertools import takewhile
 from typing import Dict, List, Sequence, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline import Pipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
@@ -18,6 +21,13 @@ def has_spans(doc: Doc, source: str) -> bool:
     if source == SENTS:
         return doc.has_annotation("SENT_START")
     return doc.has_annotation("ENT_IOB") if source == ENTS else source in doc.spans
+
+
+def is_set_before(nlp: Language, pipe: Pipe, source: str) -> bool:
+    """RETURNS (bool): Whether a component before this one says that it sets the spans."""
+    attribute = {SENTS: "token.is_sent_start", ENTS: "doc.ents"}.get(source, "doc.spans")
+    before = takewhile(lambda named: named[1] is not pipe, nlp.components)
+    return any(attribute in nlp.get_pipe_meta(name).assigns for name, _ in before)
 
 
 def places_of(doc: Doc, source: str) -> List[Place]:

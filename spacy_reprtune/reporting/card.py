@@ -8,7 +8,7 @@ from ..files import replaced_file
 from .blocks import interval_text, join_words
 from .bootstrap import RESAMPLES
 from .card_facts import CardFacts, EncoderFacts
-from .headline import is_exclusive
+from .headline import is_exclusive, labels_key, score_kinds, span_keys
 from .markdown import code, code_cell, markdown_table
 from .page import render_template
 from .values import part
@@ -26,7 +26,7 @@ _SCORES = [
     ("labeled attachment", "dep_las", "accuracy"),
     ("words per second", "speed", ""),
 ]
-_TASKS = {"cats": "text-classification", "ents": "token-classification"}
+_TASKS = {"doc.cats": "text-classification", "doc.ents": "token-classification"}
 
 
 def write_card(pipeline_dir: Path, facts: CardFacts) -> Path:
@@ -67,12 +67,12 @@ def render_card(facts: CardFacts) -> str:
         meta=facts.meta,
         metadata=_metadata(facts),
         description=facts.meta.get("description") or describe(facts),
-        only_entities=tasks(facts) == [_TASKS["ents"]],
+        outputs=_outputs(facts),
         known_scores=_known_scores(facts),
         per_label=[
-            pair
-            for key in ("cats_f_per_type", "ents_per_type")
-            for pair in ((facts.scores or {}).get(key) or {}).items()
+            (label, own, facts.intervals.per_label.get(key, {}).get(label))
+            for key in map(labels_key, score_kinds(facts.scores or {}))
+            for label, own in ((facts.scores or {}).get(key) or {}).items()
         ],
         resamples=RESAMPLES,
         counts=_counts(facts),
@@ -102,13 +102,23 @@ def describe(facts: CardFacts) -> str:
 
 def tasks(facts: CardFacts) -> List[str]:
     """RETURNS (List[str]): The Hugging Face tasks of a pipeline, text classification first."""
-    factories = [settings.get("factory", "") for settings in facts.config["components"].values()]
+    found = {_TASKS.get(output, _TASKS["doc.ents"]) for output in _outputs(facts)}
+    return sorted(found)
+
+
+def _outputs(facts: CardFacts) -> List[str]:
+    """The attributes of a doc that hold the predictions, as Python expressions."""
     found = []
-    if any("textcat" in f or "setfit" in f for f in factories):
-        found.append(_TASKS["cats"])
-    if any(f == "ner" or f.endswith("_ner") for f in factories):
-        found.append(_TASKS["ents"])
-    return found
+    for settings in facts.config["components"].values():
+        factory = settings.get("factory", "")
+        spans = f"doc.spans[{json.dumps(settings.get('spans_key'), ensure_ascii=False)}]"
+        if any(name in factory for name in ("textcat", "setfit", "cascade")):
+            found.append("doc.cats")
+        elif factory == "ner" or factory.endswith("_ner"):
+            found.append(spans if settings.get("overlapping") else "doc.ents")
+        elif factory.startswith("spancat") or factory.endswith("_span_classifier"):
+            found.append(spans)
+    return list(dict.fromkeys(found))
 
 
 def freezing(encoder: EncoderFacts) -> str:
@@ -131,7 +141,7 @@ def _metadata(facts: CardFacts) -> str:
     data_name = facts.data_name or "the author's own test set"
     results = [
         EvalResult(
-            task_type=_TASKS[key.split("_")[0]],
+            task_type=_TASKS["doc.cats" if key.startswith("cats") else "doc.ents"],
             dataset_type="-".join("".join(c if c.isalnum() else " " for c in data_name).split()),
             dataset_name=data_name,
             dataset_split="test",
@@ -140,7 +150,7 @@ def _metadata(facts: CardFacts) -> str:
             metric_value=round(value, 4),
         )
         for title, key, kind, value in _known_scores(facts)
-        if kind and key.split("_")[0] in _TASKS
+        if kind and key.startswith(("cats_", "ents_", "spans_"))
     ]
     own_tasks = tasks(facts)
     bases = [e.hub_id for e in facts.encoders if e.hub_id]
@@ -160,7 +170,13 @@ def _known_scores(facts: CardFacts) -> List[Tuple[str, str, str, float]]:
     """Title, key, type and value of each available score."""
     scores = facts.scores or {}
     found = []
-    for title, key, kind in _SCORES:
+    spans = [
+        (f"{title.replace('entity', 'span')} ({key})", name.replace("ents", f"spans_{key}"), kind)
+        for key in span_keys(scores)
+        for title, name, kind in _SCORES
+        if name.startswith("ents_")
+    ]
+    for title, key, kind in [*spans, *_SCORES]:
         if key == "cats_micro_f" and not is_exclusive(scores):
             title, kind = "micro F", "f1"
         if isinstance(scores.get(key), (int, float)):

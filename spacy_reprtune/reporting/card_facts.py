@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from .. import __version__
 from ..files import digest_of
 from ..packaging.half import count_weights, weights_type
-from .headline import with_defined_areas
+from .headline import labels_key, score_kinds, with_defined_areas
 from .intervals import Intervals, score_intervals
 from .predictions import read_own_predictions
 
@@ -137,8 +137,8 @@ def add_scores(facts: CardFacts, path: Path) -> None:
             f"TEST.spacy --output {path}"
         )
     own = {label for labels in facts.meta.get("labels", {}).values() for label in labels}
-    for key in ("cats_f_per_type", "ents_per_type"):
-        labels = set(scores.get(key) or {})
+    for kind in score_kinds(scores):
+        labels = set(scores.get(labels_key(kind)) or {})
         if labels and own and not labels & own:
             raise ValueError(
                 f"{path} has scores for {', '.join(sorted(labels)[:5])}, but the labels of the "

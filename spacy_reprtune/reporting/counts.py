@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy
@@ -126,10 +127,14 @@ def confusion_ents(predictions: Predictions) -> Dict[Tuple[str, str], int]:
     """
     cells: Counter[Tuple[str, str]] = Counter()
     for _, row in ents_rows(predictions):
-        gold = {(start, end): label for start, end, label in row.gold}
-        found = {(start, end): label for start, end, label in row.found}
-        for place in gold.keys() | found.keys():
-            cells[gold.get(place, NONE), found.get(place, NONE)] += 1
+        gold, found = set(row.gold), set(row.found)
+        cells.update((label, label) for _, _, label in gold & found)
+        wrong: Dict[Tuple[int, int], Tuple[List[str], List[str]]] = {}
+        for side, entities in enumerate((gold - found, found - gold)):
+            for start, end, label in sorted(entities):
+                wrong.setdefault((start, end), ([], []))[side].append(label)
+        for sides in wrong.values():
+            cells.update(zip_longest(*sides, fillvalue=NONE))
     return cells
 
 

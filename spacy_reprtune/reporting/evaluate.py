@@ -1,15 +1,18 @@
 """Score a pipeline as `spacy evaluate` does, and keep its prediction for each document."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ..components.entities import read_score
+from ..components.entities import gold_entities, has_gold, read_gold, read_score
+from ..components.entity_recognizer import EntityRecognizer
+from ..components.span_classifier import SpanClassifier
 from ..memory import peak_memory_mb
-from .headline import is_exclusive, trained_for, with_defined_areas
+from .headline import is_exclusive, span_keys, trained_for, with_defined_areas
 from .predictions import CatsRow, Entity, EntsRow, Predictions, Row
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc, Span
     from spacy.training import Example
 
 # The scores by which predictions know their evaluation.
@@ -73,14 +76,32 @@ def evaluate(
     return {**scores, "run": run}, predictions
 
 
+def is_scored(scores: Mapping[str, Any], predictions: Predictions) -> bool:
+    """RETURNS (bool): Whether a text has annotation that the pipeline predicts, of any kind. spaCy
+    reports a score of 0 for a text classifier otherwise."""
+    if any(row.cats or row.ents or row.spans for row in predictions.rows):
+        return True
+    others = [v for k, v in scores.items() if not k.startswith(("cats_", "token_", "speed"))]
+    return any(isinstance(value, float) for value in others)
+
+
 def _predictions(
     nlp: "Language", scores: Dict[str, Any], examples: Sequence["Example"]
 ) -> Predictions:
-    pipe = _cats_pipe(nlp)
+    pipe = _last(nlp, "doc.cats")
+    recognizer = _last(nlp, "doc.ents")
+    nested = None
+    if isinstance(recognizer, EntityRecognizer) and recognizer.overlapping:
+        nested = recognizer.spans_key
+    keys = span_keys(scores)
     predictions = Predictions(
         labels=list(pipe.labels) if pipe is not None else [],
         exclusive=is_exclusive(scores),
-        scores={key: scores[key] for key in _MARKS if isinstance(scores.get(key), float)},
+        scores={
+            name: scores[name]
+            for name in (*_MARKS, *(f"spans_{key}_f" for key in keys))
+            if isinstance(scores.get(name), float)
+        },
     )
     threshold = getattr(pipe, "cfg", {}).get("threshold") if pipe is not None else None
     predictions.threshold = 0.5 if threshold is None else float(threshold)
@@ -89,16 +110,18 @@ def _predictions(
         row = Row(example.reference.text)
         if predictions.labels:
             row.cats = _cats_row(example, predictions)
-        if with_ents and example.reference.has_annotation("ENT_IOB"):
-            row.ents = _ents_row(example)
+        if with_ents and has_gold(example.reference, nested):
+            row.ents = _ents_row(example) if nested is None else _nested_row(example, nested)
+        for key in keys:
+            row.spans.update((key, _spans_row(one, key)) for one in _scored(nlp, example, key))
         predictions.rows.append(row)
     return predictions
 
 
-def _cats_pipe(nlp: "Language") -> Any:
-    """The last text classifier, whose scores spaCy reports."""
+def _last(nlp: "Language", attribute: str) -> Any:
+    """The last component with labels that sets an attribute; the scores are of what it sets."""
     for name, pipe in reversed(nlp.pipeline):
-        if "doc.cats" in nlp.get_pipe_meta(name).assigns and getattr(pipe, "labels", ()):
+        if attribute in nlp.get_pipe_meta(name).assigns and getattr(pipe, "labels", ()):
             return pipe
     return None
 
@@ -132,6 +155,53 @@ def _ents_row(example: "Example") -> EntsRow:
             found.append((span.start_char, span.end_char, entity.label_))
             scores.append(read_score(entity))
     return EntsRow([(e.start_char, e.end_char, e.label_) for e in gold.ents], found, scores)
+
+
+def _nested_row(example: "Example", key: str) -> EntsRow:
+    """Entities that may overlap, as `score_overlapping` counts them."""
+    known = read_gold(example, key).known
+    found = [
+        (span, score)
+        for span, score in _with_scores(example.predicted, key)
+        if known[span.start : span.end].all()
+    ]
+    return _row_of(example, gold_entities(example.reference, key), found)
+
+
+def _scored(nlp: "Language", example: "Example", key: str) -> List["Example"]:
+    """The example as the component that sets the spans scores it, if it does."""
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, SpanClassifier) and pipe.key == key:
+            return pipe.scored_examples([example])
+    return [example] if key in example.reference.spans else []
+
+
+def _spans_row(example: "Example", key: str) -> EntsRow:
+    gold = example.reference.spans.get(key, ())
+    return _row_of(example, gold, _with_scores(example.predicted, key))
+
+
+def _with_scores(doc: "Doc", key: str) -> List[Tuple["Span", Optional[float]]]:
+    group = doc.spans.get(key, [])
+    scores = getattr(group, "attrs", {}).get("scores", ())
+    known = [float(score) for score in scores] if len(scores) == len(group) else [None] * len(group)
+    return list(zip(group, known, strict=True))
+
+
+def _row_of(
+    example: "Example", gold: Iterable["Span"], found: Iterable[Tuple["Span", Optional[float]]]
+) -> EntsRow:
+    """Spans as spaCy's `Scorer.score_spans` counts them: predictions are mapped to gold tokens."""
+    mapped = [
+        (own, score)
+        for span, score in found
+        for own in example.get_aligned_spans_x2y([span], allow_overlap=True)
+    ]
+    return EntsRow(
+        [(s.start_char, s.end_char, s.label_) for s in gold],
+        [(s.start_char, s.end_char, s.label_) for s, _ in mapped],
+        [score for _, score in mapped],
+    )
 
 
 def _device() -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
@@ -18,9 +18,11 @@ from .bootstrap import (
     percentile_interval,
 )
 from .counts import Counts, count_cats, count_ents
-from .headline import headline, is_exclusive
+from .headline import headline, is_exclusive, score_kinds
 from .metrics import Metrics, Recipe
-from .predictions import Predictions
+from .predictions import Predictions, of_kind
+
+_SPANS = "spans_"
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Entry:
 class Group:
     """Recipes with the same headline score on the same test set.
 
-    kind (str): "cats" or "ents".
+    kind (str): "cats", "ents" or "spans_KEY", which spaCy's names of its scores begin with. The
+        predictions of a group of spans have them as entities.
     score (str): The headline score: "macro F", "macro AUC", "F (LABEL)", "entity F" and so on.
     exclusive (bool): Whether each document has exactly one label.
     entries (List[Entry]): The recipes, best first.
@@ -82,9 +85,16 @@ class Group:
     @property
     def title(self) -> str:
         """RETURNS (str): Start of headings."""
-        kind = "Text labels" if self.kind == "cats" else "Entities"
-        kind = kind if self.score in ("macro F", "entity F") else f"{kind}, by {self.score}"
+        kinds = {"cats": "Text labels", "ents": "Entities"}
+        kind = kinds.get(self.kind, f"Spans in {self.kind.removeprefix(_SPANS)}")
+        usual = ("macro F", "entity F", "span F")
+        kind = kind if self.score in usual else f"{kind}, by {self.score}"
         return f"{kind} ({self.corpus})" if self.corpus else kind
+
+    @property
+    def unit(self) -> str:
+        """RETURNS (str): What is counted."""
+        return {"cats": "texts", "ents": "entities"}.get(self.kind, "spans")
 
     @property
     def predictions(self) -> Dict[str, Predictions]:
@@ -105,7 +115,8 @@ def make_groups(metrics: Metrics) -> List[Group]:
     """
     found: List[Tuple[Group, Entry, str]] = []
     for recipe, test_set in zip(metrics.recipes, _test_sets(metrics.recipes), strict=True):
-        for one in (_entry(recipe, "cats"), _entry(recipe, "ents")):
+        for kind in score_kinds(recipe.scores):
+            one = _entry(recipe, kind)
             found += [] if one is None else [(*one, test_set)]
     known: Dict[str, Set[str]] = {}
     for group, _, test_set in found:
@@ -174,8 +185,11 @@ def _name_test_sets(groups: Dict[Tuple[str, str, str], Group]) -> None:
 def _entry(recipe: Recipe, kind: str) -> Optional[Tuple[Group, Entry]]:
     """A group of this recipe only, None if it lacks the score."""
     predictions, counts = recipe.predictions, None
-    if kind == "ents":
-        name, value, exclusive = "entity F", recipe.score("ents_f"), True
+    if kind != "cats":
+        name, exclusive = "entity F" if kind == "ents" else "span F", True
+        value = recipe.score(f"{kind}_f")
+        predictions = predictions and of_kind(predictions, kind)
+        recipe = replace(recipe, predictions=predictions)
         counts = predictions and count_ents(predictions)
     else:
         name, value = headline(recipe.scores)
@@ -195,7 +209,7 @@ def _entry(recipe: Recipe, kind: str) -> Optional[Tuple[Group, Entry]]:
 def _statistic(name: str, counts: Counts, predictions: Predictions) -> Statistic:
     if name == "macro AUC":
         return macro_auc(predictions)
-    if name in ("accuracy", "micro F", "entity F"):
+    if name in ("accuracy", "micro F", "entity F", "span F"):
         return micro_f(counts)
     labels = {f"F ({label})": label for label in counts.labels}
     return label_f(counts, labels[name]) if name in labels else macro_f(counts)

@@ -1,6 +1,6 @@
-"""Choose the headline score of a text classifier from a file of scores."""
+"""Find the headline score of a text classifier, and the keys of spans, in a file of scores."""
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .values import number
 
@@ -30,6 +30,28 @@ def headline(scores: Mapping[str, Any]) -> Tuple[str, Optional[float]]:
     if value is None or not isinstance(name, str):
         return "macro F", number(scores.get("cats_macro_f"))
     return name, value
+
+
+def span_keys(scores: Mapping[str, Any]) -> List[str]:
+    """RETURNS (List[str]): The keys of `doc.spans` that have a score, "KEY" for "spans_KEY_f",
+    without that of overlapping entities, which have the same scores as "ents_f"."""
+    found = [
+        name[len("spans_") : -len("_f")]
+        for name in scores
+        if name.startswith("spans_") and name.endswith("_f") and number(scores[name]) is not None
+    ]
+    entities = scores.get("ents_per_type")
+    return [key for key in found if not entities or scores.get(f"spans_{key}_per_type") != entities]
+
+
+def score_kinds(scores: Mapping[str, Any]) -> List[str]:
+    """RETURNS (List[str]): What the keys of scores may begin with: "cats", "ents", "spans_KEY"."""
+    return ["cats", "ents", *(f"spans_{key}" for key in span_keys(scores))]
+
+
+def labels_key(kind: str) -> str:
+    """RETURNS (str): spaCy's key of the scores per label, given "cats", "ents" or "spans_KEY"."""
+    return "cats_f_per_type" if kind == "cats" else f"{kind}_per_type"
 
 
 def trained_for(weights: Mapping[str, Any]) -> Optional[str]:

@@ -4,12 +4,13 @@
 per line. The first one describes the pipeline; each of the others is a document:
 
     {"text": "…", "cats": {"gold": [0, 1], "scores": [0.2, 0.8]},
-     "ents": {"gold": [[4, 9, "LABEL"]], "found": [[4, 9, "LABEL", 0.93]]}}
+     "ents": {"gold": [[4, 9, "LABEL"]], "found": [[4, 9, "LABEL", 0.93]]},
+     "spans": {"KEY": {"gold": [[0, 30, "LABEL"]], "found": [[0, 30, "LABEL", 0.7]]}}}
 
 `cats` are in the order of the labels in the first line, null where nothing is annotated; "other"
 names labels of the document that the pipeline does not have. An entity is the index of its first
-character, the index after its last, its label and its probability. A document without annotated
-labels or entities lacks "cats" or "ents".
+character, the index after its last, its label and its probability; so is a span under a key of
+`doc.spans`. A document lacks "cats", "ents" or the key of spans if that is not annotated.
 """
 
 import gzip
@@ -50,10 +51,10 @@ class CatsRow:
 
 @dataclass
 class EntsRow:
-    """Entities of a document.
+    """Entities of a document, or the spans under a key of `doc.spans`.
 
-    gold (List[Entity]): The annotated entities.
-    found (List[Entity]): The predicted entities, without those in text that nobody annotated.
+    gold (List[Entity]): The annotated ones.
+    found (List[Entity]): The predicted ones, without those in text that nobody annotated.
     scores (List[Optional[float]]): Their probabilities, None if the pipe computes none.
     """
 
@@ -69,11 +70,13 @@ class Row:
     text (str): Its text.
     cats (Optional[CatsRow]): Its labels, None if none are annotated.
     ents (Optional[EntsRow]): Its entities, None if they are not annotated.
+    spans (Dict[str, EntsRow]): Its spans by key, without keys that are not annotated.
     """
 
     text: str
     cats: Optional[CatsRow] = None
     ents: Optional[EntsRow] = None
+    spans: Dict[str, EntsRow] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,6 +95,16 @@ class Predictions:
     threshold: float = 0.5
     scores: Dict[str, float] = field(default_factory=dict)
     rows: List[Row] = field(default_factory=list)
+
+
+def of_kind(predictions: Predictions, kind: str) -> Predictions:
+    """RETURNS (Predictions): The predictions as they are for "cats" and "ents"; for "spans_KEY",
+    with the spans under that key as entities."""
+    if kind in ("cats", "ents"):
+        return predictions
+    key = kind.removeprefix("spans_")
+    rows = [Row(row.text, ents=row.spans.get(key)) for row in predictions.rows]
+    return Predictions(scores=predictions.scores, rows=rows)
 
 
 def predictions_path(scores_path: Path) -> Path:
@@ -177,12 +190,18 @@ def _to_json(row: Row) -> Dict[str, Any]:
         if row.cats.other:
             line["cats"]["other"] = list(row.cats.other)
     if row.ents is not None:
-        found = [
-            [*entity, None if score is None else _short(score)]
-            for entity, score in zip(row.ents.found, row.ents.scores, strict=True)
-        ]
-        line["ents"] = {"gold": [list(entity) for entity in row.ents.gold], "found": found}
+        line["ents"] = _ents_to_json(row.ents)
+    if row.spans:
+        line["spans"] = {key: _ents_to_json(spans) for key, spans in row.spans.items()}
     return line
+
+
+def _ents_to_json(ents: EntsRow) -> Dict[str, Any]:
+    found = [
+        [*entity, None if score is None else _short(score)]
+        for entity, score in zip(ents.found, ents.scores, strict=True)
+    ]
+    return {"gold": [list(entity) for entity in ents.gold], "found": found}
 
 
 def _from_json(line: Dict[str, Any], n_labels: int) -> Row:
@@ -197,12 +216,16 @@ def _from_json(line: Dict[str, Any], n_labels: int) -> Row:
             raise ValueError("a score is not finite")
         row.cats = CatsRow(gold, scores, [str(label) for label in cats.get("other", ())])
     if "ents" in line:
-        ents = line["ents"]
-        gold_ents = [_entity(item, row.text) for item in ents["gold"]]
-        found = [_entity(item[:3], row.text) for item in ents["found"]]
-        confidence = [None if item[3] is None else float(item[3]) for item in ents["found"]]
-        row.ents = EntsRow(gold_ents, found, confidence)
+        row.ents = _ents_from_json(line["ents"], row.text)
+    row.spans = {key: _ents_from_json(v, row.text) for key, v in line.get("spans", {}).items()}
     return row
+
+
+def _ents_from_json(ents: Mapping[str, Any], text: str) -> EntsRow:
+    gold = [_entity(item, text) for item in ents["gold"]]
+    found = [_entity(item[:3], text) for item in ents["found"]]
+    scores = [None if item[3] is None else float(item[3]) for item in ents["found"]]
+    return EntsRow(gold, found, scores)
 
 
 def _entity(item: Sequence[Any], text: str) -> Entity:

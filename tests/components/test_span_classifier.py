@@ -1,5 +1,7 @@
 """Given spans get labels and scores: trained, scored, saved, with missing spans left out."""
 
+import warnings
+
 import numpy
 import pytest
 import spacy
@@ -251,3 +253,39 @@ def test_exclusive_spans_without_a_label_are_not_scored(token_config):
         scores.append(nlp.evaluate([Example(plain, doc)]))
     assert scores[0]["spans_sc_p"] == scores[1]["spans_sc_p"]
     assert scores[0]["spans_sc_f"] == scores[1]["spans_sc_f"]
+
+
+@pytest.mark.parametrize(
+    "spans, first, warned",
+    [
+        ("sentences", "sentencizer", True),
+        ("sents", None, True),
+        ("ents", "sentencizer", True),
+        ("sents", "sentencizer", False),
+        ("sc", None, False),
+    ],
+)
+def test_spans_that_nothing_sets_are_warned_of(token_config, spans, first, warned):
+    nlp = spacy.blank("xx")
+    if first is not None:
+        nlp.add_pipe(first)
+    config = {"model": token_config(), "spans": spans}
+    nlp.add_pipe("reprtune_span_classifier", name="sc", config=config)
+    examples = [example(nlp, (0, 1))]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nlp.initialize(lambda: examples)
+    found = [str(one.message) for one in caught if "no component before it" in str(one.message)]
+    assert bool(found) == warned
+    if warned:
+        assert f"classifies the spans '{spans}'" in found[0]
+
+
+def test_an_evaluation_without_the_spans_is_warned_of_once(token_config):
+    nlp = pipeline(token_config)
+    nlp.remove_pipe("sentencizer")
+    with pytest.warns(UserWarning, match="none of the evaluated docs has them"):
+        assert nlp.evaluate(nlp.examples)["spans_sc_f"] == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp.evaluate(nlp.examples)

@@ -174,7 +174,7 @@ def test_intervals_are_those_of_documents_drawn_again(tmp_path):
     low, high = intervals.scores["cats_micro_f"]
     # Six of eight right: the binomial has 2.7 % below 4 of 8, and 10 % at 8 of 8.
     assert low == pytest.approx(0.375, abs=0.126) and high == 1.0
-    assert set(intervals.per_label) == {"BAD", "GOOD"} and intervals.docs == 8
+    assert set(intervals.per_label["cats_f_per_type"]) == {"BAD", "GOOD"} and intervals.docs == 8
 
 
 def intervals_of(path, scores):
@@ -230,9 +230,10 @@ def test_intervals_of_entities_draw_documents_not_entities(tmp_path):
             file.write(json.dumps(line) + "\n")
     intervals = intervals_of(tmp_path / "ner.json", {"ents_f": 0.8, "speed": 1.0})
     assert intervals.scores["ents_f"] == pytest.approx((2 / 3, 1.0))
+    per_label = intervals.per_label["ents_per_type"]
     # Always right in two documents, never in one.
-    assert intervals.per_label["A"] == pytest.approx((0.342, 1.0), abs=1e-3)
-    assert intervals.per_label["B"] == pytest.approx((0.0, 0.793), abs=1e-3)
+    assert per_label["A"] == pytest.approx((0.342, 1.0), abs=1e-3)
+    assert per_label["B"] == pytest.approx((0.0, 0.793), abs=1e-3)
 
 
 def test_the_card_and_its_scores_are_in_the_package(trained, tmp_path):

@@ -60,5 +60,5 @@ def test_errors_of_independent_labels_and_entities_have_their_own_keys():
     found = errors_of(Predictions(rows=[Row("Ann in Rome", ents=ents)]), "ents")
     assert {k: (e.gold, e.found) for k, e in found.items()} == {
         (0, (0, 3)): ("PER", "LOC"),
-        (0, (7, 9)): ("no entity", "LOC"),
+        (0, (7, 9)): ("no label", "LOC"),
     }

@@ -1,7 +1,7 @@
 """What changed between two recipes on the same test set: fixed, broken, still wrong."""
 
 from dataclasses import dataclass
-from typing import Dict, Hashable, List, Tuple
+from typing import Dict, Hashable, List, Set, Tuple
 
 from ..blocks import Block, Fold, Mistake, Mistakes, Section, Table, Text
 from ..counts import OTHER, answer, guess
@@ -64,10 +64,10 @@ def errors_of(predictions: Predictions, kind: str) -> Dict[Hashable, Error]:
     """List the errors of a recipe.
 
     predictions (Predictions): Its predictions.
-    kind (str): "cats" or "ents".
+    kind (str): The kind of its group, "cats" for the labels of texts.
     RETURNS (Dict[Hashable, Error]): Errors by a key that all recipes share: the document with
         exclusive labels, document and label with independent ones, document and characters for
-        entities.
+        entities and spans.
     """
     errors: Dict[Hashable, Error] = {}
     for i, row in enumerate(predictions.rows):
@@ -86,19 +86,23 @@ def errors_of(predictions: Predictions, kind: str) -> Dict[Hashable, Error]:
                 if value is not None and is_found != (value > 0):
                     names = (f"not {label}", label)
                     errors[i, label] = Error(row, names[value > 0], names[is_found])
-        if kind == "ents" and row.ents is not None:
+        if kind != "cats" and row.ents is not None:
             for span, gold, found in _differences(row.ents.gold, row.ents.found):
                 errors[i, span] = Error(row, gold, found, span)
     return errors
 
 
 def _differences(gold: List[Entity], found: List[Entity]) -> List[Tuple[Tuple[int, int], str, str]]:
-    """Characters of wrong and missed entities, with the gold and the predicted label."""
-    labels: Dict[Tuple[int, int], List[str]] = {}
+    """Characters of wrong and missed entities, with the gold and the predicted labels."""
+    labels: Dict[Tuple[int, int], Tuple[Set[str], Set[str]]] = {}
     for side, entities in enumerate((gold, found)):
         for start, end, label in entities:
-            labels.setdefault((start, end), ["no entity", "no entity"])[side] = label
-    return [(span, *sides) for span, sides in sorted(labels.items()) if sides[0] != sides[1]]
+            labels.setdefault((start, end), (set(), set()))[side].add(label)
+    return [
+        (span, *(", ".join(sorted(own)) or "no label" for own in sides))
+        for span, sides in sorted(labels.items())
+        if sides[0] != sides[1]
+    ]
 
 
 def _mistake(error: Error) -> Mistake:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..blocks import Block, Fold, Matrix, Missing, Section, Table, Text, score_text
 from ..counts import KINDS, NONE, confusion_cats, confusion_ents, kinds_of_ents
 from ..groups import Entry, Group
+from ..headline import labels_key
 from ..metrics import Metrics
 from ..predictions import Predictions
 from ..values import number
@@ -23,8 +24,9 @@ def classes_section(metrics: Metrics, groups: List[Group]) -> Section:
         found = {entry.name: _per_label(entry, group) for entry in group.entries}
         labels = sorted({label for scores in found.values() for label in scores})
         if not labels:
-            key = "cats_f_per_type" if group.kind == "cats" else "ents_per_type"
-            what = f"{group.title}: scores per label ({key} in the file of scores)"
+            what = (
+                f"{group.title}: scores per label ({labels_key(group.kind)} in the file of scores)"
+            )
             section.missing.append(Missing(what, EVALUATE.format(metrics.folder.name)))
             continue
         first = found[group.entries[0].name]
@@ -35,8 +37,7 @@ def classes_section(metrics: Metrics, groups: List[Group]) -> Section:
             + [score_text(found[entry.name].get(label, {}).get("f")) for entry in group.entries]
             for label in labels
         ]
-        count = "texts" if group.kind == "cats" else "entities"
-        header = ["label", count, *(entry.name for entry in group.entries)]
+        header = ["label", group.unit, *(entry.name for entry in group.entries)]
         title = f"{group.title}: F per label, weakest first"
         details: List[Block] = [
             Table(
@@ -62,7 +63,7 @@ def confusion_section(metrics: Metrics, groups: List[Group]) -> Section:
             text = f"{group.title}: labels are independent, so none is confused with another."
             section.blocks.append(Text(text))
             continue
-        if group.kind == "ents":
+        if group.kind != "cats":
             kinds = {name: kinds_of_ents(predictions) for name, predictions in entries.items()}
             rows = [[name, *(f"{own[kind]:,}" for kind in KINDS)] for name, own in kinds.items()]
             title = f"{group.title}: kinds of errors"
@@ -74,8 +75,7 @@ def confusion_section(metrics: Metrics, groups: List[Group]) -> Section:
 
 
 def _per_label(entry: Entry, group: Group) -> Dict[str, Dict[str, Optional[float]]]:
-    key = "cats_f_per_type" if group.kind == "cats" else "ents_per_type"
-    found: Any = entry.recipe.scores.get(key)
+    found: Any = entry.recipe.scores.get(labels_key(group.kind))
     if not isinstance(found, dict):
         return {}
     return {
@@ -97,10 +97,10 @@ def _matrix(name: str, predictions: Predictions, group: Group) -> Matrix:
     rows = [label for label in labels if any(cells.get((label, x)) for x in labels)]
     columns = [label for label in labels if any(cells.get((x, label)) for x in labels)]
     counts = [[cells.get((row, column), 0) for column in columns] for row in rows]
-    what = "texts" if group.kind == "cats" else "entities with the same boundaries"
+    what = group.unit + ("" if group.kind == "cats" else " with the same boundaries")
     note = f"Counts of {what}; gold labels in rows, predicted ones in columns. Color: share of row."
-    if group.kind == "ents":
-        note += f" {NONE}: predicted where there is no entity, or not predicted."
+    if group.kind != "cats":
+        note += f" {NONE}: nothing is annotated there, or nothing is predicted."
     if n_joined:
         note += f" The {n_joined} labels that are confused least share a row and a column."
     return Matrix(f"{group.title}: {name}", rows, columns, counts, note)

@@ -25,7 +25,7 @@ def errors_section(metrics: Metrics, groups: List[Group]) -> Section:
     for group in groups:
         for i, (name, predictions) in enumerate(group.predictions.items()):
             pick = _exclusive if predictions.exclusive else _independent
-            pick = _entities if group.kind == "ents" else pick
+            pick = pick if group.kind == "cats" else _entities
             found = pick(predictions, MOST if i == 0 else FEWER)
             mistakes = Mistakes(f"{group.title}: {name}", found)
             section.blocks.append(mistakes if i == 0 else Fold(name, [mistakes]))

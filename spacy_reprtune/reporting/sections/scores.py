@@ -164,8 +164,9 @@ def _scores(title: str, values: Sequence[Optional[float]], *, lowest: bool = Fal
 
 def _keys(group: Group) -> Dict[str, str]:
     """spaCy's keys of the other scores, by title."""
-    if group.kind == "ents":
-        return {"precision": "ents_p", "recall": "ents_r", "calibration error": "ents_ece"}
+    if group.kind != "cats":
+        names = {"precision": "p", "recall": "r", "calibration error": "ece"}
+        return {title: f"{group.kind}_{name}" for title, name in names.items()}
     micro = "accuracy" if group.exclusive else "micro F"
     keys = {"macro F": "cats_macro_f", micro: "cats_micro_f", "calibration error": "cats_ece"}
     return {title: key for title, key in keys.items() if title != group.score}
