@@ -24,7 +24,7 @@ def explain_cli(
     ),
     most: int = typer.Option(10, "--n", "-n", help="Errors to explain per component", min=1),
     component: Optional[str] = typer.Option(
-        None, "--component", help="Text classifier or recognizer  [default: all of them]"
+        None, "--component", help="Name of a component to explain  [default: all of them]"
     ),
     label: Optional[str] = typer.Option(
         None, "--label", "-l", help="Label to explain  [default: what was predicted]"
@@ -40,11 +40,11 @@ def explain_cli(
     use_gpu: int = USE_GPU,
 ) -> None:
     """
-    Show how much each token contributes to a predicted label or entity.
+    Show how much each token contributes to a predicted label, entity or labeled span.
 
     Contributions are integrated gradients over the word pieces, added up by token: how much the
     token adds to the log odds of the label, negative where it speaks against it. They take 16
-    forward passes per label or entity. With --errors and --output, `reprtune report` draws the most
+    forward passes each. With --errors and --output, `reprtune report` draws the most
     confident errors of a test set in color.
     """
     import srsly
@@ -72,7 +72,7 @@ def explain_cli(
     for item in found:
         _print(item)
     if not found:
-        msg.info("There is nothing to explain: no entity, or no error.")
+        msg.info("There is nothing to explain: no entity, no labeled span, or no error.")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         srsly.write_json(output, {"model": str(model), "explanations": found})

@@ -1,16 +1,19 @@
 """Explain predictions: the contribution of each token to a label or an entity."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
 import numpy
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
+from spacy.training import Example
 
 from ..components.encoder_pipe import EncoderPipe
 from ..components.entities import gold_entities, has_gold, read_score
 from ..components.entity_recognizer import EntityRecognizer
+from ..components.span_classifier import SpanClassifier
+from ..components.span_rows import gold_spans
 from ..components.text_classifier import TextClassifier
 
 if TYPE_CHECKING:
@@ -18,16 +21,18 @@ if TYPE_CHECKING:
 
     from ..heads.attribution import TracedEncoder
 
+EXPLAINED = (TextClassifier, EntityRecognizer, SpanClassifier)
+
 
 @dataclass
 class Explanation:
-    """Why a component predicts a label for a text, or for an entity in it.
+    """Why a component predicts a label for a text, or for an entity or span in it.
 
     component (str): Name of the component.
     label (str): The label.
     score (float): Its probability.
-    span (Optional[Tuple[int, int]]): Index of the entity's first token and of the token after its
-        last; None for the label of a text.
+    span (Optional[Tuple[int, int]]): Index of the first token of the entity or span, and of the
+        token after its last; None for the label of a text.
     tokens (List[str]): The tokens of the doc, each with the white space after it.
     contributions (ndarray): How much each token adds to the log odds of the label, fp64, shape
         (n_tokens,); below 0 where it speaks against it.
@@ -62,24 +67,25 @@ def explain(
 
     nlp (Language): The pipeline.
     doc (Doc): A doc that the pipeline has annotated.
-    component (Optional[str]): Name of a text classifier or entity recognizer of this package; by
-        default, all are explained.
-    label (Optional[str]): The label to explain: only entities with this label are explained. By
-        default, all entities, and the label of the text with the highest score, or, if labels are
-        independent, all that reach the threshold.
-    RETURNS (List[Explanation]): One for each label and entity.
+    component (Optional[str]): Name of a text classifier, entity recognizer or span classifier of
+        this package; by default, all are explained.
+    label (Optional[str]): The label to explain: only entities and spans with this label are
+        explained. By default, all of these, and the label of the text with the highest score, or,
+        if labels are independent, all that reach the threshold.
+    RETURNS (List[Explanation]): One for each label, entity and labeled span.
     RAISES (ValueError): There is no such component or label, or the component listens to an
         encoder that is not of this package.
     """
     pipes = {
         name: pipe
         for name, pipe in nlp.pipeline
-        if isinstance(pipe, (TextClassifier, EntityRecognizer)) and component in (None, name)
+        if isinstance(pipe, EXPLAINED) and component in (None, name)
     }
     if not pipes:
         named = f" named '{component}'" if component else ""
         raise ValueError(
-            f"The pipeline has no text classifier or entity recognizer of this package{named}. "
+            "The pipeline has no text classifier, entity recognizer or span classifier of this "
+            f"package{named}. "
             f"Its components are {', '.join(nlp.pipe_names)}."
         )
     known = sorted({own for pipe in pipes.values() for own in pipe.labels})
@@ -91,14 +97,16 @@ def explain(
             found += [_explain_label(nlp, pipe, doc, own) for own in _labels(pipe, doc, label)]
         else:
             found += [
-                _explain_entity(nlp, pipe, doc, (ent.start, ent.end, ent.label_))
-                for ent in _entities(pipe, doc)
-                if ent.label_ in pipe.labels and label in (None, ent.label_)
+                _explain_span(nlp, pipe, doc, (span.start, span.end, span.label_))
+                for span in _spans(pipe, doc)
+                if span.label_ in pipe.labels and label in (None, span.label_)
             ]
     return found
 
 
-def _entities(pipe: EntityRecognizer, doc: Doc) -> Iterable[Span]:
+def _spans(pipe: Union[EntityRecognizer, SpanClassifier], doc: Doc) -> Iterable[Span]:
+    if isinstance(pipe, SpanClassifier):
+        return doc.spans.get(pipe.key, ())
     return doc.spans.get(pipe.spans_key, ()) if pipe.overlapping else doc.ents
 
 
@@ -129,38 +137,70 @@ def _explain_label(nlp: Language, pipe: TextClassifier, doc: Doc, label: str) ->
     return _explanation(pipe, doc, label, doc.cats.get(label, 0.0), None, values)
 
 
-def _explain_entity(
-    nlp: Language, pipe: EntityRecognizer, doc: Doc, entity: Tuple[int, int, str]
+def _explain_span(
+    nlp: Language,
+    pipe: Union[EntityRecognizer, SpanClassifier],
+    doc: Doc,
+    span: Tuple[int, int, str],
 ) -> Explanation:
-    import torch
-
-    from ..heads.attribution import on_encoder
-
-    start, end, label = entity
-    scheme = pipe.tags
-    columns, number = pipe.layers.columns(label)
-    tags = scheme.tags([(start, end, number)], len(doc))
-    parts = torch.from_numpy(scheme.parts)
+    odds = _span_odds(pipe, span) if isinstance(pipe, SpanClassifier) else _tag_odds(pipe, span)
 
     def score(traced: "TracedEncoder", n: int) -> "torch.Tensor":
         from ..bridge.encoder import token_spans
+        from ..heads.attribution import on_encoder
 
         if pipe.listens:
             rows, _ = pipe.head(_rows(traced, doc, n))
         else:
             rows, _ = on_encoder(pipe.head, traced)([token_spans(doc)] * n)
-        logits = rows[:, columns] @ parts.to(rows.device) / pipe.temperature
-        by_copy = logits.view(n, len(doc), -1)
-        odds = [_log_odds(by_copy[:, i], int(tags[i]), True) for i in range(start, end)]
-        return torch.stack(odds).mean(0)
+        return odds(rows.view(n, len(doc), -1)[:, span[0] : span[1]])
 
     values = _contributions(_encoder_of(nlp, pipe), doc, score)
-    probability = read_score(doc[start:end]) or 0.0
-    if pipe.overlapping:
-        group = doc.spans[pipe.spans_key]
-        own = [(span.start, span.end, span.label_) for span in group].index(entity)
-        probability = float(group.attrs["scores"][own])
-    return _explanation(pipe, doc, label, probability, (start, end), values)
+    return _explanation(pipe, doc, span[2], _probability(pipe, doc, span), span[:2], values)
+
+
+def _tag_odds(
+    pipe: EntityRecognizer, entity: Tuple[int, int, str]
+) -> "Callable[[torch.Tensor], torch.Tensor]":
+    """The log odds of an entity's tags, given the logits of its tokens for each copy of the doc."""
+    import torch
+
+    start, end, label = entity
+    columns, number = pipe.layers.columns(label)
+    tags = pipe.tags.tags([(0, end - start, number)], end - start)
+    parts = torch.from_numpy(pipe.tags.parts)
+
+    def odds(tokens: "torch.Tensor") -> "torch.Tensor":
+        logits = tokens[..., columns] @ parts.to(tokens.device) / pipe.temperature
+        by_token = [_log_odds(logits[:, i], int(tag), True) for i, tag in enumerate(tags)]
+        return torch.stack(by_token).mean(0)
+
+    return odds
+
+
+def _span_odds(
+    pipe: SpanClassifier, span: Tuple[int, int, str]
+) -> "Callable[[torch.Tensor], torch.Tensor]":
+    """The log odds of a span's label, given the logits of its tokens for each copy of the doc."""
+    column = pipe.labels.index(span[2])
+
+    def odds(tokens: "torch.Tensor") -> "torch.Tensor":
+        # As in `SpanRows`, a token without a piece has zeros and does not count.
+        seen = tokens.detach().any(-1).sum(1, keepdim=True).clamp(min=1)
+        logits = tokens.sum(1) / seen / pipe.temperature
+        return _log_odds(logits, column, pipe.kind.exclusive)
+
+    return odds
+
+
+def _probability(
+    pipe: Union[EntityRecognizer, SpanClassifier], doc: Doc, span: Tuple[int, int, str]
+) -> float:
+    if isinstance(pipe, EntityRecognizer) and not pipe.overlapping:
+        return read_score(doc[span[0] : span[1]]) or 0.0
+    group = doc.spans[pipe.key if isinstance(pipe, SpanClassifier) else pipe.spans_key]
+    row = [(own.start, own.end, own.label_) for own in group].index(span)
+    return float(group.attrs["scores"][row])
 
 
 def _log_odds(logits: "torch.Tensor", column: int, exclusive: bool) -> "torch.Tensor":
@@ -245,12 +285,14 @@ def explain_errors(nlp: Language, docs: List[Doc], *, most: int = 10) -> List[Di
                 right = {(e.start_char, e.end_char, e.label_) for e in entities}
                 wrong += [
                     (read_score(e) or 0.0, i, (e.start, e.end, e.label_), _overlapping(e, entities))
-                    for e in _entities(pipe, doc)
+                    for e in _spans(pipe, doc)
                     if (e.start_char, e.end_char, e.label_) not in right and e.label_ in pipe.labels
                 ]
+            if isinstance(pipe, SpanClassifier) and pipe.key in gold.spans:
+                wrong += [(score, i, span, own) for score, span, own in _wrong(pipe, doc, gold)]
         wrong.sort(key=lambda item: -item[0])
         for _, i, what, gold_text in wrong[:most]:
-            run = _explain_label if isinstance(pipe, TextClassifier) else _explain_entity
+            run = _explain_label if isinstance(pipe, TextClassifier) else _explain_span
             explanation = run(nlp, pipe, predicted[i], what)
             found.append({"text": docs[i].text, "gold": gold_text, **explanation.to_dict()})
     return found
@@ -267,6 +309,19 @@ def _errors(pipe: TextClassifier, doc: Doc, gold: Doc) -> List[Tuple[float, str,
         threshold = pipe.cfg["threshold"]
         wrong = [x for x in scores if scores[x] >= threshold and gold.cats.get(x) == 0.0]
     return [(scores[label], label, right or "no label") for label in wrong]
+
+
+def _wrong(
+    pipe: SpanClassifier, doc: Doc, gold: Doc
+) -> List[Tuple[float, Tuple[int, int, str], str]]:
+    """The wrong labels predicted for annotated spans: score, span with the label, right labels."""
+    annotated = gold_spans(Example(doc, gold), pipe.key)
+    found = [(span.start, span.end, span.label_) for span in _spans(pipe, doc)]
+    return [
+        (_probability(pipe, doc, span), span, ", ".join(sorted(right)) or "no label")
+        for span in found
+        if (right := annotated.get(span[:2])) is not None and span[2] not in right
+    ]
 
 
 def _overlapping(entity: Span, gold: Iterable[Span]) -> str:

@@ -7,7 +7,8 @@ import pytest
 import spacy
 import torch
 from conftest import make_entity_examples, make_examples
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
@@ -103,7 +104,7 @@ def test_heads_that_listen_are_explained(nlp, encoder_config):
 
 def test_unknown_names_are_errors(pipeline):
     doc = pipeline("a great film")
-    with pytest.raises(ValueError, match="no text classifier or entity recognizer.*'tagger'"):
+    with pytest.raises(ValueError, match="no text classifier, entity recognizer or.*'tagger'"):
         explain(pipeline, doc, component="tagger")
     with pytest.raises(ValueError, match="no label 'FINE'. The labels are"):
         explain(pipeline, doc, label="FINE")
@@ -144,3 +145,32 @@ def test_the_command_explains_a_text(annotate_pipeline):
 def test_markup_in_a_text_is_escaped():
     html = colored(["<b> ", "x"], [1.0, -0.5], [0, 1])
     assert "<b>" not in html and "&lt;b&gt;" in html and 'class="span"' in html
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_labels_of_spans_are_explained_and_so_are_errors(encoder_config, exclusive):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    model = {"@architectures": "spacy_reprtune.TokenClassifier.v1", "encoder": encoder_config()}
+    config = {"model": model, "spans_key": "claims", "exclusive": exclusive, "head_init": "probe"}
+    nlp.add_pipe("reprtune_span_classifier", name="claims", config=config)
+    texts = {"a lovely film .": "GOOD", "a dull film .": "BAD"}
+    docs = [nlp.get_pipe("sentencizer")(nlp.make_doc(f"{a} {b}")) for a in texts for b in texts]
+    for doc in docs:
+        spans = [Span(doc, s.start, s.end, label=texts[s.text]) for s in doc.sents]
+        doc.spans["claims"] = spans
+    nlp.initialize(lambda: [Example(nlp.make_doc(doc.text), doc) for doc in docs])
+    doc = nlp("a lovely film . a dull film .")
+    found = explain(nlp, doc)
+    assert [(e.span, e.label) for e in found] == [((0, 4), "GOOD"), ((4, 8), "BAD")]
+    scores = doc.spans["claims"].attrs["scores"]
+    for explanation, score in zip(found, scores, strict=True):
+        assert explanation.score == pytest.approx(score)
+        inside = explanation.contributions[slice(*explanation.span)]
+        assert inside.argmax() == 1 and inside[1] > 0
+    assert not explain_errors(nlp, docs)
+    wrong = docs[1].copy()
+    wrong.spans["claims"] = [Span(wrong, 0, 4, label="BAD")]
+    (error,) = explain_errors(nlp, [wrong])
+    assert error["span"] == [0, 4] and error["label"] == "GOOD" and error["gold"] == "BAD"

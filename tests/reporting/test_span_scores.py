@@ -90,7 +90,9 @@ def nested(encoder_config, tmp_path_factory):
 
 def test_the_command_prints_and_keeps_the_spans_that_are_scored(classified):
     scores = srsly.read_json(classified / "metrics" / "claims.json")
-    assert f"span F (claims) {scores['spans_claims_f']:.3f}" in (classified / "output.txt").read_text()
+    assert (
+        f"span F (claims) {scores['spans_claims_f']:.3f}" in (classified / "output.txt").read_text()
+    )
     kept = read_predictions(classified / "metrics" / "claims.predictions.jsonl.gz")
     assert [len(row.spans["claims"].gold) for row in kept.rows] == [2, 2, 1]
     # The sentence that nobody annotated is predicted, but does not count.
