@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spacy.training import Example
 
 SETS = ("rotten_tomatoes", "ncbi_disease", "wnut17")
-TRAIN, TEST, EPOCHS = 480, 300, 1
+TRAIN, TEST, EPOCHS = 2000, 1000, 1
 SHARES = (0.5, 0.75)
 
 

@@ -147,14 +147,15 @@ def kinds_of_ents(predictions: Predictions) -> Dict[str, int]:
 
     predictions (Predictions): The predictions.
     RETURNS (Dict[str, int]): A count for each of KINDS. "missed" counts gold entities that overlap
-        no predicted one. All other kinds count predicted entities; "spurious" ones overlap no gold
-        entity.
+        no prediction, or only predictions that are right themselves. All other kinds count
+        predicted entities; "spurious" ones overlap no gold entity.
     """
     kinds = dict.fromkeys(KINDS, 0)
     for _, row in ents_rows(predictions):
         for entity in row.found:
             kinds[kind_of(entity, row.gold)] += 1
-        kinds["missed"] += sum(not _overlapping(entity, row.found) for entity in row.gold)
+        gold, found = set(row.gold), set(row.found)
+        kinds["missed"] += sum(not _overlapping(e, [*(found - gold)]) for e in gold - found)
     return kinds
 
 

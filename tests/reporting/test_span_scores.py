@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.reporting.bootstrap import bootstrap, micro_f
 from spacy_reprtune.reporting.card_facts import add_scores, read_pipeline
-from spacy_reprtune.reporting.counts import NONE, confusion_ents, count_ents
+from spacy_reprtune.reporting.counts import NONE, confusion_ents, count_ents, kinds_of_ents
 from spacy_reprtune.reporting.predictions import (
     EntsRow,
     Predictions,
@@ -167,3 +167,10 @@ def test_spans_with_several_labels_are_compared_label_by_label():
         ("A", NONE): 1,
         (NONE, "A"): 1,
     }
+
+
+def test_an_entity_is_missed_although_one_inside_of_it_is_found():
+    gold, found = [(0, 9, "ORG"), (0, 4, "PLACE")], [(0, 4, "PLACE")]
+    rows = [Row("x" * 10, ents=EntsRow(gold, found, [0.5]))]
+    kinds = kinds_of_ents(Predictions(rows=rows))
+    assert kinds["missed"] == 1 and kinds["right"] == 1 and sum(kinds.values()) == 2

@@ -19,6 +19,8 @@ from ..predictions import Predictions
 from ..values import number
 from .scores import EVALUATE
 
+_THRESHOLD = " `reprtune threshold` finds where a precision holds."
+
 
 def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
     """RETURNS (Section): Precision against recall and against coverage, and calibration."""
@@ -47,7 +49,7 @@ def curves_section(metrics: Metrics, groups: List[Group]) -> Section:
                     draw_coverage,
                     {name: answer for name, answer in answers.items() if answer[0]},
                     "Precision if only the most confident predictions count and the others are "
-                    "left to a person. `reprtune threshold` finds where a precision holds.",
+                    f"left to a person.{'' if group.unit == 'spans' else _THRESHOLD}",
                 ),
                 (
                     "cal",
