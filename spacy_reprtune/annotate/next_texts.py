@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Collection, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ class Choice:
     doubt (Optional[float]): How unsure the model is, 0 to 1; None without a model.
     cats (Dict[str, float]): The score of each label.
     labels (List[str]): The labels that the model predicts.
-    ents (List[Dict[str, Any]]): The entities that it predicts, each with start and end in
-        characters, label and score.
+    spans (Optional[List[Dict[str, Any]]]): The entities and labeled spans that it predicts, each
+        with start and end in characters, label and score; None if it predicts none of any text.
     """
 
     id: Any
@@ -35,7 +35,7 @@ class Choice:
     doubt: Optional[float] = None
     cats: Dict[str, float] = field(default_factory=dict)
     labels: List[str] = field(default_factory=list)
-    ents: List[Dict[str, Any]] = field(default_factory=list)
+    spans: Optional[List[Dict[str, Any]]] = None
 
 
 def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> List[Tuple[Any, str]]:
@@ -63,26 +63,36 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> List[Tu
 def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> List[Choice]:
     """Choose texts that a pipeline is unsure of, no two of them alike.
 
-    nlp (Language): The pipeline, with a text classifier or entity recognizer of this package.
+    nlp (Language): The pipeline, with a text classifier, entity recognizer or span classifier of
+        this package.
     pool (Sequence[Tuple[Any, str]]): Id and text.
     n (int): How many texts to choose.
     RETURNS (List[Choice]): The texts with the pipeline's annotation, the least sure first.
-    RAISES (ValueError): The pipeline has no such component.
+    RAISES (ValueError): The pipeline has no such component, or no spans that it could classify.
     """
     from ..components.entity_recognizer import EntityRecognizer
+    from ..components.span_classifier import SpanClassifier
     from ..components.text_classifier import TextClassifier
 
-    pipes = [p for _, p in nlp.pipeline if isinstance(p, (TextClassifier, EntityRecognizer))]
+    kinds = {
+        TextClassifier: text_doubts,
+        EntityRecognizer: entity_doubts,
+        SpanClassifier: span_doubts,
+    }
+    pipes = {
+        pipe: find
+        for _, pipe in nlp.pipeline
+        for kind, find in kinds.items()
+        if isinstance(pipe, kind)
+    }
     if not pipes:
         raise ValueError(
-            "The pipeline has no text classifier or entity recognizer of this package, so it can't "
-            f"say what it is unsure of. Its components are {', '.join(nlp.pipe_names)}."
+            "The pipeline has no text classifier, entity recognizer or span classifier of this "
+            "package, so it can't say what it is unsure of. Its components are "
+            f"{', '.join(nlp.pipe_names)}."
         )
     docs = list(nlp.pipe(text for _, text in pool))
-    doubts = numpy.zeros(len(docs))
-    for pipe in pipes:
-        find = label_doubts if isinstance(pipe, TextClassifier) else entity_doubts
-        doubts = numpy.maximum(doubts, find(pipe, docs))
+    doubts = numpy.max([find(pipe, docs) for pipe, find in pipes.items()], axis=0)
     encoders = [e for e in map(_own_encoder, [*pipes, *(p for _, p in nlp.pipeline)]) if e]
     if not encoders:
         raise ValueError(
@@ -90,7 +100,20 @@ def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> Lis
             "compare texts by. Use a reprtune_encoder, or an encoder for each component."
         )
     vectors = text_vectors(encoders[0], [text for _, text in pool])
-    return [_choice(pool[i], docs[i], doubts[i], pipes) for i in choose_unsure(vectors, doubts, n)]
+    classifiers = [pipe for pipe in pipes if isinstance(pipe, TextClassifier)]
+    groups = {pipe.key for pipe in pipes if isinstance(pipe, SpanClassifier)}
+    # The entities of other recognizers are all in `doc.ents`.
+    groups |= {p.gold_key for p in pipes if isinstance(p, EntityRecognizer) and p.overlapping}
+    finds_spans = groups or any(
+        "doc.ents" in nlp.get_pipe_meta(name).assigns for name in nlp.pipe_names
+    )
+    chosen = []
+    for i in choose_unsure(vectors, doubts, n):
+        choice = Choice(*pool[i], doubt=float(doubts[i]))
+        _add_cats(choice, docs[i], classifiers)
+        choice.spans = _spans_of(docs[i], groups) if finds_spans else None
+        chosen.append(choice)
+    return chosen
 
 
 def choose_first(encoder: str, pool: Sequence[Tuple[Any, str]], n: int) -> List[Choice]:
@@ -106,14 +129,19 @@ def choose_first(encoder: str, pool: Sequence[Tuple[Any, str]], n: int) -> List[
     return [Choice(*pool[i]) for i in choose_typical(vectors, n)]
 
 
-def label_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
+def label_doubts(scores: NDArray, *, exclusive: bool) -> NDArray:
     """RETURNS (ndarray): 1 minus the margin between the two best labels, or with independent labels
-    the smallest margin between yes and no; shape (n_docs,)."""
-    scores = numpy.array([[doc.cats[label] for label in pipe.labels] for doc in docs])
-    if pipe.exclusive:
+    the smallest margin between yes and no, given the probabilities in rows; shape (n_rows,)."""
+    if exclusive:
         best = numpy.sort(scores, axis=1)
         return 1.0 - (best[:, -1] - best[:, -2])
     return 1.0 - numpy.abs(2.0 * scores - 1.0).min(1)
+
+
+def text_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
+    """RETURNS (ndarray): The doubt about the labels of each text, shape (n_docs,)."""
+    scores = numpy.array([[doc.cats[label] for label in pipe.labels] for doc in docs])
+    return label_doubts(scores, exclusive=pipe.exclusive)
 
 
 def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
@@ -121,11 +149,10 @@ def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
     which may belong to an entity that was not found; shape (n_docs,)."""
     from thinc.util import to_numpy
 
-    from ..components.streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
     from ..heads.losses import softmax
 
     found: List[float] = []
-    for block in blocks(iter(docs), LOOK_AHEAD_DOCS, LISTENING_CHARS):
+    for block in _blocks(docs):
         scores = pipe.model.predict(block)
         ends = numpy.cumsum(scores.lengths)[:-1]
         for parts in numpy.split(to_numpy(scores.logits), ends):
@@ -133,9 +160,32 @@ def entity_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
             likely = softmax(
                 pipe.tags.logits(pipe.layers.unfold(parts[parts.any(1)])) / pipe.temperature
             )
-            best = numpy.sort(likely, axis=1)
-            found.append(float(1.0 - (best[:, -1] - best[:, -2]).min(initial=1.0)))
+            found.append(float(label_doubts(likely, exclusive=True).max(initial=0.0)))
     return numpy.array(found)
+
+
+def span_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
+    """RETURNS (ndarray): The doubt about the labels of the least sure span of each text, 0 for a
+    text without spans; shape (n_docs,).
+
+    RAISES (ValueError): No doc has the spans that the component classifies.
+    """
+    from ..components.span_rows import has_spans
+
+    if not any(has_spans(doc, pipe.spans) for doc in docs):
+        raise ValueError(
+            f"None of the texts has the spans that '{pipe.name}' classifies ({pipe.spans}). Add a "
+            "component that sets them to the pipeline, in front of it."
+        )
+    found = [own.scores for block in _blocks(docs) for own in pipe.predict(block)]
+    doubts = [label_doubts(scores, exclusive=pipe.kind.exclusive) for scores in found]
+    return numpy.array([own.max(initial=0.0) for own in doubts])
+
+
+def _blocks(docs: Sequence["Doc"]) -> Iterator[List["Doc"]]:
+    from ..components.streams import LISTENING_CHARS, LOOK_AHEAD_DOCS, blocks
+
+    return blocks(iter(docs), LOOK_AHEAD_DOCS, LISTENING_CHARS)
 
 
 def _own_encoder(pipe: Any) -> Any:
@@ -144,13 +194,18 @@ def _own_encoder(pipe: Any) -> Any:
     return pipe.encoder if isinstance(pipe, EncoderPipe) and not pipe.listens else None
 
 
-def _choice(item: Tuple[Any, str], doc: "Doc", doubt: float, pipes: Sequence[Any]) -> Choice:
-    choice = Choice(*item, doubt=float(doubt), ents=row_of(doc, ["ents"])["ents"])
+def _add_cats(choice: Choice, doc: "Doc", pipes: Sequence[Any]) -> None:
     for pipe in pipes:
-        if hasattr(pipe, "kind"):
-            scores = {label: float(doc.cats[label]) for label in pipe.labels}
-            choice.cats.update(scores)
-            best = max(scores, key=lambda label: scores[label])
-            above = [x for x in scores if scores[x] >= pipe.cfg["threshold"]]
-            choice.labels += [best] if pipe.exclusive else above
-    return choice
+        scores = {label: float(doc.cats[label]) for label in pipe.labels}
+        choice.cats.update(scores)
+        best = max(scores, key=lambda label: scores[label])
+        above = [x for x in scores if scores[x] >= pipe.cfg["threshold"]]
+        choice.labels += [best] if pipe.exclusive else above
+
+
+def _spans_of(doc: "Doc", groups: Collection[str]) -> List[Dict[str, Any]]:
+    """The entities of a doc and the spans of groups, in order, each once."""
+    row = row_of(doc, ["ents", "spans"])
+    found = row["ents"] + [span for span in row["spans"] if span.pop("group") in groups]
+    by_place = {(span["start"], -span["end"], span["label"]): span for span in found}
+    return [by_place[place] for place in sorted(by_place)]

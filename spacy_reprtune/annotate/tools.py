@@ -14,19 +14,23 @@ def _prodigy(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
     if labels:
         task["options"] = [{"id": label, "text": label} for label in labels]
         task["accept"] = choice.labels
-    if choice.ents:
+    if choice.spans is not None:
         task["spans"] = [
-            {key: ent[key] for key in ("start", "end", "label")} for ent in choice.ents
+            {key: span[key] for key in ("start", "end", "label")} for span in choice.spans
         ]
     return task
 
 
 def _doccano(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
     """A project with one kind of annotation has one key, a project with both kinds has two."""
-    spans = [[ent["start"], ent["end"], ent["label"]] for ent in choice.ents]
-    if labels and choice.ents:
-        return {"text": choice.text, "cats": choice.labels, "entities": spans, **_meta(choice)}
-    return {"text": choice.text, "label": choice.labels if labels else spans, **_meta(choice)}
+    both = bool(labels) and choice.spans is not None
+    row: Dict[str, Any] = {"text": choice.text}
+    if labels:
+        row["cats" if both else "label"] = choice.labels
+    if choice.spans is not None:
+        spans = [[span["start"], span["end"], span["label"]] for span in choice.spans]
+        row["entities" if both else "label"] = spans
+    return {**row, **_meta(choice)}
 
 
 def _label_studio(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
@@ -38,13 +42,13 @@ def _label_studio(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
             "from_name": "label",
             "type": "labels",
             "value": {
-                "start": ent["start"],
-                "end": ent["end"],
-                "text": choice.text[ent["start"] : ent["end"]],
-                "labels": [ent["label"]],
+                "start": span["start"],
+                "end": span["end"],
+                "text": choice.text[span["start"] : span["end"]],
+                "labels": [span["label"]],
             },
         }
-        for ent in choice.ents
+        for span in choice.spans or ()
     ]
     if labels:
         value = {"choices": choice.labels}
@@ -59,8 +63,8 @@ def _jsonl(choice: Choice, labels: Sequence[str]) -> Dict[str, Any]:
     row: Dict[str, Any] = {"text": choice.text, **_meta(choice)}
     if labels:
         row["cats"] = choice.cats
-    if choice.ents:
-        row["spans"] = choice.ents
+    if choice.spans is not None:
+        row["spans"] = choice.spans
     return row
 
 

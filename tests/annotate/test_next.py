@@ -5,7 +5,9 @@ import json
 import numpy
 import pytest
 import spacy
-from conftest import BAD, GOOD
+from conftest import BAD, GOOD, make_entity_examples, make_examples
+from spacy.tokens import Doc, Span
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_reprtune.annotate.choose import choose_typical, choose_unsure, without_copies
@@ -78,13 +80,102 @@ def test_choices_have_what_the_pipeline_predicts(pipeline):
         doc = pipeline(choice.text)
         assert choice.text == TEXTS[choice.id] and choice.cats == pytest.approx(doc.cats, abs=1e-5)
         assert choice.labels == [max(doc.cats, key=doc.cats.get)]
-        found = [(e["start"], e["end"], e["label"]) for e in choice.ents]
+        found = [(e["start"], e["end"], e["label"]) for e in choice.spans]
         assert found == [(e.start_char, e.end_char, e.label_) for e in doc.ents]
 
 
 def test_a_pipeline_without_our_components_is_an_error():
-    with pytest.raises(ValueError, match="no text classifier or entity recognizer"):
+    with pytest.raises(ValueError, match="no text classifier, entity recognizer or span"):
         choose_next(spacy.blank("en"), [(0, "a film")], 1)
+
+
+NESTED = "this movie is lovely warm music"
+INSIDE = [(1, 6, "FILM"), (3, 5, "MOOD")]
+
+
+def test_guesses_have_nested_entities_and_those_of_every_recognizer(token_config):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    config = {"model": token_config(), "overlapping": True, "spans_key": "nested"}
+    pipe = nlp.add_pipe("reprtune_ner", name="nested", config=config)
+    gold = nlp.make_doc(NESTED)
+    gold.spans["nested"] = [Span(gold, start, end, label=label) for start, end, label in INSIDE]
+    examples = [Example(nlp.make_doc(NESTED), gold)]
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.02
+    for _ in range(30):
+        nlp.update(examples, sgd=optimizer)
+    ruler = nlp.add_pipe("entity_ruler", first=True)
+    ruler.add_patterns([{"label": "WORD", "pattern": "this"}])
+    assert pipe.labels == ("FILM", "MOOD") and len(nlp(NESTED).ents) == 2
+    [choice] = choose_next(nlp, [(0, NESTED)], 1)
+    assert [(e["start"], e["end"], e["label"]) for e in choice.spans] == [
+        (0, 4, "WORD"),
+        (5, 31, "FILM"),
+        (14, 25, "MOOD"),
+    ]
+    scores = nlp(NESTED).spans["nested"].attrs["scores"]
+    assert [e["score"] for e in choice.spans] == [None, *map(float, scores)]
+
+
+def one_pipe(factory, model, examples, **settings):
+    """A pipeline that has not been trained, with a single component of this package."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    nlp.add_pipe(factory, name="own", config={"model": model, **settings})
+    nlp.initialize(lambda: examples(nlp))
+    return nlp
+
+
+def labeled_sentences(nlp):
+    gold = Doc(nlp.vocab, words="a great film . dull and cold .".split())
+    gold.spans["sc"] = [Span(gold, 0, 4, label="GOOD"), Span(gold, 4, 8, label="BAD")]
+    return [Example(nlp.make_doc(gold.text), gold)]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_span_classifier_doubts_the_text_of_its_least_sure_span(exclusive, token_config):
+    settings = {"exclusive": exclusive, "threshold": 0.0}
+    nlp = one_pipe("reprtune_span_classifier", token_config(), labeled_sentences, **settings)
+    pool = ["a great film . dull and cold .", "a great film .", "dull and cold .", ""]
+    whole, *parts = sorted(choose_next(nlp, list(enumerate(pool)), 4), key=lambda c: c.id)
+    scores = nlp.get_pipe("own").predict([nlp(pool[0])])[0].scores
+    doubts = 1.0 - abs(scores[:, 0] - scores[:, 1] if exclusive else 2.0 * scores - 1.0)
+    assert whole.doubt == pytest.approx(doubts.max(), abs=1e-5)
+    assert parts[-1].doubt == 0.0 and parts[-1].spans == []
+    assert {(s["start"], s["end"]) for s in whole.spans} == {(0, 14), (15, 30)}
+    assert len(whole.spans) == (2 if exclusive else 4)
+    assert all(0.0 < s["score"] < 1.0 and s["label"] in ("GOOD", "BAD") for s in whole.spans)
+
+
+def test_a_span_classifier_without_spans_is_an_error(token_config):
+    nlp = one_pipe("reprtune_span_classifier", token_config(), labeled_sentences)
+    nlp.remove_pipe("sentencizer")
+    with pytest.raises(ValueError, match=r"the spans that 'own' classifies \(sents\)"):
+        choose_next(nlp, [(0, "a great film .")], 1)
+
+
+@pytest.mark.parametrize("format", ["prodigy", "doccano", "label-studio", "jsonl"])
+def test_no_entities_found_differs_from_no_recognizer(format, token_config, model_config, tmp_path):
+    recognizer = one_pipe("reprtune_ner", token_config(), make_entity_examples, min_score=1.0)
+    classifier = one_pipe("reprtune_textcat", model_config(), make_examples)
+    both = one_pipe("reprtune_ner", token_config(), make_entity_examples, min_score=1.0)
+    both.add_pipe("own", name="textcat", source=classifier)
+    found = []
+    for nlp in (recognizer, both, classifier):
+        choices = choose_next(nlp, [(0, "a film")], 1)
+        write_tasks(choices, tmp_path / "next", format, sorted(choices[0].cats))
+        text = (tmp_path / "next").read_text()
+        found.append(json.loads(text)[0] if format == "label-studio" else json.loads(text))
+    if format == "label-studio":
+        results = [task["predictions"][0]["result"] for task in found]
+        assert results[0] == [] and [r["type"] for r in results[1] + results[2]] == ["choices"] * 2
+    elif format == "doccano":
+        assert found[0]["label"] == [] and found[1]["entities"] == []
+        assert found[2]["label"] == found[1]["cats"] and not {"cats", "entities"} & set(found[2])
+    else:
+        assert found[0]["spans"] == found[1]["spans"] == [] and "spans" not in found[2]
 
 
 def read_back(path, format):
