@@ -2,7 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Collection, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy
 from numpy.typing import NDArray
@@ -38,13 +49,26 @@ class Choice:
     spans: Optional[List[Dict[str, Any]]] = None
 
 
-def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> List[Tuple[Any, str]]:
+class Pool(NamedTuple):
+    """The texts to choose from.
+
+    texts (List[Tuple[Any, str]]): Id and text.
+    copies (int): Number of rows left out because they are copies or near copies of earlier ones.
+    damaged (int): Number of rows left out because their text is missing, blank or not readable.
+    """
+
+    texts: List[Tuple[Any, str]]
+    copies: int
+    damaged: int
+
+
+def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> Pool:
     """Read the texts to choose from.
 
     paths (Sequence[Path]): Files and folders of Parquet, JSONL, CSV, TSV or txt.
     text (str): Name of the column with the texts.
     id (Optional[str]): Name of the column with the ids, or None for the numbers of the rows.
-    RETURNS (List[Tuple[Any, str]]): Id and text, without copies, near copies and blank texts.
+    RETURNS (Pool): The texts, without copies, near copies and damaged rows.
     RAISES (ValueError): An input is wrong, or there is no text.
     """
     found: List[Tuple[Any, str]] = []
@@ -57,7 +81,8 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> List[Tu
             first += len(rows)
     if not found:
         raise ValueError(f"There is no text in {', '.join(map(str, paths))}.")
-    return [found[row] for row in without_copies([own for _, own in found])]
+    texts = [found[row] for row in without_copies([own for _, own in found])]
+    return Pool(texts, copies=len(found) - len(texts), damaged=first - len(found))
 
 
 def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> List[Choice]:

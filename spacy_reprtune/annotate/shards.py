@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..files import is_utf8
 
 READABLE = (".parquet", ".jsonl", ".csv", ".tsv", ".txt")
 SHARD_ROWS = 10_000
+# Rows of a JSONL file of which at least one must have a column. A row may be damaged, but not all.
+FIRST_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def cut(path: Path, first: int, columns: Sequence[str], shard_rows: int) -> List
 
     path (Path): The file.
     first (int): Number of its first row.
-    columns (Sequence[str]): Columns that the file must have; a .txt file has only a text.
+    columns (Sequence[str]): Columns that the file must have. In JSONL, one of the first rows must
+        have each of them. A .txt file has only a text.
     shard_rows (int): Rows per shard; row groups of Parquet stay whole.
     RETURNS (List[Shard]): The shards, none of them empty.
     RAISES (ValueError): A column is missing, or the format of the file does not match its ending.
@@ -93,6 +98,11 @@ def cut(path: Path, first: int, columns: Sequence[str], shard_rows: int) -> List
     if table:
         header, start = _header(path)
         check_columns(path, header, columns)
+    elif path.suffix.lower() == ".jsonl":
+        keys = _first_keys(path, columns)
+        # Rows that are all damaged fail one by one, each with its reason.
+        if keys:
+            check_columns(path, keys, columns)
     with path.open("rb") as file:
         file.seek(start)
         for end, counts in _ends(file, start, quoted=table):
@@ -158,6 +168,20 @@ def _header(path: Path) -> Tuple[List[str], int]:
         file.seek(0)
         text = file.read(end).decode("utf-8-sig", errors="replace")
     return next(csv.reader(io.StringIO(text), delimiter=_delimiter(path)), []), end
+
+
+def _first_keys(path: Path, wanted: Sequence[str]) -> List[str]:
+    """RETURNS (List[str]): The keys of the first rows of a JSONL file, each once, up to the row
+    that completes those that are wanted."""
+    keys: Dict[str, None] = {}
+    with path.open("rb") as file:
+        for line in islice(filter(bytes.strip, file), FIRST_ROWS):
+            with suppress(ValueError):
+                value = json.loads(line)
+                keys.update(dict.fromkeys(value if isinstance(value, dict) else ()))
+            if keys.keys() >= set(wanted):
+                break
+    return list(keys)
 
 
 def _delimiter(path: Path) -> str:

@@ -50,12 +50,12 @@ def next_cli(
         msg.fail(f"--format is {format!r}", f"It can be {', '.join(TOOLS)}.", exits=1)
     import_code(code_path)
     try:
-        texts = read_pool(pool, text=text, id=id)
+        found = read_pool(pool, text=text, id=id)
         setup_gpu(use_gpu, silent=True)
         if cold:
-            choices = choose_first(model, texts, n)
+            choices = choose_first(model, found.texts, n)
         else:
-            choices = choose_next(load_model(model), texts, n)
+            choices = choose_next(load_model(model), found.texts, n)
         labels = sorted({label for choice in choices for label in choice.cats})
         write_tasks(choices, output, format, labels)
     except (ValueError, OSError) as error:
@@ -63,4 +63,9 @@ def next_cli(
     for choice in choices[:5]:
         doubt = "" if choice.doubt is None else f"{choice.doubt:.2f}  "
         msg.text(f"{doubt}{' '.join(choice.text.split())[:90]}")
-    msg.good(f"Chose {len(choices)} of {len(texts):,} texts (copies left out). Saved to {output}")
+    if found.copies or found.damaged:
+        msg.warn(
+            f"Rows left out: {found.copies:,} as copies or near copies, {found.damaged:,} because "
+            "their text is missing, blank or not readable"
+        )
+    msg.good(f"Chose {len(choices)} of {len(found.texts):,} texts. Saved to {output}")

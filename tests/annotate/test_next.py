@@ -227,3 +227,26 @@ def test_a_pool_without_texts_is_an_error(tmp_path):
     (tmp_path / "pool.jsonl").write_text('{"text": " "}\n')
     with pytest.raises(ValueError, match="no text in"):
         read_pool([tmp_path / "pool.jsonl"], text="text", id=None)
+
+
+def test_copies_and_rows_that_are_not_text_are_counted(tiny_encoder, tmp_path):
+    lines = [json.dumps({"text": text}) for text in ("a great film", "A great film!", "dull", " ")]
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("\n".join([*lines, "nonsense", '{"text": 7}', '{"body": "x"}']))
+    found = read_pool([pool], text="text", id=None)
+    assert found == ([(0, "a great film"), (2, "dull")], 1, 4)
+    arguments = ["next", tiny_encoder, pool, "--cold", "-n", 1, "-o", tmp_path / "next.jsonl"]
+    done = CliRunner().invoke(reprtune_cli, list(map(str, arguments)))
+    said = " ".join(done.output.split())
+    assert "Rows left out: 1 as copies or near copies, 4 because their text is missing" in said
+    assert "Chose 1 of 2 texts" in said
+
+
+def test_a_wrong_column_is_an_error_that_names_the_columns(tmp_path):
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text('nonsense\n{"body": "a film"}\n{"id": 1}\n')
+    arguments = ["next", "x", str(pool), "--text", "review"]
+    done = CliRunner().invoke(reprtune_cli, arguments)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1
+    assert "pool.jsonl has no column 'review'. Its columns are body, id." in said
