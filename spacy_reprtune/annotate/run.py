@@ -68,11 +68,13 @@ class Outcome(NamedTuple):
     rows (int): Number of rows that could be read, in all inputs.
     failed (int): Number of these rows that could not be annotated; they are in errors.jsonl.
     damaged (List[str]): Shards that could not be read, each with the reason.
+    reason (Optional[str]): Why the first of the failed rows could not be annotated.
     """
 
     rows: int
     failed: int
     damaged: List[str]
+    reason: Optional[str] = None
 
 
 def annotate_files(
@@ -145,7 +147,7 @@ def annotate_files(
                 if reason is not None:
                     damaged.append(reason)
     failed = _merge_errors(plan, output)
-    return Outcome(finished, failed, damaged)
+    return Outcome(finished, len(failed), damaged, failed[0]["reason"] if failed else None)
 
 
 def annotate_shard(
@@ -331,8 +333,11 @@ def _annotate_in_worker(number: int) -> Tuple[int, Optional[str]]:
     return annotate_shard(annotator, plan, number, output)
 
 
-def _merge_errors(plan: Plan, output: Path) -> int:
-    """Collect the rows that failed in one file, in order. RETURNS (int): Their number."""
+def _merge_errors(plan: Plan, output: Path) -> List[Dict[str, Any]]:
+    """Collect the rows that failed in one file.
+
+    RETURNS (List[Dict[str, Any]]): The rows, in order.
+    """
     from .tables import write_lines
 
     rows: List[Dict[str, Any]] = []
@@ -344,7 +349,7 @@ def _merge_errors(plan: Plan, output: Path) -> int:
             ]
     if rows:
         write_lines(output / ERRORS, rows)
-    return len(rows)
+    return rows
 
 
 def model_digest(path: str) -> str:

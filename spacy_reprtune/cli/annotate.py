@@ -46,8 +46,8 @@ def annotate_cli(
     Annotate files of any size. After an interruption, the same command resumes.
 
     Each row group or range of lines becomes one file in the output folder. Rows that can't be
-    annotated are in errors.jsonl with their id and the reason. manifest.json keeps results of
-    different models, settings or inputs apart.
+    annotated are in errors.jsonl with their id and the reason; if that is all of them, the exit
+    code is 1. manifest.json keeps results of different models, settings or inputs apart.
     """
     from ..annotate.annotator import Annotator
     from ..annotate.run import ERRORS, annotate_files
@@ -86,6 +86,12 @@ def annotate_cli(
         msg.fail("Not annotated", f"{error}{hint}", exits=1)
     for reason in outcome.damaged:
         msg.fail("A part could not be read", reason)
+    if outcome.failed and outcome.failed == outcome.rows:
+        msg.fail(
+            f"All {outcome.rows:,} rows failed",
+            f"All reasons are in {output / ERRORS}. The first is: {outcome.reason}",
+            exits=1,
+        )
     if outcome.failed:
         msg.warn(f"{outcome.failed:,} rows failed: see {output / ERRORS}")
     msg.good(

@@ -99,6 +99,33 @@ def test_rows_that_fail_have_their_reason_and_the_others_go_on(failing_pipeline,
         assert said in reasons
 
 
+def test_a_command_whose_every_row_fails_says_why_and_fails(failing_pipeline, tmp_path):
+    path, output = tmp_path / "rows.jsonl", tmp_path / "out"
+    path.write_text('{"text": "fail"}\n{"text": null}\n', encoding="utf8")
+    command = ["annotate", str(failing_pipeline), str(path), str(output), "--format", "jsonl"]
+    for _ in range(2):
+        done = CliRunner().invoke(reprtune_cli, command)
+        said = " ".join(done.output.split())
+        assert done.exit_code == 1 and "All 2 rows failed" in said and "are annotated" not in said
+        assert "The first is: RuntimeError: this text can't be annotated" in said
+        assert f"{output}/errors.jsonl" in said.replace(" ", "")
+    # One row that can be annotated is enough.
+    path.write_text('{"text": "fail"}\n{"text": "a film"}\n', encoding="utf8")
+    done = CliRunner().invoke(reprtune_cli, [*command[:3], str(tmp_path / "other"), *command[4:]])
+    assert done.exit_code == 0 and "1 of 2 rows are annotated" in " ".join(done.output.split())
+
+
+def test_after_a_wrong_column_the_right_one_uses_the_same_folder(annotate_pipeline, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"body": "a film"}\n{"id": 2}\n', encoding="utf8")
+    command = ["annotate", str(annotate_pipeline), str(path), str(tmp_path / "out")]
+    done = CliRunner().invoke(reprtune_cli, command)
+    assert done.exit_code == 1
+    assert "no column 'text'. Its columns are body, id." in " ".join(done.output.split())
+    done = CliRunner().invoke(reprtune_cli, [*command, "--text", "body"])
+    assert done.exit_code == 0 and "1 of 2 rows are annotated" in " ".join(done.output.split())
+
+
 def test_a_finished_part_is_not_annotated_again_and_a_lost_one_is(annotate_pipeline, tmp_path):
     path = write_input(tmp_path, "csv")
     annotator = Annotator(annotate_pipeline, columns=["ents"])
@@ -223,6 +250,8 @@ def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline
     "name, content, settings, said",
     [
         ("a.csv", "id,body\n1,x\n", {}, "no column 'text'. Its columns are id, body"),
+        ("a.jsonl", 'x\n{"id": 1}\n{"body": 2}', {}, "no column 'text'. Its columns are id, body"),
+        ("a.jsonl", '{"text": "a"}\n', {"id": "id"}, "no column 'id'. Its columns are text"),
         ("a.csv", "id,text\n1,x\n1,y\n", {"id": "id"}, "not unique: '1' occurs more than once"),
         ("a.jsonl", '{"id": 7, "text": ""}\n' * 2, {"id": "id"}, "not unique: 7"),
         ("a.txt", "a\n", {"id": "id"}, "no column 'id': its rows are numbered"),
