@@ -263,11 +263,16 @@ def _check_depth(config: Config, points: Sequence[str]) -> None:
             # Raises an error for a wrong combination before hours of training with the others.
             unfreeze = int(point) if point.isdigit() else point
             model = Encoder_v1(**{**settings, "unfreeze": unfreeze})
-        directory = resolve_encoder(model.shims[0].settings.name)
-        depth = AutoConfig.from_pretrained(str(directory), local_files_only=True).num_hidden_layers
+        made = model.shims[0].settings
+        if made.keep_blocks is None:
+            directory = str(resolve_encoder(made.name))
+            depth = AutoConfig.from_pretrained(directory, local_files_only=True).num_hidden_layers
+            why = ""
+        else:
+            depth, why = len(made.keep_blocks), ", because of its keep_blocks"
         above = [point for point in points if point.isdigit() and int(point) > depth]
         if above:
             raise ValueError(
                 f"A sweep with {above[0]} trainable blocks is impossible: the encoder "
-                f"'{block['name']}' has {depth}. 'all' trains these and the embeddings."
+                f"'{block['name']}' has {depth}{why}. 'all' trains these and the embeddings."
             )

@@ -214,6 +214,15 @@ def test_points_that_cannot_be(points, message, files):
     assert not (files / "m").exists()
 
 
+def test_points_count_only_the_blocks_that_the_config_keeps(files):
+    kept = ["--components.textcat.model.encoder.keep_blocks", "[0, 2]"]
+    done = run(files, "-u", "none,3", "-s", "1", *kept)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "has 2, because of its keep_blocks" in said
+    assert not (files / "m").exists()
+    assert run(files, "-u", "2", "-s", "1", *kept).exit_code == 0
+
+
 def test_a_config_without_an_encoder(files):
     (files / "config.cfg").write_text(
         '[paths]\ntrain = null\ndev = null\n\n[nlp]\nlang = "en"\n\n[training]\nseed = 0\n'
