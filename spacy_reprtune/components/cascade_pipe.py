@@ -18,6 +18,7 @@ from thinc.api import Model, Optimizer
 from ..files import replaced_directory
 from ..manifest import check_manifest, seal, unseal, write_manifest
 from .calibration import NotedLogits
+from .cascade_part import CascadePart
 from .encoder_pipe import EncoderPipe
 from .label_kinds import Exclusive, Independent
 from .text_classifier import TextClassifier
@@ -85,14 +86,14 @@ class Cascade(EncoderPipe):
         self.name = name
         self.keep = keep
         self.fixed = threshold
+        self.scorer = scorer
         self.parts: Dict[str, TextClassifier] = {
-            part: TextClassifier(
-                vocab,
+            part: CascadePart(
+                self,
                 model,
-                f"{name}.{part}",
+                part,
                 kind=Exclusive() if exclusive else Independent(),
                 threshold=0.0 if exclusive else 0.5,
-                scorer=scorer,
                 **settings,
             )
             for part, model in ((SMALL, small), (LARGE, large))
@@ -100,7 +101,6 @@ class Cascade(EncoderPipe):
         # Only a container, so that code that walks through a pipeline's models finds both.
         self.model = Model("reprtune_cascade", _no_forward, layers=[small, large])
         self.cfg: Dict[str, Any] = {"threshold": None, "early": None, "kept": None}
-        self.scorer = scorer
         # Logits of both.
         self._noted = NotedLogits()
         if not Doc.has_extension(ANSWERED_BY):
@@ -235,6 +235,7 @@ class Cascade(EncoderPipe):
         RAISES (ValueError): See `TextClassifier.initialize`.
         """
         labels = None if labels is None else list(labels)
+        self.warned_of = frozenset()
         for part in self.parts.values():
             part.initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
         self._forget()

@@ -62,6 +62,8 @@ class EncoderPipe(SavedPipe):
     attribute: str
     # Whether a gold label that the component does not have would teach it something wrong.
     needs_all_labels = False
+    # What logs of a part add to the name of the component that it is a part of.
+    part: str = ""
     # The labels and settings that the user has been warned of; see `notices`.
     warned_of: FrozenSet[str] = frozenset()
 
@@ -349,7 +351,8 @@ class EncoderPipe(SavedPipe):
             return
         self.shim.announced = True
         if logger.isEnabledFor(logging.INFO):
-            logger.info("What trains in '%s':\n%s", self.name, self.shim.overview(texts))
+            overview = self.shim.overview(texts)
+            logger.info("What trains in '%s'%s:\n%s", self.name, self.part, overview)
 
     def after_load(self) -> None:
         """Check the loaded component, and forget everything that belongs to earlier weights.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HIGH_RATE = 1e-3
 # Entries of `warned_of` that are not labels.
 AVERAGES, RATE = "[training.optimizer] use_averages", "[training.optimizer] learn_rate"
+PROBE = "[components] head_init"
 
 
 def warn_of_unknown_labels(

@@ -13,6 +13,7 @@ from ..heads.probe import Probe, fit_classes
 from .encoder_pipe import NEW_LABEL, EncoderPipe
 from .encoding import head_inputs
 from .label_kinds import LabelKind
+from .notices import PROBE
 from .tag_rows import gold_tags
 
 if TYPE_CHECKING:
@@ -49,18 +50,21 @@ def start_from(pipe: EncoderPipe, probe: Optional[Probe], *, what: str, lacking:
     lacking (str): Why nothing could be fitted, for a warning.
     """
     if probe is None:
-        # For example, because it sees only the first texts of a stream.
-        logger.warning(
-            "'%s' can't start from a linear probe, because %s: its head starts at random.",
-            pipe.name,
-            lacking,
-        )
+        if PROBE not in pipe.warned_of:
+            pipe.warned_of |= {PROBE}
+            # For example, because it sees only the first texts of a stream.
+            logger.warning(
+                "'%s' can't start from a linear probe, because %s: its head starts at random.",
+                pipe.name,
+                lacking,
+            )
         return
     pipe.head.set_output(probe.weight, probe.bias)
     pipe.encoder.weights_changed()
     logger.info(
-        "'%s' starts from a linear probe: %.3f of the held-out %s right with C = %g.",
+        "'%s'%s starts from a linear probe: %.3f of the held-out %s right with C = %g.",
         pipe.name,
+        pipe.part,
         probe.score,
         what,
         probe.strength,

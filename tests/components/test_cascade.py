@@ -1,5 +1,6 @@
 """A small and a large text classifier in one component."""
 
+import logging
 import pickle
 import warnings
 
@@ -9,6 +10,7 @@ import spacy
 from conftest import make_examples
 from spacy.cli import package
 from spacy.tokens import DocBin
+from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from thinc.api import Config
@@ -228,3 +230,37 @@ def test_it_is_pickled_between_updates_without_logits(cascade_config):
     assert_same(answers(copy), answers(nlp))
     copy.get_pipe("textcat").calibrate(examples)
     assert copy.get_pipe("textcat").threshold is not None
+
+
+def test_messages_name_the_component_and_appear_once(cascade_config, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    caplog.set_level(logging.INFO, "spacy")
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("reprtune_cascade", name="textcat", config=cascade_config(head_init="probe"))
+    same = [Example.from_dict(nlp.make_doc("a film"), {"cats": {"GOOD": 1.0, "BAD": 0.0}})]
+    optimizer = nlp.initialize(lambda: same)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("'textcat' can't start from a linear probe" in line for line in said) == 1
+    for part in ("small", "large"):
+        assert sum(f"What trains in 'textcat' ({part})" in line for line in said) == 1
+    optimizer.learn_rate, optimizer.averages = 0.003, {}
+    new = [Example.from_dict(nlp.make_doc("x"), {"cats": {"NEW": 1.0, "GOOD": 0.0}})]
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        nlp.update([*same, *new], sgd=optimizer)
+        nlp.evaluate([*same, *new])
+    said += [str(warning.message) for warning in found]
+    for message in (
+        "can't learn them: NEW. Add labels with nlp.get_pipe('textcat').add_label",
+        "use_averages is true",
+        "The learning rate of 'textcat' is 0.003",
+    ):
+        assert sum(message in line for line in said) == 1
+    wrong = [Example.from_dict(nlp.make_doc("x"), {"cats": {"BAD": 1.0, "GOOD": 1.0}})]
+    with pytest.raises(ValueError, match="'textcat' has exclusive labels"):
+        nlp.update(wrong, sgd=optimizer)
+    assert not any("textcat.small" in line or "textcat.large" in line for line in said)
+    # A component that is initialized again warns again.
+    caplog.clear()
+    nlp.initialize(lambda: same)
+    assert "'textcat' can't start from a linear probe" in caplog.text
