@@ -48,7 +48,7 @@ def package_cli(
     The wheel requires spacy-reprtune. With --source, that wheel is built as well, so the output
     directory has everything that `pip install --no-index --find-links` needs except public
     packages. A README.md in the pipeline's directory (`reprtune card` writes one) and a LICENSE
-    are part of the package.
+    are part of the package. The license of the encoder's weights is not added: put it there.
     """
     from ..packaging.wheels import package_pipeline
 

@@ -37,6 +37,21 @@ def test_a_packaged_recognizer_requires_only_what_it_uses(ner, tmp_path):
     assert {"spacy-reprtune"} <= set(required) <= {"spacy", "spacy-reprtune"}
 
 
+def test_licenses_are_packaged_if_they_are_in_the_pipelines_directory(textcat, tmp_path):
+    for added in ([], ["LICENSE", "LICENSES_SOURCES", "NOTICE"]):
+        textcat.to_disk(tmp_path / "model")
+        for name in added:
+            (tmp_path / "model" / name).write_text(f"the text of {name}")
+        [wheel] = package_pipeline(tmp_path / "model", tmp_path, name="tiny", version="1.0.0")
+        with zipfile.ZipFile(wheel) as archive:
+            about = archive.read("en_tiny-1.0.0.dist-info/METADATA").decode()
+            names = archive.namelist()
+        found = {name for name in names if re.search("LICENSE|NOTICE", name)}
+        own = {f"en_tiny/en_tiny-1.0.0/{name}" for name in added}
+        assert own == {name for name in found if "dist-info" not in name}
+        assert ("License-File: LICENSE\n" in about) == bool(added)
+
+
 @pytest.fixture
 def trained(textcat, tmp_path):
     textcat.to_disk(tmp_path / "model")
