@@ -111,6 +111,9 @@ def _print_tables(result: Dict[str, Any]) -> None:
         rows.append((f"label {label}", *(f"{counts[s]:,}" for s in splits), weight))
     for label, counts in result["entities"].get("labels", {}).items():
         rows.append((f"entity {label}", *(f"{counts[s]:,}" for s in splits), ""))
+    for key, group in result["spans"].items():
+        for label, counts in group["labels"].items():
+            rows.append((f"span {key}/{label}", *(f"{counts[s]:,}" for s in splits), ""))
     header = ("", *splits, "weight" if result["labels"] else "")
     aligns = ["l"] + ["r"] * (len(splits) + 1)
     msg.table(rows, header=header, divider=True, aligns=aligns)
@@ -120,7 +123,7 @@ def _print_suspects(suspects: List[Dict[str, Any]]) -> None:
     rows = []
     for row in suspects[:PRINTED]:
         text = row["text"]
-        if row["kind"] == "entity":
+        if row["kind"] != "label":
             text = text[max(0, row["start"] - 20) : row["end"] + 20]
         place = f"{row['split']} {row['text_number']}"
         cells = (row["gold"], row["suggested"], " ".join(text.split()))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..progress import bar
-from .checks import entities, labels, pieces, texts
+from .checks import entities, labels, pieces, spans, texts
 from .checks.facts import Facts, find_in_text, gather
 from .checks.finding import LEVELS, Finding
 from .corpus import blank_pipeline, find_splits, read_docs
@@ -43,7 +43,8 @@ def examine(
     lang (str): Language of the tokenizer that entities have to fit.
     progress (bool): Whether to show progress bars.
     RETURNS (Tuple[Dict[str, Any], List[str]]): A report with `splits`, `labels`, `entities`,
-        `pieces`, and `findings`, the worst first; and some texts of train, to time an encoder with.
+        `spans`, `pieces`, and `findings`, the worst first; and some texts of train, to time an
+        encoder with.
     RAISES (ValueError): There is no corpus, or the encoder can't be found.
     """
     splits = find_splits(folder)
@@ -71,8 +72,10 @@ def examine(
         findings += entities.check_entities(facts)
         if "train" in splits:
             findings += entities.check_forgotten(facts["train"])
-    if not with_labels and not with_entities:
-        message = "No text has a label or an entity."
+    if spans.has_spans(facts):
+        findings += spans.check_spans(facts)
+    elif not with_labels and not with_entities:
+        message = "No text has a label, an entity or a span."
         findings.append(
             Finding("error", "nothing_annotated", message, "There is nothing to learn.")
         )
@@ -91,6 +94,7 @@ def examine(
         "exclusive": labels.is_exclusive(facts) if with_labels else None,
         "labels": labels.summarize_labels(facts) if with_labels else {},
         "entities": entities.summarize_entities(facts) if with_entities else {},
+        "spans": spans.summarize_spans(facts),
         "pieces": counted or {},
         "errors": sum(finding.level == "error" for finding in findings),
         "warnings": sum(finding.level == "warning" for finding in findings),

@@ -1,1 +1,2 @@
-"""The checks of `reprtune check`, one module per subject: texts, labels, entities, pieces."""
+"""The checks of `reprtune check`, one module per subject: texts, labels, entities,
+spans, pieces."""

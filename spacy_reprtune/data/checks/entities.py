@@ -19,8 +19,8 @@ _MAX_TOKENS = 5
 
 
 def has_entities(facts: Dict[str, Facts]) -> bool:
-    """RETURNS (bool): Whether any text has entities or spans."""
-    return any(part.n_ents or part.nested.count for part in facts.values())
+    """RETURNS (bool): Whether any text has entities."""
+    return any(part.n_ents for part in facts.values())
 
 
 def summarize_entities(facts: Dict[str, Facts]) -> Dict[str, Any]:

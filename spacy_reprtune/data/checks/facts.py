@@ -30,6 +30,22 @@ MAX_LENGTH = 1_000_000
 
 
 @dataclass
+class GroupFacts:
+    """Facts about a group of `doc.spans` in a split.
+
+    Counts are numbers of spans.
+    """
+
+    labels: "Counter[str]" = field(default_factory=Counter)
+    n_spans: int = 0
+    # Spans with the borders of a sentence that spaCy's sentencizer finds.
+    n_sentences: int = 0
+    overlapping: int = 0
+    # Whether each span has exactly one label.
+    exclusive: bool = True
+
+
+@dataclass
 class Facts:
     """Facts about a split.
 
@@ -64,6 +80,8 @@ class Facts:
     white: Cases = field(default_factory=Cases)
     misaligned: Cases = field(default_factory=Cases)
     crossing: Cases = field(default_factory=Cases)
+    # Span groups.
+    groups: Dict[str, GroupFacts] = field(default_factory=lambda: defaultdict(GroupFacts))
     nested: Cases = field(default_factory=Cases)
     # Texts that spaCy refuses to tokenize.
     too_long: Cases = field(default_factory=Cases)
@@ -117,6 +135,7 @@ def gather(
             facts.markup.add(f"{where}: …{_around(text, _MARKUP)}…")
         _gather_cats(facts, doc, case)
         _gather_ents(facts, doc, nlp, where, case)
+        _gather_spans(facts, doc, nlp, where)
         if len(text) > MAX_LENGTH:
             facts.too_long.add(case)
         if pieces is not None:
@@ -180,19 +199,11 @@ def _gather_cats(facts: Facts, doc: "Doc", case: str) -> None:
 
 
 def _gather_ents(facts: Facts, doc: "Doc", nlp: "Language", where: str, case: str) -> None:
-    groups = [group for group in doc.spans.values() if len(group)]
-    if groups or doc.has_annotation("ENT_IOB"):
+    # An empty group says that a text has no spans.
+    if len(doc.spans) or doc.has_annotation("ENT_IOB"):
         facts.n_annotated += 1
     else:
         facts.without_ents.add(case)
-    for group in groups:
-        last = None
-        for span in sorted(group, key=lambda s: (s.start, -s.end)):
-            if last is not None and span.start < last.end:
-                shown = f"{last.label_} [{last.text}] and {span.label_} [{span.text}]"
-                facts.nested.add(f"{where}: {shown}")
-            if last is None or span.end > last.end:
-                last = span
     if not doc.ents:
         return
     starts, ends = _token_borders(nlp, doc.text)
@@ -208,6 +219,34 @@ def _gather_ents(facts: Facts, doc: "Doc", nlp: "Language", where: str, case: st
             facts.misaligned.add(shown)
         if sentences and any(token.is_sent_start for token in ent[1:]):
             facts.crossing.add(shown)
+
+
+def _gather_spans(facts: Facts, doc: "Doc", nlp: "Language", where: str) -> None:
+    sentences = _sentence_borders(nlp, doc.text) if any(map(len, doc.spans.values())) else set()
+    for key, group in doc.spans.items():
+        own = facts.groups[key]
+        labels: Dict[Tuple[int, int], Set[str]] = defaultdict(set)
+        last = None
+        for span in sorted(group, key=lambda s: (s.start, -s.end)):
+            borders = span.start_char, span.end_char
+            labels[borders].update({span.label_} - {""})
+            own.labels.update({span.label_} - {""})
+            own.n_spans += 1
+            own.n_sentences += borders in sentences
+            if last is not None and span.start < last.end:
+                shown = f"{last.label_} [{last.text}] and {span.label_} [{span.text}]"
+                facts.nested.add(f"{where}: {shown}")
+                own.overlapping += 1
+            if last is None or span.end > last.end:
+                last = span
+        own.exclusive &= all(len(held) == 1 for held in labels.values())
+
+
+def _sentence_borders(nlp: "Language", text: str) -> Set[Tuple[int, int]]:
+    """First character of each sentence and the one after its last, as `sentencizer` finds them."""
+    from spacy.pipeline import Sentencizer
+
+    return {(sent.start_char, sent.end_char) for sent in Sentencizer()(nlp.make_doc(text)).sents}
 
 
 def _token_borders(nlp: "Language", text: str) -> Tuple[Set[int], Set[int]]:

@@ -124,9 +124,9 @@ def check_splits(
 ) -> Iterator[Finding]:
     """Find labels that train lacks, and labels of train that another split lacks.
 
-    counts (Dict[str, Counter[str]]): Split to the number of texts or entities per label.
-    kind (str): "Labels" or "Entity labels".
-    unit (str): "texts" or "entities".
+    counts (Dict[str, Counter[str]]): Split to the number of texts, entities or spans per label.
+    kind (str): "Labels", "Entity labels" or "Labels in doc.spans['KEY']".
+    unit (str): "texts", "entities" or "spans in doc.spans['KEY']".
     remedy (str): What to do if a split lacks labels.
     YIELDS (Finding): What is wrong.
     """

@@ -99,7 +99,12 @@ def _numbers(counts: Dict[str, Any], prefix: str = "") -> Dict[str, float]:
 def _check(name: str, check: Dict[str, Any]) -> List[Block]:
     corpus = str(check.get("corpus", name))
     blocks: List[Block] = [*_by_split(part(check, "splits"), f"{corpus}: sizes")]
-    for counts in (part(check, "labels"), part(part(check, "entities"), "labels")):
+    spans = part(check, "spans")
+    for title, counts in (
+        ("labels", part(check, "labels")),
+        ("labels", part(part(check, "entities"), "labels")),
+        *((f"spans in doc.spans[{key!r}]", part(part(spans, key), "labels")) for key in spans),
+    ):
         values = [value for value in counts.values() if isinstance(value, dict)]
         keys = ("train", "dev", "test", "weight")
         columns = [key for key in keys if any(key in value for value in values)]
@@ -109,7 +114,7 @@ def _check(name: str, check: Dict[str, Any]) -> List[Block]:
                 [str(label), *(_count(part(counts, label).get(key)) for key in columns)]
                 for label in counts
             ]
-            blocks.append(Table(header, rows, title=f"{corpus}: labels"))
+            blocks.append(Table(header, rows, title=f"{corpus}: {title}"))
     findings = objects(check.get("findings"))
     findings.sort(key=lambda f: _LEVELS.get(str(f.get("level")), 3))
     rows = [[str(f.get(key, "")) for key in ("level", "message", "advice")] for f in findings]
