@@ -1,2 +1,1 @@
-"""The checks of `reprtune check`, one module per subject: texts, labels, entities,
-spans, pieces."""
+"""The checks of `reprtune check`, a module per subject: texts, labels, entities, spans, pieces."""
