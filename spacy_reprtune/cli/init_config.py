@@ -31,12 +31,14 @@ def init_config_cli(
         None,
         "--recipe",
         "-r",
-        help="frozen, setfit, last-blocks, joint or multitask  [default: what fits]",
+        help="frozen, setfit, last-blocks, joint or multitask; sentences or overlapping for spans  "
+        "[default: what fits]",
     ),
     task: Optional[str] = typer.Option(
         None,
         "--task",
-        help="labels, entities or both, where the texts have both  [default: what they have]",
+        help="labels, entities, both or spans, where the texts have several of them  "
+        "[default: labels and entities, or spans where there are neither]",
     ),
     lang: str = typer.Option("en", "--lang", "-l", help="Language of the pipeline"),
     recipes: Optional[Path] = typer.Option(
@@ -59,7 +61,8 @@ def init_config_cli(
     Write the config that fits your data, and your time if you limit it.
 
     Looks at the corpus, times the encoder for three seconds, chooses between a probe on the frozen
-    encoder, SetFit, the last blocks and joint fine-tuning, and says why. Without --minutes, only
+    encoder, SetFit, the last blocks and joint fine-tuning, and says why. Groups of `doc.spans` are
+    classified if they are sentences, and found like entities otherwise. Without --minutes, only
     the data decides. The config is commented, and the command that trains it is printed.
     """
     from ..data.advise import advise

@@ -14,6 +14,7 @@ from .recipes import (
     BOTH,
     NER,
     PRETRAINING,
+    SPANS,
     TEXTCAT,
     available,
     read_value,
@@ -22,6 +23,7 @@ from .recipes import (
     sections,
     set_value,
 )
+from .span_recipes import can_classify, explain_spans, fill_spans, largest_group, span_recipe
 from .timing import EVALUATIONS, Speed, estimate, measure_speed, setfit_steps, steps_for
 
 # With fewer texts per label on average, contrastive training beats a classifier's loss: Tunstall et
@@ -36,15 +38,18 @@ _NAMES = {
     "last-blocks": "Training the last blocks",
     "joint": "Joint fine-tuning",
     "multitask": "One encoder for a text classifier and an entity recognizer",
+    "sentences": "A classifier of sentences",
+    "overlapping": "A recognizer of spans that may overlap",
 }
-_TASKS = {"labels": TEXTCAT, "entities": NER, "both": BOTH}
+_TASKS = {"labels": TEXTCAT, "entities": NER, "both": BOTH, "spans": SPANS}
 
 
 @dataclass(frozen=True)
 class Advice:
     """A recipe, and the reasons for it.
 
-    recipe (str): "frozen", "setfit", "last-blocks", "joint" or "multitask".
+    recipe (str): "frozen", "setfit", "last-blocks", "joint", "multitask", "sentences" or
+        "overlapping".
     config (str): Commented config.
     why (str): Reasons, in a few sentences.
     seconds (Dict[str, float]): Approximate seconds that each recipe takes on this machine.
@@ -84,7 +89,8 @@ def advise(
     text (Optional[Path]): Text of the same kind, to pretrain on first.
     lang (str): Language of the pipeline.
     recipe (Optional[str]): Recipe to use, whatever the data is like.
-    task (Optional[str]): "labels", "entities" or "both"; everything in the corpus if None.
+    task (Optional[str]): "labels", "entities", "both" or "spans"; if None, the labels and entities
+        of the corpus, and its spans if it has neither.
     recipes (Optional[Path]): Folder of the configs, the shipped ones if None.
     curve (Path): Results of `sweep`, cited if the file exists.
     speed (Optional[Speed]): Speed of the encoder, measured if None.
@@ -112,6 +118,9 @@ def advise(
     if task == "labels" and not report["exclusive"]:
         # Pairs of texts with some labels in common are neither similar nor different.
         found.pop("setfit", None)
+    key = largest_group(report["spans"])
+    if task == "spans" and not can_classify(report["spans"][key]):
+        found.pop("sentences", None)
     if not found:
         raise ValueError(f"{folder} has no recipe for {task}.")
     if recipe is not None and recipe not in found:
@@ -120,7 +129,12 @@ def advise(
     seconds = estimate(report, speed, list(found))
     chosen, first = _choose(report, found, seconds, minutes, recipe, task)
     why = " ".join(
-        [first, _describe(speed, device), *_long_texts(report, seconds, chosen, minutes)]
+        [
+            first,
+            *explain_spans(report["spans"], task, chosen),
+            _describe(speed, device),
+            *_long_texts(report, seconds, chosen, minutes),
+        ]
     )
     why = f"{why} {_cite(curve)}"
     config = _fill(
@@ -144,14 +158,22 @@ def advise(
 def _find_task(report: Dict[str, Any], corpus_dir: Path, task: Optional[str]) -> str:
     """Find what can be learned from a corpus, or raise an error if it can't be trained on."""
     fatal = [f for f in report["findings"] if f["code"] in ("no_train", "no_dev", "empty_split")]
-    has = {"labels": bool(report["labels"]), "entities": bool(report["entities"])}
-    if fatal or not any(has.values()):
-        reasons = " ".join(f["message"] for f in fatal) or "No text has a label or an entity."
+    has = {
+        "labels": bool(report["labels"]),
+        "entities": bool(report["entities"]),
+        "spans": largest_group(report["spans"]) is not None,
+    }
+    have = [name for name, there in has.items() if there]
+    if fatal or not have:
+        reasons = " ".join(f["message"] for f in fatal)
+        reasons = reasons or "No text has a label, an entity or a span to train on."
         raise ValueError(f"{corpus_dir} can't be trained on: {reasons}")
-    have = "both" if all(has.values()) else "labels" if has["labels"] else "entities"
-    if task not in (None, have) and have != "both":
-        raise ValueError(f"--task is {task}, but the texts of {corpus_dir} only have {have}.")
-    return task or have
+    both = ["both"] if has["labels"] and has["entities"] else []
+    if task not in (None, *have, *both):
+        raise ValueError(
+            f"--task is {task}, but the texts of {corpus_dir} only have {' and '.join(have)}."
+        )
+    return task or [*both, *have][0]
 
 
 def _choose(
@@ -164,9 +186,9 @@ def _choose(
 ) -> Tuple[str, str]:
     """Choose the recipe, and write a sentence that explains the choice."""
     n_texts = report["splits"]["train"]["texts"]
-    n_labels = len(report["entities" if task == "entities" else "labels"])
-    if task == "entities":
-        n_labels = len(report["entities"]["labels"])
+    group = report["spans"].get(largest_group(report["spans"]))
+    labeled = {"entities": report["entities"], "spans": group}.get(task)
+    n_labels = len(labeled["labels"] if labeled else report["labels"])
     texts = f"{n_texts:,} texts for {n_labels} labels"
     if wanted:
         return wanted, (
@@ -175,10 +197,15 @@ def _choose(
     few = "setfit" in found and n_texts < FEW * n_labels
     order = [x for x in ("multitask", "joint", "last-blocks", "frozen") if x in found]
     order = ["setfit", *order] if few else order
+    if task == "spans":
+        # Neither recipe stands in for the other, however little time there is.
+        order = [x for x in found if x == span_recipe(group)] or list(found)
     reason = {
         "setfit": f"there are {texts}, fewer than {FEW} per label, and learning which texts belong "
         "together gets more out of them",
         "multitask": "the texts have labels and entities (--task chooses one of them)",
+        "sentences": f"the spans are sentences, in {texts}",
+        "overlapping": f"spans have to be found, in {texts}",
     }.get(order[0], f"there are {texts}")
     cost = f"about {_time(seconds[order[0]])}"
     if minutes is None or seconds[order[0]] <= 60 * minutes:
@@ -276,11 +303,14 @@ def _fill(
             text = set_value(text, "vars", "width", width)
     if read_value(text, block, "device") is not None or device != "auto":
         text = set_value(text, block, "device", device)
-    if task != "entities" and report["exclusive"] is False:
+    if task in ("labels", "both") and report["exclusive"] is False:
         text = set_value(text, "components.textcat", "factory", "reprtune_textcat_multilabel")
         text = set_value(text, "components.textcat", "threshold", 0.5)
         scorer = {"@scorers": "spacy.textcat_multilabel_scorer.v2"}
         text = set_value(text, "components.textcat", "scorer", scorer)
+    if task == "spans":
+        key = largest_group(report["spans"])
+        text = fill_spans(text, recipe, key, report["spans"][key])
     n_texts = report["splits"]["train"]["texts"]
     if recipe == "setfit":
         # All texts are used, because there are few.
@@ -288,7 +318,7 @@ def _fill(
         text = set_value(text, "training", "max_steps", setfit_steps(n_texts))
         text = set_value(text, "training", "eval_frequency", max(1, setfit_steps(n_texts) // 2))
     size = read_value(text, "training.batcher", "size")
-    if recipe in ("joint", "last-blocks", "multitask") and size and size.isdigit():
+    if recipe not in ("frozen", "setfit") and size and size.isdigit():
         steps = steps_for(n_texts, int(size))
         text = set_value(text, "training", "max_steps", steps)
         text = set_value(text, "training", "eval_frequency", max(1, steps // EVALUATIONS))

@@ -18,6 +18,7 @@ NER = {
     "joint": "ner_joint.cfg",
 }
 BOTH = {"multitask": "shared_multitask.cfg"}
+SPANS = {"sentences": "spans_sentences.cfg", "overlapping": "ner_overlapping.cfg"}
 PRETRAINING = "mlm.cfg"
 _SECTION = re.compile(r"\[(.+)\]\s*")
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 EPOCHS = 3
 MIN_STEPS = 120
 BATCH = 16
+# Documents per batch of the shipped config for labeled sentences.
+SENTENCES_BATCH = 4
 EVALUATIONS = 6
 # SetFit: texts per batch and steps of the shipped config, which suit few texts.
 SETFIT_BATCH = 32
@@ -97,17 +99,24 @@ def estimate(report: Dict[str, Any], speed: Speed, recipes: List[str]) -> Dict[s
     n_texts = report["splits"]["train"]["texts"]
     train = n_texts * mean / speed.rate
     dev = report["splits"]["dev"]["texts"] * mean / speed.rate
-    passes = steps_for(n_texts, BATCH) / math.ceil(n_texts / BATCH)
-    joint = passes * _STEP * train + EVALUATIONS * dev
+
+    def all_blocks(batch: int) -> float:
+        passes = steps_for(n_texts, batch) / math.ceil(n_texts / batch)
+        return passes * _STEP * train + EVALUATIONS * dev
+
+    joint = all_blocks(BATCH)
+    last_blocks = train + dev + joint * 2 / speed.depth
     setfit_passes = setfit_steps(n_texts) * SETFIT_BATCH / n_texts
     costs = {
         # The frozen blocks compute train and dev once.
         "frozen": train + dev,
         # The head is fitted to all texts before each of the two evaluations.
         "setfit": setfit_passes * _STEP * train + 2 * (train + dev),
-        "last-blocks": train + dev + joint * 2 / speed.depth,
+        "last-blocks": last_blocks,
         "joint": joint,
         "multitask": joint,
+        "sentences": all_blocks(SENTENCES_BATCH),
+        "overlapping": last_blocks,
     }
     return {recipe: round(costs[recipe], 1) for recipe in recipes}
 
