@@ -123,7 +123,7 @@ def _print_suspects(suspects: List[Dict[str, Any]]) -> None:
     rows = []
     for row in suspects[:PRINTED]:
         text = row["text"]
-        if row["kind"] != "label":
+        if row["kind"] in ("entity", "span"):
             text = text[max(0, row["start"] - 20) : row["end"] + 20]
         place = f"{row['split']} {row['text_number']}"
         cells = (row["gold"], row["suggested"], " ".join(text.split()))

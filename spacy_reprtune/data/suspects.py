@@ -2,11 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
+from spacy.training import Example
 
+from ..components.span_rows import Place, SpanRows, gold_spans
 from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from .checks.labels import EXCLUSIVE
@@ -24,13 +26,13 @@ class Suspect:
 
     split (str): Split that the text is in.
     text_number (int): Number of the text in its split, from 0.
-    kind (str): "label" or "entity".
+    kind (str): "label", "entity" or "span".
     doubt (float): How probable it is, to a head that has not seen the text, that the annotation is
         wrong; suspects are sorted by it.
-    gold (str): The annotation: a label, "not LABEL", entities, or "no entity".
+    gold (str): The annotation: a label of a text or span, "not LABEL", entities, or "no entity".
     suggested (str): What the head would annotate instead.
     text (str): The text.
-    start, end (int): The characters in question; 0 and the length of the text for a label.
+    start, end (int): The characters in question; 0 and the length of the text for its label.
     """
 
     split: str
@@ -76,8 +78,12 @@ def find_suspects(
     with_ents = [i for i, doc in enumerate(docs) if doc.has_annotation("ENT_IOB")]
     if not any(docs[i].ents for i in with_ents):
         with_ents = []
-    if not with_cats and not with_ents:
-        raise ValueError(f"No text of {folder} has a label or an entity to check.")
+    with_spans = _span_docs(docs)
+    if not with_cats and not with_ents and not with_spans:
+        raise ValueError(
+            f"Nothing in {folder} can be checked: no text has a label or an entity, and no group "
+            "of doc.spans has labels in two texts. Annotate some first."
+        )
     model = load_encoder(encoder, device)
     found: List[Suspect] = []
     if with_cats:
@@ -94,7 +100,40 @@ def find_suspects(
         vectors = token_vectors(model, chosen, progress=progress)
         for row, reading in entity_suspects(vectors, chosen):
             found.append(_entity_suspect(places[with_ents[row]], chosen[row], reading))
+    for key, rows in with_spans.items():
+        chosen = [docs[i] for i in rows]
+        vectors = token_vectors(model, chosen, progress=progress)
+        for row, (start, end), doubt, gold, suggested in span_suspects(vectors, chosen, key):
+            span, place = chosen[row][start:end], places[rows[row]]
+            where = chosen[row].text, span.start_char, span.end_char
+            found.append(Suspect(*place, "span", doubt, gold, suggested, *where))
     return sorted(found, key=lambda suspect: -suspect.doubt)
+
+
+def span_suspects(
+    vectors: NDArray, docs: Sequence["Doc"], key: str
+) -> Iterator[Tuple[int, Place, float, str, str]]:
+    """Find the labels of spans that heads disagree with that have not seen the text. The borders
+    of spans are taken as given.
+
+    vectors (ndarray): fp32 rows for all tokens of all docs in order, shape (n_tokens, width). A
+        span has the mean of its tokens.
+    docs (Sequence[Doc]): The docs, in two texts or more.
+    key (str): Key of `doc.spans`.
+    YIELDS (Tuple[int, Tuple[int, int], float, str, str]): Number of the doc, first token of the
+        span and the one after its last, doubt, annotation, suggestion.
+    """
+    golds = [gold_spans(Example(doc, doc), key) for doc in docs]
+    labels = sorted({label for own in golds for held in own.values() for label in held})
+    places = [(row, place) for row, own in enumerate(golds) for place in own]
+    cats = [{x: float(x in golds[row][place]) for x in labels} for row, place in places]
+    # Doc by doc, because sums over all tokens in fp64 would take much memory.
+    tokens = numpy.split(vectors, numpy.cumsum([len(doc) for doc in docs])[:-1])
+    pairs = zip(golds, tokens, strict=True)
+    means = [SpanRows([list(own)], [len(rows)], rows).means for own, rows in pairs]
+    texts = [docs[row].text for row, _ in places]
+    for number, *found in label_suspects(numpy.concatenate(means), cats, texts):
+        yield (*places[number], *found)
 
 
 def label_suspects(
@@ -102,17 +141,19 @@ def label_suspects(
 ) -> List[Tuple[int, float, str, str]]:
     """Find the labels that heads disagree with that have not seen the text.
 
-    vectors (ndarray): fp32, shape (n_texts, width).
-    cats (Sequence[Dict[str, float]]): The labels of each text.
-    texts (Sequence[str]): The texts. Copies stay in one fold, or else a label would confirm itself.
-    RETURNS (List[Tuple[int, float, str, str]]): Number of the text, doubt, annotation, suggestion.
+    vectors (ndarray): fp32, a row for each text or span, shape (n, width).
+    cats (Sequence[Dict[str, float]]): The labels of each text or span.
+    texts (Sequence[str]): The text of each. Copies, and so the spans of a text, stay in one fold,
+        or else a label would confirm itself.
+    RETURNS (List[Tuple[int, float, str, str]]): Number of the row, doubt, annotation, suggestion.
     """
     labels = sorted({label for own in cats for label in own})
     groups = copy_groups(texts)
     held = [[label for label, value in own.items() if value >= 0.5] for own in cats]
     found = []
-    if sum(len(own) == 1 for own in held) >= EXCLUSIVE * len(held) and len(labels) > 1:
-        classes = numpy.array([labels.index(own[0]) if len(own) == 1 else -1 for own in held])
+    classes = numpy.array([labels.index(own[0]) if len(own) == 1 else -1 for own in held])
+    single = classes[classes >= 0]
+    if len(single) >= EXCLUSIVE * len(held) and len(numpy.unique(single)) > 1:
         likely = held_out_probabilities(vectors, classes, len(labels), groups=groups)
         for row in numpy.flatnonzero((classes >= 0) & (likely.argmax(1) != classes)):
             best = int(likely[row].argmax())
@@ -130,6 +171,21 @@ def label_suspects(
             doubt = _doubt(likely[row, 1 - gold], likely[row, gold])
             found.append((int(row), doubt, names[gold], names[1 - gold]))
     return found
+
+
+def _span_docs(docs: Sequence["Doc"]) -> Dict[str, List[int]]:
+    """Key of `doc.spans` to numbers of docs with spans, for the groups that can be judged."""
+    found: Dict[str, List[int]] = {}
+    for i, doc in enumerate(docs):
+        for key in (key for key, group in doc.spans.items() if len(group)):
+            found.setdefault(key, []).append(i)
+    return {
+        key: rows
+        for key, rows in found.items()
+        # Texts judge each other, so the spans of only one can't be judged.
+        if len(set(copy_groups(docs[i].text for i in rows).tolist())) > 1
+        and any(span.label for i in rows for span in docs[i].spans[key])
+    }
 
 
 def _doubt(best: float, gold: float) -> float:

@@ -9,12 +9,12 @@ import spacy
 import srsly
 from conftest import BAD, ENTITIES, GOOD
 from spacy.cli._util import app
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.entity_suspects import entity_suspects
-from spacy_reprtune.data.suspects import find_suspects, label_suspects
+from spacy_reprtune.data.suspects import find_suspects, label_suspects, span_suspects
 from spacy_reprtune.heads.held_out import held_out_probabilities
 
 NLP = spacy.blank("en")
@@ -63,6 +63,58 @@ def test_a_copy_does_not_vouch_for_a_label():
     texts = [f"text {i % 90}" for i in range(180)]
     found = label_suspects(vectors, cats_of(wrong), texts)
     assert {0, 90} <= {row for row, *_ in found}
+
+
+def spans_of(numbers, classes, names="ABC"):
+    """Docs of five spans of two tokens each, which have the number of the doc in their words."""
+    docs = []
+    for number, own in zip(numbers, classes.reshape(-1, 5), strict=True):
+        doc = Doc(NLP.vocab, words=[f"word{number}-{k}" for k in range(10)])
+        pairs = enumerate(own.tolist())
+        doc.spans["sc"] = [Span(doc, 2 * k, 2 * k + 2, label=names[c]) for k, c in pairs]
+        docs.append(doc)
+    return docs
+
+
+def test_planted_labels_of_spans_come_first():
+    vectors, classes = clusters(300)
+    wrong = classes.copy()
+    wrong[::20] = (wrong[::20] + 1) % 3
+    docs = spans_of(range(60), wrong)
+    # The two tokens of a span differ from its mean in opposite directions.
+    shift = numpy.tile(numpy.array([[9.0], [-9.0]], dtype="f"), (300, 3))
+    found = list(span_suspects(numpy.repeat(vectors, 2, axis=0) + shift, docs, "sc"))
+    found.sort(key=lambda item: -item[2])
+    planted = {(k // 5, (k % 5 * 2, k % 5 * 2 + 2)) for k in range(0, 300, 20)}
+    assert len({(row, place) for row, place, *_ in found[:15]} & planted) >= 13
+    row, (start, _), _, *told = found[0]
+    number = 5 * row + start // 2
+    assert told == ["ABC"[wrong[number]], "ABC"[classes[number]]]
+
+
+def test_several_labels_of_a_span_are_judged_one_by_one_and_none_is_an_answer():
+    vectors, classes = clusters(300)
+    docs = spans_of(range(60), classes, ["A", "B", ""])
+    for k in numpy.flatnonzero(classes == 0):
+        doc, start = docs[k // 5], k % 5 * 2
+        doc.spans["sc"].append(Span(doc, start, start + 2, label="B"))
+    k = int(numpy.flatnonzero(classes == 2)[0])
+    docs[k // 5].spans["sc"].append(Span(docs[k // 5], k % 5 * 2, k % 5 * 2 + 2, label="A"))
+    found = list(span_suspects(numpy.repeat(vectors, 2, axis=0), docs, "sc"))
+    best = max(found, key=lambda item: item[2])
+    assert (best[0], best[1][0]) == (k // 5, k % 5 * 2) and best[3:] == ("A", "not A")
+
+
+def test_the_spans_of_a_text_do_not_vouch_for_each_other():
+    vectors, classes = clusters(300)
+    classes[:5] = 0
+    vectors[:5] = vectors[numpy.flatnonzero(classes == 0)[5:10]]
+    # What the spans of the first text have in common, and so would tell their wrong label.
+    vectors = numpy.concatenate([vectors, numpy.zeros((300, 1), dtype="f")], axis=1)
+    vectors[:5, 3] = 8
+    classes[:5] = 1
+    found = span_suspects(numpy.repeat(vectors, 2, axis=0), spans_of(range(60), classes), "sc")
+    assert len([item for item in found if item[0] == 0]) == 5
 
 
 def test_one_label_is_too_few_to_judge_by():
@@ -144,6 +196,64 @@ def test_the_command_writes_a_table_a_file_and_a_section(corpus, tiny_encoder, t
     metrics, _, sections = make_report(tmp_path, corpus=tmp_path / "no", training=tmp_path / "no")
     page = to_html(sections, title="Report", problems=metrics.problems)
     assert "Doubtful annotations" in page and f"doubt {rows[0]['doubt']:.2f}" in page
+
+
+def save_spans(folder, n=12):
+    """A corpus of n texts of two labeled sentences, the first of which is wrong."""
+    docs = []
+    for k in range(n):
+        first, second = (GOOD, BAD) if k % 2 else (BAD, GOOD)
+        doc = NLP.make_doc(f"It was {first[k % 4]} {k}. It was {second[k % 3]}.")
+        cut = next(token.i for token in doc if token.text == ".") + 1
+        labels = ("GOOD", "BAD") if k % 2 != (k == 0) else ("BAD", "GOOD")
+        places = zip(((0, cut), (cut, len(doc))), labels, strict=True)
+        doc.spans["claims"] = [Span(doc, *place, label=label) for place, label in places]
+        docs.append(doc)
+    folder.mkdir(parents=True, exist_ok=True)
+    DocBin(docs=docs).to_disk(folder / "train.spacy")
+    return folder
+
+
+def test_a_corpus_with_spans_only_is_judged_and_suspects_name_their_place(tmp_path, tiny_encoder):
+    folder = save_spans(tmp_path / "corpus")
+    arguments = ["--encoder", tiny_encoder, "--device", "cpu", "--labels"]
+    arguments += ["--output", tmp_path / "check.json", "--suspects", tmp_path / "suspects.jsonl"]
+    result = CliRunner().invoke(app, ["reprtune", "check", *map(str, [folder, *arguments])])
+    rows = list(srsly.read_jsonl(tmp_path / "suspects.jsonl"))
+    assert rows and {row["kind"] for row in rows} == {"span"}
+    docs = list(DocBin().from_disk(folder / "train.spacy").get_docs(NLP.vocab))
+    for row in rows:
+        spans = docs[row["text_number"]].spans["claims"]
+        place = row["start"], row["end"], row["gold"]
+        assert place in {(s.start_char, s.end_char, s.label_) for s in spans}
+    assert "annotations look wrong" in result.output
+
+
+def test_the_report_marks_the_span_in_question(tmp_path):
+    from spacy_reprtune.reporting.page import to_html
+    from spacy_reprtune.reporting.report import make_report
+
+    row = {"kind": "span", "split": "dev", "text_number": 3, "doubt": 0.9, "gold": "GOOD"}
+    row.update(suggested="BAD", text="It was dull. It was cold.", start=13, end=25)
+    srsly.write_json(
+        tmp_path / "check.json", {"corpus": "c", "splits": {}, "findings": [], "suspects": [row]}
+    )
+    metrics, _, sections = make_report(tmp_path, corpus=tmp_path / "no", training=tmp_path / "no")
+    page = to_html(sections, title="Report", problems=metrics.problems)
+    assert "<mark>It was cold.</mark>" in page and "GOOD → BAD" in page
+
+
+def test_spans_of_a_single_text_are_left_out_beside_others(tmp_path, tiny_encoder):
+    folder = save_spans(tmp_path, n=1)
+    with pytest.raises(ValueError, match="no group of doc.spans has labels in two texts"):
+        find_suspects(folder, encoder=str(tiny_encoder), device="cpu")
+    [doc] = DocBin().from_disk(folder / "train.spacy").get_docs(NLP.vocab)
+    docs = [doc, *(NLP.make_doc(text) for text in GOOD + BAD)]
+    for k, own in enumerate(docs):
+        own.cats = {"GOOD": float(k < 5), "BAD": float(k >= 5)}
+    DocBin(docs=docs, store_user_data=True).to_disk(folder / "train.spacy")
+    found = find_suspects(folder, encoder=str(tiny_encoder), device="cpu")
+    assert {suspect.kind for suspect in found} <= {"label"}
 
 
 def test_a_corpus_without_annotation_is_an_error(tmp_path, tiny_encoder):

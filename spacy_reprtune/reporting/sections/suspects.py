@@ -44,7 +44,7 @@ def _mistake(suspect: Dict[str, Any]) -> Mistake:
     )
     text = str(suspect.get("text", ""))
     start, end = number(suspect.get("start")), number(suspect.get("end"))
-    if suspect.get("kind") != "entity" or start is None or end is None:
+    if suspect.get("kind") not in ("entity", "span") or start is None or end is None:
         return Mistake(head, [("", quoted(text))])
     first, last = int(max(0, start)), int(max(0, end))
     return Mistake(head, [("", marked(text, first, last))])
