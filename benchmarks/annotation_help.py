@@ -137,7 +137,10 @@ def label_figures(
             for seed in common.seed_range(args):
 
                 def one(kind: str = kind, share: float = share, seed: int = seed) -> Dict[str, Any]:
-                    return {"precision": planted_labels(vectors, classes, names, kind, share, seed)}
+                    planted = planted_labels(
+                        vectors, texts.texts, classes, names, kind, share, seed
+                    )
+                    return {"precision": planted}
 
                 key = {"part": "labels", "set": name, "kind": kind, "share": share, "seed": seed}
                 values.append(done.once(one, **key)["precision"])
@@ -146,7 +149,13 @@ def label_figures(
 
 
 def planted_labels(
-    vectors: Any, classes: Any, names: List[str], kind: str, share: float, seed: int
+    vectors: Any,
+    texts: List[str],
+    classes: Any,
+    names: List[str],
+    kind: str,
+    share: float,
+    seed: int,
 ) -> float:
     """RETURNS (float): Share of planted labels among the first suspects, as many as there are."""
     import numpy
@@ -170,7 +179,7 @@ def planted_labels(
         shift = rng.integers(1, len(names), len(chosen))
         wrong[chosen] = (classes[chosen] + shift) % len(names)
     cats = [{n: float(n == names[c]) for n in names} for c in wrong]
-    found = label_suspects(vectors, cats, [str(i) for i in range(len(cats))])
+    found = label_suspects(vectors, cats, texts)
     found.sort(key=lambda item: -item[1])
     # Of the pair's texts, where only these have errors: the others would be found as well.
     found = [item for item in found if item[0] in set(rows.tolist())]

@@ -1,7 +1,8 @@
 """Find entities that look wrong: spurious, missing, cut in the wrong place, or with a wrong label.
 
-The tags of all tokens get probabilities from heads that were fitted to other texts, and the lattice
-of tags turns them into probabilities of entities. If the best reading of a text differs from its
+The tags of all tokens get probabilities from heads that were fitted to other texts. These see the
+vector of a token, and which tags its words have in the rest of the corpus. The lattice of tags
+turns them into probabilities of entities. If the best reading of a text differs from its
 annotation, the doubt is how sure the heads are of that other reading.
 """
 
@@ -19,6 +20,7 @@ from ..copies import copy_groups
 from ..heads.held_out import held_out_probabilities
 from ..heads.lattice import Lattice
 from ..heads.tags import TagScheme
+from .word_evidence import tag_evidence
 
 # The most tokens that heads are fitted to, both outside of entities and inside. This takes seconds.
 USED_TOKENS = 6_000
@@ -55,8 +57,9 @@ def entity_suspects(vectors: NDArray, docs: Sequence[Doc]) -> Iterator[Tuple[int
     # Copies of a text stay together, or else their annotation would confirm itself.
     same = copy_groups(doc.text for doc in docs)
     rows, weights = sample_tokens(gold.tags, len(scheme), USED_TOKENS)
+    evidence = tag_evidence(docs, gold.rows, gold.tags, len(scheme), same[doc_of])
     probabilities = held_out_probabilities(
-        vectors[gold.rows],
+        numpy.concatenate([vectors[gold.rows], evidence], axis=1),
         gold.tags,
         len(scheme),
         groups=same[doc_of],

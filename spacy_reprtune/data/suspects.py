@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -10,11 +10,12 @@ from spacy.training import Example
 
 from ..components.span_rows import Place, SpanRows, gold_spans
 from ..copies import copy_groups
-from ..heads.held_out import held_out_probabilities
+from ..heads.held_out import folds_of, held_out_probabilities
 from .checks.labels import EXCLUSIVE
 from .corpus import blank_pipeline, find_splits, read_docs
 from .entity_suspects import Reading, Scored, entity_suspects
 from .vectors import load_encoder, text_vectors, token_vectors
+from .word_evidence import word_probabilities
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -131,30 +132,44 @@ def span_suspects(
     tokens = numpy.split(vectors, numpy.cumsum([len(doc) for doc in docs])[:-1])
     pairs = zip(golds, tokens, strict=True)
     means = [SpanRows([list(own)], [len(rows)], rows).means for own, rows in pairs]
-    texts = [docs[row].text for row, _ in places]
-    for number, *found in label_suspects(numpy.concatenate(means), cats, texts):
+    texts = [docs[row][start:end].text for row, (start, end) in places]
+    within = [docs[row].text for row, _ in places]
+    for number, *found in label_suspects(numpy.concatenate(means), cats, texts, within=within):
         yield (*places[number], *found)
 
 
 def label_suspects(
-    vectors: NDArray, cats: Sequence[Dict[str, float]], texts: Sequence[str]
+    vectors: NDArray,
+    cats: Sequence[Dict[str, float]],
+    texts: Sequence[str],
+    *,
+    within: Optional[Sequence[str]] = None,
 ) -> List[Tuple[int, float, str, str]]:
     """Find the labels that heads disagree with that have not seen the text.
 
     vectors (ndarray): fp32, a row for each text or span, shape (n, width).
     cats (Sequence[Dict[str, float]]): The labels of each text or span.
-    texts (Sequence[str]): The text of each. Copies, and so the spans of a text, stay in one fold,
-        or else a label would confirm itself.
+    texts (Sequence[str]): The text of each.
+    within (Optional[Sequence[str]]): The whole text that each span is in, None for texts. Copies of
+        a text, and its spans, stay in one fold, or else a label would confirm itself.
     RETURNS (List[Tuple[int, float, str, str]]): Number of the row, doubt, annotation, suggestion.
     """
     labels = sorted({label for own in cats for label in own})
-    groups = copy_groups(texts)
+    groups = copy_groups(within or texts)
+
+    def probabilities(classes: NDArray, n_labels: int) -> NDArray:
+        likely = held_out_probabilities(vectors, classes, n_labels, groups=groups)
+        likely = likely * word_probabilities(texts, classes, n_labels, folds_of(classes, groups))
+        # The geometric mean of both.
+        likely = numpy.sqrt(likely)
+        return likely / likely.sum(1, keepdims=True)
+
     held = [[label for label, value in own.items() if value >= 0.5] for own in cats]
     found = []
     classes = numpy.array([labels.index(own[0]) if len(own) == 1 else -1 for own in held])
     single = classes[classes >= 0]
     if len(single) >= EXCLUSIVE * len(held) and len(numpy.unique(single)) > 1:
-        likely = held_out_probabilities(vectors, classes, len(labels), groups=groups)
+        likely = probabilities(classes, len(labels))
         for row in numpy.flatnonzero((classes >= 0) & (likely.argmax(1) != classes)):
             best = int(likely[row].argmax())
             doubt = _doubt(likely[row, best], likely[row, classes[row]])
@@ -164,7 +179,7 @@ def label_suspects(
         classes = numpy.array([int(own[label] >= 0.5) if label in own else -1 for own in cats])
         if len(numpy.unique(classes[classes >= 0])) < 2:
             continue
-        likely = held_out_probabilities(vectors, classes, 2, groups=groups)
+        likely = probabilities(classes, 2)
         for row in numpy.flatnonzero((classes >= 0) & (likely.argmax(1) != classes)):
             names = (f"not {label}", label)
             gold = int(classes[row])

@@ -45,7 +45,7 @@ def held_out_probabilities(
     if len(fitted) > CHOSEN_ROWS:
         sample = numpy.random.default_rng(0).choice(fitted, CHOSEN_ROWS, replace=False)
     strength = fit_classes(vectors[sample], classes[sample], n_labels, weights=weights).strength
-    fold_of = _folds(classes, groups)
+    fold_of = folds_of(classes, groups)
     probabilities = numpy.full((len(vectors), n_labels), 1 / n_labels, dtype="f")
     for fold in numpy.unique(fold_of):
         train = fitted[fold_of[fitted] != fold]
@@ -59,8 +59,9 @@ def held_out_probabilities(
     return probabilities
 
 
-def _folds(classes: NDArray, groups: Optional[NDArray]) -> NDArray[numpy.int64]:
-    """The fold of each row. Each label is spread as evenly as groups allow."""
+def folds_of(classes: NDArray, groups: Optional[NDArray]) -> NDArray[numpy.int64]:
+    """RETURNS (NDArray[int64]): The fold of each row, given its label and its group. Each label is
+    spread as evenly as groups allow."""
     groups = numpy.arange(len(classes)) if groups is None else groups
     _, first, group_of = numpy.unique(groups, return_index=True, return_inverse=True)
     if len(first) < 2:

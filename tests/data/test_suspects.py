@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.entity_suspects import entity_suspects
 from spacy_reprtune.data.suspects import find_suspects, label_suspects, span_suspects
+from spacy_reprtune.data.word_evidence import tag_evidence
 from spacy_reprtune.heads.held_out import held_out_probabilities
 
 NLP = spacy.blank("en")
@@ -53,6 +54,32 @@ def test_independent_labels_are_judged_one_by_one():
     assert found[0][0] == 0
     assert set(found[0][2:]) == {"A", "not A"}
     assert not [item for item in found if item[0] == 1 and "B" in item[2]]
+
+
+def test_words_tell_labels_that_vectors_do_not():
+    rng = numpy.random.default_rng(0)
+    classes = rng.integers(0, 2, 120)
+    texts = [f"{('cold', 'warm')[c]} film number {i}" for i, c in enumerate(classes)]
+    wrong = classes.copy()
+    wrong[:6] = 1 - wrong[:6]
+    cats = [{"BAD": float(c == 0), "GOOD": float(c == 1)} for c in wrong]
+    vectors = rng.normal(size=(120, 3)).astype("f")
+    found = sorted(label_suspects(vectors, cats, texts), key=lambda item: -item[1])
+    assert {row for row, *_ in found[:6]} == set(range(6))
+
+
+def test_the_tags_of_a_word_come_from_other_texts():
+    docs = [
+        Doc(NLP.vocab, words=words.split()) for words in ("warm rain", "warm rain", "warm snow")
+    ]
+    tags = numpy.array([1, 0, 1, 0, -1, 0])
+    found = tag_evidence(docs, numpy.arange(6), tags, 2, numpy.repeat(numpy.arange(3), 2))
+    assert found.shape == (6, 6)
+    # "warm" has tag 1 once in the other texts that know its tag, and twice for the last doc.
+    first, last = found[0, :2], found[4, :2]
+    assert first[1] > 0 > first[0] and last[1] > first[1]
+    # No other text has "snow", or "warm" before it.
+    assert not found[5].any() and not found[4, 4:].any()
 
 
 def test_a_copy_does_not_vouch_for_a_label():
