@@ -15,7 +15,7 @@ from .checks.labels import EXCLUSIVE
 from .corpus import blank_pipeline, find_splits, read_docs
 from .entity_suspects import Reading, Scored, entity_suspects
 from .vectors import load_encoder, text_vectors, token_vectors
-from .word_evidence import word_probabilities
+from .word_evidence import mixed, word_probabilities
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -158,11 +158,9 @@ def label_suspects(
     groups = copy_groups(within or texts)
 
     def probabilities(classes: NDArray, n_labels: int) -> NDArray:
-        likely = held_out_probabilities(vectors, classes, n_labels, groups=groups)
-        likely = likely * word_probabilities(texts, classes, n_labels, folds_of(classes, groups))
-        # The geometric mean of both.
-        likely = numpy.sqrt(likely)
-        return likely / likely.sum(1, keepdims=True)
+        of_vectors = held_out_probabilities(vectors, classes, n_labels, groups=groups)
+        of_words = word_probabilities(texts, classes, n_labels, folds_of(classes, groups))
+        return mixed([of_vectors, of_words], classes)
 
     held = [[label for label, value in own.items() if value >= 0.5] for own in cats]
     found = []

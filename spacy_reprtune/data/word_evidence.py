@@ -49,6 +49,29 @@ def word_probabilities(
     return found
 
 
+def mixed(sources: Sequence[NDArray], classes: NDArray) -> NDArray:
+    """Mix held-out probabilities from several sources: a weighted product, with the weights that
+    make the known labels most probable.
+
+    sources (Sequence[ndarray]): Probabilities of exclusive labels, each of shape (n, n_labels).
+    classes (ndarray): The label of each row, shape (n,); below 0 if it is unknown.
+    RETURNS (ndarray): Shape (n, n_labels).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax, softmax
+
+    logs = numpy.log(numpy.maximum(sources, 1e-9))
+    known = numpy.flatnonzero(classes >= 0)
+
+    def loss(weights: NDArray) -> float:
+        found = log_softmax(numpy.tensordot(weights, logs[:, known], 1), axis=1)
+        return -float(found[numpy.arange(len(known)), classes[known]].mean())
+
+    first = numpy.full(len(sources), 1 / len(sources))
+    best = minimize(loss, first, method="L-BFGS-B", bounds=[(0, None)] * len(sources)).x
+    return softmax(numpy.tensordot(best, logs, 1), axis=1)
+
+
 def tag_evidence(
     docs: Sequence[Doc], rows: NDArray, tags: NDArray, n_tags: int, groups: NDArray
 ) -> NDArray:
