@@ -2,7 +2,9 @@
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span
+
+from ..components.entities import group_scores
 
 # The kinds of annotation, and the columns of each.
 COLUMNS: Dict[str, Tuple[str, ...]] = {
@@ -47,7 +49,7 @@ def row_of(doc: Doc, columns: Sequence[str]) -> Dict[str, Any]:
         row["spans"] = [
             {"group": name, **_span_row(span, score)}
             for name, group in doc.spans.items()
-            for span, score in zip(group, _group_scores(group), strict=True)
+            for span, score in zip(group, group_scores(group), strict=True)
         ]
     return row
 
@@ -76,13 +78,6 @@ def _scores_by_place(doc: Doc) -> Dict[Tuple[int, int, int], float]:
     return {
         _place(span): score
         for group in doc.spans.values()
-        for span, score in zip(group, _group_scores(group), strict=True)
+        for span, score in zip(group, group_scores(group), strict=True)
         if score is not None
     }
-
-
-def _group_scores(group: SpanGroup) -> List[Optional[float]]:
-    scores = group.attrs.get("scores")
-    if scores is None or len(scores) != len(group):
-        return [None] * len(group)
-    return [float(score) for score in scores]

@@ -193,9 +193,16 @@ def span_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
     """RETURNS (ndarray): The doubt about the labels of the least sure span of each text, 0 for a
     text without spans; shape (n_docs,).
 
-    RAISES (ValueError): No doc has the spans that the component classifies.
+    RAISES (ValueError): No doc has the spans that the component classifies, or it has replaced
+        them by those that got a label.
     """
     from ..components.span_rows import has_spans
+
+    if pipe.spans == pipe.key and not pipe.kind.exclusive:
+        raise ValueError(
+            f"'{pipe.name}' classifies the spans in doc.spans[{pipe.key!r}] and replaces them by "
+            "those that got a label, so the others can't be looked at. Give it another spans_key."
+        )
 
     if not any(has_spans(doc, pipe.spans) for doc in docs):
         raise ValueError(

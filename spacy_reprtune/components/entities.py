@@ -214,6 +214,19 @@ def _scored(doc: Doc, spans_key: str) -> List[Tuple[Span, float]]:
     return [] if group is None else list(zip(group, group.attrs.get("scores", ()), strict=False))
 
 
+def group_scores(group: Sequence[Span]) -> List[Optional[float]]:
+    """Read the scores of the spans in a group of `doc.spans`.
+
+    group (Sequence[Span]): The group, or an empty list if the doc has none.
+    RETURNS (List[Optional[float]]): The score of each span; None for all if the group has no
+        scores, or not one for each, because somebody changed it.
+    """
+    scores = group.attrs.get("scores") if isinstance(group, SpanGroup) else None
+    if scores is None or len(scores) != len(group):
+        return [None] * len(group)
+    return [float(score) for score in scores]
+
+
 def register_scores() -> None:
     """Register `span._.reprtune_score`, and `span._.score` as its short name if that is free."""
     if not Span.has_extension(SCORE):

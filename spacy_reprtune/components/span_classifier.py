@@ -16,6 +16,7 @@ from thinc.util import to_numpy
 from ..bridge.token_classifier import TagScores
 from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import EncoderPipe
+from .entities import group_scores
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .probe_start import can_fit, check_head_init, sample_examples, start_from, token_inputs
@@ -366,15 +367,15 @@ class SpanClassifier(EncoderPipe):
         gold = {p for p, labels in given.items() if labels or not self.kind.exclusive}
         sides = []
         for doc, places in ((example.predicted, gold), (example.reference, None)):
-            own, group = doc.copy(), doc.spans.get(self.key)
+            own, group = doc.copy(), doc.spans.get(self.key, [])
             kept = [
-                row
-                for row, span in enumerate(group or ())
+                (Span(own, span.start, span.end, label=span.label), score)
+                for span, score in zip(group, group_scores(group), strict=True)
                 if span.label and (places is None or (span.start, span.end) in places)
             ]
-            spans = [Span(own, group[k].start, group[k].end, label=group[k].label) for k in kept]
-            scores = group.attrs.get("scores") if group else None
-            attrs = {} if scores is None else {"scores": numpy.asarray(scores)[kept]}
-            own.spans[self.key] = SpanGroup(own, name=self.key, attrs=attrs, spans=spans)
+            attrs = {"scores": [score for _, score in kept]}
+            own.spans[self.key] = SpanGroup(
+                own, name=self.key, attrs=attrs, spans=[span for span, _ in kept]
+            )
             sides.append(own)
         return Example(*sides)

@@ -96,15 +96,24 @@ def find_suspects(
             text = chosen[row].text
             place = places[with_cats[row]]
             found.append(Suspect(*place, "label", doubt, gold, suggested, text, 0, len(text)))
+    # Entities and spans of the same docs share the vectors of their tokens.
+    needed = sorted({*with_ents, *(i for rows in with_spans.values() for i in rows)})
+    every = token_vectors(model, [docs[i] for i in needed], progress=progress)
+    ends = numpy.cumsum([len(docs[i]) for i in needed])
+    tokens = dict(zip(needed, numpy.split(every, ends[:-1]), strict=True)) if needed else {}
+
+    def vectors_of(rows: List[int]) -> NDArray:
+        return every if rows == needed else numpy.concatenate([tokens[i] for i in rows])
+
     if with_ents:
         chosen = [docs[i] for i in with_ents]
-        vectors = token_vectors(model, chosen, progress=progress)
-        for row, reading in entity_suspects(vectors, chosen):
+        for row, reading in entity_suspects(vectors_of(with_ents), chosen):
             found.append(_entity_suspect(places[with_ents[row]], chosen[row], reading))
     for key, rows in with_spans.items():
         chosen = [docs[i] for i in rows]
-        vectors = token_vectors(model, chosen, progress=progress)
-        for row, (start, end), doubt, gold, suggested in span_suspects(vectors, chosen, key):
+        for row, (start, end), doubt, gold, suggested in span_suspects(
+            vectors_of(rows), chosen, key
+        ):
             span, place = chosen[row][start:end], places[rows[row]]
             where = chosen[row].text, span.start_char, span.end_char
             found.append(Suspect(*place, "span", doubt, gold, suggested, *where))
@@ -133,8 +142,8 @@ def span_suspects(
     pairs = zip(golds, tokens, strict=True)
     means = [SpanRows([list(own)], [len(rows)], rows).means for own, rows in pairs]
     texts = [docs[row][start:end].text for row, (start, end) in places]
-    within = [docs[row].text for row, _ in places]
-    for number, *found in label_suspects(numpy.concatenate(means), cats, texts, within=within):
+    groups = copy_groups(doc.text for doc in docs)[[row for row, _ in places]]
+    for number, *found in label_suspects(numpy.concatenate(means), cats, texts, groups=groups):
         yield (*places[number], *found)
 
 
@@ -143,19 +152,19 @@ def label_suspects(
     cats: Sequence[Dict[str, float]],
     texts: Sequence[str],
     *,
-    within: Optional[Sequence[str]] = None,
+    groups: Optional[NDArray] = None,
 ) -> List[Tuple[int, float, str, str]]:
     """Find the labels that heads disagree with that have not seen the text.
 
     vectors (ndarray): fp32, a row for each text or span, shape (n, width).
     cats (Sequence[Dict[str, float]]): The labels of each text or span.
     texts (Sequence[str]): The text of each.
-    within (Optional[Sequence[str]]): The whole text that each span is in, None for texts. Copies of
-        a text, and its spans, stay in one fold, or else a label would confirm itself.
+    groups (Optional[ndarray]): Rows that stay in one fold, or else a label would confirm itself:
+        the spans of a text. None for texts, of which copies stay together.
     RETURNS (List[Tuple[int, float, str, str]]): Number of the row, doubt, annotation, suggestion.
     """
     labels = sorted({label for own in cats for label in own})
-    groups = copy_groups(within or texts)
+    groups = copy_groups(texts) if groups is None else groups
 
     def probabilities(classes: NDArray, n_labels: int) -> NDArray:
         of_vectors = held_out_probabilities(vectors, classes, n_labels, groups=groups)

@@ -9,7 +9,7 @@ from .blocks import interval_text, join_words
 from .bootstrap import RESAMPLES
 from .card_facts import CardFacts, EncoderFacts
 from .headline import is_exclusive, labels_key, score_kinds, span_keys
-from .markdown import code, code_cell, markdown_table
+from .markdown import code, code_cell, markdown_table, plain
 from .page import render_template
 from .values import part
 
@@ -70,8 +70,9 @@ def render_card(facts: CardFacts) -> str:
         outputs=_outputs(facts),
         known_scores=_known_scores(facts),
         per_label=[
-            (label, own, facts.intervals.per_label.get(key, {}).get(label))
-            for key in map(labels_key, score_kinds(facts.scores or {}))
+            (_label_cell(label, kind), own, facts.intervals.per_label.get(key, {}).get(label))
+            for kind in score_kinds(facts.scores or {})
+            for key in [labels_key(kind)]
             for label, own in ((facts.scores or {}).get(key) or {}).items()
         ],
         resamples=RESAMPLES,
@@ -80,7 +81,7 @@ def render_card(facts: CardFacts) -> str:
         training=_training(facts.config.get("training", {})),
         freezing=freezing,
         code=code,
-        code_cell=code_cell,
+        plain=plain,
         interval_text=interval_text,
         table=markdown_table,
     )
@@ -182,6 +183,12 @@ def _known_scores(facts: CardFacts) -> List[Tuple[str, str, str, float]]:
         if isinstance(scores.get(key), (int, float)):
             found.append((title, key, kind, scores[key]))
     return found
+
+
+def _label_cell(label: str, kind: str) -> str:
+    """A label for a table, with the key if it is one of spans."""
+    spans = kind.startswith("spans_")
+    return f"{code_cell(label)} ({plain(kind[len('spans_') :])})" if spans else code_cell(label)
 
 
 def _counts(facts: CardFacts) -> str:

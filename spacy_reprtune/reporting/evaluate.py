@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ..components.entities import gold_entities, has_gold, read_gold, read_score
+from ..components.entities import gold_entities, group_scores, has_gold, read_gold, read_score
 from ..components.entity_recognizer import EntityRecognizer
 from ..components.span_classifier import SpanClassifier
 from ..memory import peak_memory_mb
@@ -57,7 +57,8 @@ def evaluate(
         raise ValueError(f"{corpus} has no document to evaluate on.")
     scorer = KeepingScorer(nlp=nlp)
     scores = with_defined_areas(nlp.evaluate(examples, scorer=scorer))
-    predictions = _predictions(nlp, scores, scorer.kept)
+    nested = _nested_key(nlp)
+    predictions = _predictions(nlp, scores, scorer.kept, nested)
     words = sum(len(example.predicted) for example in scorer.kept)
     seconds = words / scores["speed"] if scores.get("speed") else None
     files = [path for path in Path(nlp.path).rglob("*") if path.is_file()] if nlp.path else []
@@ -66,6 +67,7 @@ def evaluate(
         "model": str(model),
         "corpus": str(corpus),
         "trained_for": trained_for(nlp.config["training"].get("score_weights", {})),
+        "overlapping": nested,
         "docs": len(examples),
         "words": words,
         "docs_per_second": round(len(examples) / seconds, 2) if seconds else None,
@@ -86,14 +88,13 @@ def is_scored(scores: Mapping[str, Any], predictions: Predictions) -> bool:
 
 
 def _predictions(
-    nlp: "Language", scores: Dict[str, Any], examples: Sequence["Example"]
+    nlp: "Language",
+    scores: Dict[str, Any],
+    examples: Sequence["Example"],
+    nested: Optional[str],
 ) -> Predictions:
     pipe = _last(nlp, "doc.cats")
-    recognizer = _last(nlp, "doc.ents")
-    nested = None
-    if isinstance(recognizer, EntityRecognizer) and recognizer.overlapping:
-        nested = recognizer.spans_key
-    keys = span_keys(scores)
+    keys = [key for key in span_keys(scores) if key != nested]
     predictions = Predictions(
         labels=list(pipe.labels) if pipe is not None else [],
         exclusive=is_exclusive(scores),
@@ -112,10 +113,19 @@ def _predictions(
             row.cats = _cats_row(example, predictions)
         if with_ents and has_gold(example.reference, nested):
             row.ents = _ents_row(example) if nested is None else _nested_row(example, nested)
-        for key in keys:
-            row.spans.update((key, _spans_row(one, key)) for one in _scored(nlp, example, key))
         predictions.rows.append(row)
+    for key in keys:
+        annotated = [i for i, eg in enumerate(examples) if key in eg.reference.spans]
+        scored = _scored(nlp, [examples[i] for i in annotated], key)
+        for i, one in zip(annotated, scored, strict=True):
+            predictions.rows[i].spans[key] = _spans_row(one, key)
     return predictions
+
+
+def _nested_key(nlp: "Language") -> Optional[str]:
+    """The key of the spans that the scores of entities are of, if these may overlap."""
+    pipe = _last(nlp, "doc.ents")
+    return pipe.spans_key if isinstance(pipe, EntityRecognizer) and pipe.overlapping else None
 
 
 def _last(nlp: "Language", attribute: str) -> Any:
@@ -168,12 +178,12 @@ def _nested_row(example: "Example", key: str) -> EntsRow:
     return _row_of(example, gold_entities(example.reference, key), found)
 
 
-def _scored(nlp: "Language", example: "Example", key: str) -> List["Example"]:
-    """The example as the component that sets the spans scores it, if it does."""
+def _scored(nlp: "Language", examples: List["Example"], key: str) -> List["Example"]:
+    """Annotated examples as the component that sets the spans scores them."""
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, SpanClassifier) and pipe.key == key:
-            return pipe.scored_examples([example])
-    return [example] if key in example.reference.spans else []
+            return pipe.scored_examples(examples)
+    return examples
 
 
 def _spans_row(example: "Example", key: str) -> EntsRow:
@@ -183,25 +193,20 @@ def _spans_row(example: "Example", key: str) -> EntsRow:
 
 def _with_scores(doc: "Doc", key: str) -> List[Tuple["Span", Optional[float]]]:
     group = doc.spans.get(key, [])
-    scores = getattr(group, "attrs", {}).get("scores", ())
-    known = [float(score) for score in scores] if len(scores) == len(group) else [None] * len(group)
-    return list(zip(group, known, strict=True))
+    return list(zip(group, group_scores(group), strict=True))
 
 
 def _row_of(
     example: "Example", gold: Iterable["Span"], found: Iterable[Tuple["Span", Optional[float]]]
 ) -> EntsRow:
-    """Spans as spaCy's `Scorer.score_spans` counts them: predictions are mapped to gold tokens."""
-    mapped = [
-        (own, score)
-        for span, score in found
-        for own in example.get_aligned_spans_x2y([span], allow_overlap=True)
-    ]
-    return EntsRow(
-        [(s.start_char, s.end_char, s.label_) for s in gold],
-        [(s.start_char, s.end_char, s.label_) for s, _ in mapped],
-        [score for _, score in mapped],
-    )
+    """Spans as spaCy's `Scorer.score_spans` counts them: predictions are mapped to gold tokens, and
+    equal ones count once."""
+    mapped: Dict[Entity, Optional[float]] = {}
+    for span, score in found:
+        for own in example.get_aligned_spans_x2y([span], allow_overlap=True) if len(span) else ():
+            mapped.setdefault((own.start_char, own.end_char, own.label_), score)
+    annotated = dict.fromkeys((s.start_char, s.end_char, s.label_) for s in gold if len(s))
+    return EntsRow([*annotated], [*mapped], [*mapped.values()])
 
 
 def _device() -> Dict[str, Any]:

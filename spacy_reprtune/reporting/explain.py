@@ -1,4 +1,4 @@
-"""Explain predictions: the contribution of each token to a label or an entity."""
+"""Explain predictions: the contribution of each token to a label, an entity or a labeled span."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..components.encoder_pipe import EncoderPipe
-from ..components.entities import gold_entities, has_gold, read_score
+from ..components.entities import gold_entities, group_scores, has_gold, read_score
 from ..components.entity_recognizer import EntityRecognizer
 from ..components.span_classifier import SpanClassifier
 from ..components.span_rows import gold_spans
@@ -200,7 +200,7 @@ def _probability(
         return read_score(doc[span[0] : span[1]]) or 0.0
     group = doc.spans[pipe.key if isinstance(pipe, SpanClassifier) else pipe.spans_key]
     row = [(own.start, own.end, own.label_) for own in group].index(span)
-    return float(group.attrs["scores"][row])
+    return group_scores(group)[row] or 0.0
 
 
 def _log_odds(logits: "torch.Tensor", column: int, exclusive: bool) -> "torch.Tensor":
@@ -276,25 +276,29 @@ def explain_errors(nlp: Language, docs: List[Doc], *, most: int = 10) -> List[Di
     predicted = list(nlp.pipe(nlp.make_doc(doc.text) for doc in docs))
     found = []
     for _, pipe in nlp.pipeline:
-        wrong: List[Tuple[float, int, Any, str]] = []
-        for i, (doc, gold) in enumerate(zip(predicted, docs, strict=True)):
+        wrong: List[Tuple[float, Doc, Any, str]] = []
+        for doc, gold in zip(predicted, docs, strict=True):
             if isinstance(pipe, TextClassifier) and pipe.is_answered(gold.cats):
-                wrong += [(score, i, label, own) for score, label, own in _errors(pipe, doc, gold)]
+                wrong += [
+                    (score, doc, label, own) for score, label, own in _errors(pipe, doc, gold)
+                ]
             if isinstance(pipe, EntityRecognizer) and has_gold(gold, pipe.gold_key):
                 entities = gold_entities(gold, pipe.gold_key)
                 right = {(e.start_char, e.end_char, e.label_) for e in entities}
                 wrong += [
-                    (read_score(e) or 0.0, i, (e.start, e.end, e.label_), _overlapping(e, entities))
+                    (read_score(e) or 0.0, doc, (e.start, e.end, e.label_), _inside(e, entities))
                     for e in _spans(pipe, doc)
                     if (e.start_char, e.end_char, e.label_) not in right and e.label_ in pipe.labels
                 ]
-            if isinstance(pipe, SpanClassifier) and pipe.key in gold.spans:
-                wrong += [(score, i, span, own) for score, span, own in _wrong(pipe, doc, gold)]
+        if isinstance(pipe, SpanClassifier):
+            pairs = zip(predicted, docs, strict=True)
+            for example in pipe.scored_examples([Example(doc, gold) for doc, gold in pairs]):
+                wrong += _wrong(pipe, example)
         wrong.sort(key=lambda item: -item[0])
-        for _, i, what, gold_text in wrong[:most]:
+        for _, doc, what, gold_text in wrong[:most]:
             run = _explain_label if isinstance(pipe, TextClassifier) else _explain_span
-            explanation = run(nlp, pipe, predicted[i], what)
-            found.append({"text": docs[i].text, "gold": gold_text, **explanation.to_dict()})
+            explanation = run(nlp, pipe, doc, what)
+            found.append({"text": doc.text, "gold": gold_text, **explanation.to_dict()})
     return found
 
 
@@ -312,19 +316,21 @@ def _errors(pipe: TextClassifier, doc: Doc, gold: Doc) -> List[Tuple[float, str,
 
 
 def _wrong(
-    pipe: SpanClassifier, doc: Doc, gold: Doc
-) -> List[Tuple[float, Tuple[int, int, str], str]]:
-    """The wrong labels predicted for annotated spans: score, span with the label, right labels."""
-    annotated = gold_spans(Example(doc, gold), pipe.key)
-    found = [(span.start, span.end, span.label_) for span in _spans(pipe, doc)]
-    return [
-        (_probability(pipe, doc, span), span, ", ".join(sorted(right)) or "no label")
-        for span in found
-        if (right := annotated.get(span[:2])) is not None and span[2] not in right
-    ]
+    pipe: SpanClassifier, example: Example
+) -> List[Tuple[float, Doc, Tuple[int, int, str], str]]:
+    """The wrong labels of annotated spans: score, doc, span with the label, right labels."""
+    doc, annotated = example.predicted, gold_spans(example, pipe.key)
+    found = []
+    for span in _spans(pipe, doc):
+        place = span.start, span.end, span.label_
+        right = annotated.get(place[:2], set())
+        if span.label_ not in right:
+            gold = ", ".join(sorted(right)) or "no label"
+            found.append((_probability(pipe, doc, place), doc, place, gold))
+    return found
 
 
-def _overlapping(entity: Span, gold: Iterable[Span]) -> str:
+def _inside(entity: Span, gold: Iterable[Span]) -> str:
     inside = [
         f"{own.text} ({own.label_})"
         for own in gold

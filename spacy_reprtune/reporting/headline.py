@@ -34,14 +34,16 @@ def headline(scores: Mapping[str, Any]) -> Tuple[str, Optional[float]]:
 
 def span_keys(scores: Mapping[str, Any]) -> List[str]:
     """RETURNS (List[str]): The keys of `doc.spans` that have a score, "KEY" for "spans_KEY_f",
-    without that of overlapping entities, which have the same scores as "ents_f"."""
+    without that of overlapping entities, which have the same scores as "ents_f". A file of
+    `reprtune evaluate` names it."""
     found = [
         name[len("spans_") : -len("_f")]
         for name in scores
         if name.startswith("spans_") and name.endswith("_f") and number(scores[name]) is not None
     ]
-    entities = scores.get("ents_per_type")
-    return [key for key in found if not entities or scores.get(f"spans_{key}_per_type") != entities]
+    run = scores.get("run")
+    overlapping = run.get("overlapping") if isinstance(run, dict) else None
+    return [key for key in found if key != overlapping]
 
 
 def score_kinds(scores: Mapping[str, Any]) -> List[str]:

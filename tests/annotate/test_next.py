@@ -156,6 +156,13 @@ def test_a_span_classifier_without_spans_is_an_error(token_config):
         choose_next(nlp, [(0, "a great film .")], 1)
 
 
+def test_spans_that_their_labels_replace_can_not_be_doubted(token_config):
+    settings = {"exclusive": False, "spans": "sc"}
+    nlp = one_pipe("reprtune_span_classifier", token_config(), labeled_sentences, **settings)
+    with pytest.raises(ValueError, match="Give it another spans_key"):
+        choose_next(nlp, [(0, "a great film ."), (1, "dull and cold .")], 1)
+
+
 @pytest.mark.parametrize("format", ["prodigy", "doccano", "label-studio", "jsonl"])
 def test_no_entities_found_differs_from_no_recognizer(format, token_config, model_config, tmp_path):
     recognizer = one_pipe("reprtune_ner", token_config(), make_entity_examples, min_score=1.0)

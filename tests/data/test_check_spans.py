@@ -60,6 +60,8 @@ def test_a_sentence_with_two_labels_or_none_makes_labels_independent(tmp_path, t
         (tmp_path / name).mkdir()
         report, _ = checked(docs, tmp_path / name, tiny_encoder)
         assert not report["spans"]["claims"]["exclusive"]
+        # A sentence does not overlap itself; (6, 8) is a part of one.
+        assert report["spans"]["claims"]["overlapping"] == (name == "none")
         assert set(report["spans"]["claims"]["labels"]) == {"CLAIM", "FACT"}
 
 

@@ -174,3 +174,7 @@ def test_labels_of_spans_are_explained_and_so_are_errors(encoder_config, exclusi
     wrong.spans["claims"] = [Span(wrong, 0, 4, label="BAD")]
     (error,) = explain_errors(nlp, [wrong])
     assert error["span"] == [0, 4] and error["label"] == "GOOD" and error["gold"] == "BAD"
+    # Spans that nothing sets are those of the gold docs, as in an evaluation.
+    nlp.remove_pipe("sentencizer")
+    nlp.get_pipe("claims").spans = "given"
+    assert explain_errors(nlp, [wrong]) == [error]

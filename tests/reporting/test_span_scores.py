@@ -2,17 +2,23 @@
 
 import warnings
 
+import numpy
 import pytest
 import spacy
 import srsly
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.components.entities import group_scores
 from spacy_reprtune.reporting.bootstrap import bootstrap, micro_f
+from spacy_reprtune.reporting.card import render_card
 from spacy_reprtune.reporting.card_facts import add_scores, read_pipeline
 from spacy_reprtune.reporting.counts import NONE, confusion_ents, count_ents, kinds_of_ents
+from spacy_reprtune.reporting.evaluate import _spans_row
+from spacy_reprtune.reporting.explain import explain
+from spacy_reprtune.reporting.headline import span_keys
 from spacy_reprtune.reporting.predictions import (
     EntsRow,
     Predictions,
@@ -66,7 +72,7 @@ def classified(encoder_config, tmp_path_factory):
     nlp.add_pipe("reprtune_span_classifier", name="claims", config=settings)
     first, second = SENTENCES
     docs = [gold_doc(nlp, texts) for texts in ([first, second], [second, first], [first, first])]
-    del docs[2].spans["claims"][1]
+    docs[2].spans["claims"] = [docs[2].spans["claims"][0]]
     trained(nlp, docs, folder)
     scores = folder / "metrics" / "claims.json"
     output = run("evaluate", folder / "model", folder / "test.spacy", "--output", scores)
@@ -132,7 +138,7 @@ def test_the_card_shows_where_spans_are_and_how_good_they_are(classified, nested
     assert 'print(doc.spans["claims"])' in text and "token-classification" in text
     scores = srsly.read_json(classified / "metrics" / "claims.json")
     assert f"| span F (claims) | {scores['spans_claims_f']:.3f} | " in text
-    assert "| `GOOD` | " in text
+    assert "| `GOOD` (claims) | " in text
     run("card", nested / "model", "--metrics", nested / "metrics" / "ner.json")
     text = (nested / "model" / "README.md").read_text()
     assert 'print(doc.spans["ner"])' in text and "| entity F | " in text
@@ -174,3 +180,48 @@ def test_an_entity_is_missed_although_one_inside_of_it_is_found():
     rows = [Row("x" * 10, ents=EntsRow(gold, found, [0.5]))]
     kinds = kinds_of_ents(Predictions(rows=rows))
     assert kinds["missed"] == 1 and kinds["right"] == 1 and sum(kinds.values()) == 2
+
+
+def test_scores_that_belong_to_other_spans_are_left_out(classified, tmp_path):
+    nlp = spacy.load(classified / "model")
+    gold = nlp("a lovely warm film . cold and dull music .")
+    scores = {"scores": numpy.array([0.9, 0.8])}
+    kept = [gold.spans["claims"][1]]
+    gold.spans["claims"] = SpanGroup(gold, name="claims", attrs=scores, spans=kept)
+    examples = [Example(nlp.make_doc(gold.text), gold)]
+    assert nlp.evaluate(examples)["spans_claims_f"] == 1.0
+    (doc,) = nlp.pipe([gold.text])
+    doc.spans["claims"].append(Span(doc, 0, 1, label="GOOD"))
+    found = explain(nlp, doc)
+    assert len(found) == 3 and all(explanation.score == 0.0 for explanation in found)
+    doc.spans["claims"].attrs["scores"] = None
+    assert group_scores(doc.spans["claims"]) == [None] * 3
+
+
+def test_equal_spans_count_once_and_empty_ones_not_at_all():
+    nlp = spacy.blank("xx")
+    gold = nlp.make_doc("cold and dull music")
+    gold.spans["sc"] = [Span(gold, 0, 2, label="A"), Span(gold, 1, 1, label="A")]
+    doc = nlp.make_doc(gold.text)
+    doc.spans["sc"] = [Span(doc, 0, 2, label="A")] * 2
+    row = _spans_row(Example(doc, gold), "sc")
+    assert row.gold == row.found == [(0, 8, "A")] and row.scores == [None]
+
+
+def test_two_groups_with_the_same_scores_are_both_shown():
+    per_type = {"A": {"p": 0.0, "r": 0.0, "f": 0.0}}
+    scores = {"ents_f": 0.0, "ents_per_type": per_type, "spans_ner_f": 0.0, "spans_sc_f": 0.0}
+    scores.update(spans_ner_per_type=per_type, spans_sc_per_type=per_type)
+    assert span_keys({**scores, "run": {"overlapping": "ner"}}) == ["sc"]
+    assert span_keys({**scores, "run": {"overlapping": None}}) == ["ner", "sc"]
+
+
+def test_labels_of_two_groups_are_told_apart_on_a_card(classified, tmp_path):
+    scores = srsly.read_json(classified / "metrics" / "claims.json")
+    other = {"spans_a|b_f": 0.5, "spans_a|b_per_type": scores["spans_claims_per_type"]}
+    srsly.write_json(tmp_path / "s.json", {**scores, **other})
+    facts = read_pipeline(classified / "model")
+    add_scores(facts, tmp_path / "s.json")
+    text = render_card(facts)
+    assert r"| `GOOD` (a\|b) |" in text and "| `GOOD` (claims) |" in text
+    assert r"| span F (a\|b) | 0.500 |" in text

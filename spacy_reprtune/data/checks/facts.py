@@ -229,11 +229,13 @@ def _gather_spans(facts: Facts, doc: "Doc", nlp: "Language", where: str) -> None
         last = None
         for span in sorted(group, key=lambda s: (s.start, -s.end)):
             borders = span.start_char, span.end_char
+            again = borders in labels and borders in sentences
             labels[borders].update({span.label_} - {""})
             own.labels.update({span.label_} - {""})
             own.n_spans += 1
             own.n_sentences += borders in sentences
-            if last is not None and span.start < last.end:
+            # Several labels of a sentence do not overlap: a classifier gives them.
+            if last is not None and span.start < last.end and not again:
                 shown = f"{last.label_} [{last.text}] and {span.label_} [{span.text}]"
                 facts.nested.add(f"{where}: {shown}")
                 own.overlapping += 1
