@@ -24,14 +24,19 @@ from .recipes import (
     set_value,
 )
 from .span_recipes import can_classify, explain_spans, fill_spans, largest_group, span_recipe
-from .timing import EVALUATIONS, Speed, estimate, measure_speed, setfit_steps, steps_for
+from .timing import (
+    EVALUATIONS,
+    Speed,
+    estimate,
+    measure_speed,
+    rate_factor,
+    setfit_steps,
+    steps_for,
+)
 
 # With fewer texts per label on average, contrastive training beats a classifier's loss: Tunstall et
 # al. 2022, "Efficient Few-Shot Learning Without Prompts", compare 8 and 64.
 FEW = 32
-# The learning rates of the recipes suit an encoder of up to 512 columns. Larger ones are usually
-# tuned at 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), the largest at the lower end.
-_RATE_FACTORS = ((1024, 0.2), (768, 0.4), (0, 1.0))
 _NAMES = {
     "frozen": "A probe on the frozen encoder",
     "setfit": "SetFit",
@@ -315,8 +320,9 @@ def _fill(
     if recipe == "setfit":
         # All texts are used, because there are few.
         text = set_value(text, "corpora.train", "per_class", n_texts)
-        text = set_value(text, "training", "max_steps", setfit_steps(n_texts))
-        text = set_value(text, "training", "eval_frequency", max(1, setfit_steps(n_texts) // 2))
+        steps = setfit_steps(n_texts, width)
+        text = set_value(text, "training", "max_steps", steps)
+        text = set_value(text, "training", "eval_frequency", max(1, steps // 2))
     size = read_value(text, "training.batcher", "size")
     if recipe not in ("frozen", "setfit") and size and size.isdigit():
         steps = steps_for(n_texts, int(size))
@@ -324,7 +330,7 @@ def _fill(
         text = set_value(text, "training", "eval_frequency", max(1, steps // EVALUATIONS))
     rate_block = "training.optimizer.learn_rate"
     rate = read_value(text, rate_block, "initial_rate")
-    factor = next(factor for least, factor in _RATE_FACTORS if width >= least)
+    factor = rate_factor(width)
     if recipe != "frozen" and rate and factor < 1:
         text = set_value(text, rate_block, "initial_rate", float(f"{float(rate) * factor:.1g}"))
     header = (

@@ -18,6 +18,9 @@ EVALUATIONS = 6
 # SetFit: texts per batch and steps of the shipped config, which suit few texts.
 SETFIT_BATCH = 32
 SETFIT_STEPS = 20
+# The learning rates of the recipes suit an encoder of up to 512 columns. Larger ones are usually
+# tuned at 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), the largest at the lower end.
+_RATE_FACTORS = ((1024, 0.2), (768, 0.4), (0, 1.0))
 # The gradient of a matrix product takes two products, so a step costs three forward passes.
 _STEP = 3
 # Seconds for which the encoder is timed.
@@ -106,7 +109,7 @@ def estimate(report: Dict[str, Any], speed: Speed, recipes: List[str]) -> Dict[s
 
     joint = all_blocks(BATCH)
     last_blocks = train + dev + joint * 2 / speed.depth
-    setfit_passes = setfit_steps(n_texts) * SETFIT_BATCH / n_texts
+    setfit_passes = setfit_steps(n_texts, speed.width) * SETFIT_BATCH / n_texts
     costs = {
         # The frozen blocks compute train and dev once.
         "frozen": train + dev,
@@ -126,6 +129,14 @@ def steps_for(n_texts: int, batch: int) -> int:
     return max(MIN_STEPS, EPOCHS * math.ceil(n_texts / batch))
 
 
-def setfit_steps(n_texts: int) -> int:
-    """RETURNS (int): Steps of SetFit that show each text about as often as the shipped config."""
-    return max(SETFIT_STEPS, EPOCHS * math.ceil(n_texts / SETFIT_BATCH))
+def rate_factor(width: int) -> float:
+    """RETURNS (float): What to multiply the learning rates of the recipes by, given the columns of
+    the encoder."""
+    return next(factor for least, factor in _RATE_FACTORS if width >= least)
+
+
+def setfit_steps(n_texts: int, width: int) -> int:
+    """RETURNS (int): Steps of SetFit that show each text about as often as the shipped config, and
+    more often at a lower learning rate, or else the encoder has hardly moved."""
+    steps = max(SETFIT_STEPS, EPOCHS * math.ceil(n_texts / SETFIT_BATCH))
+    return round(steps / rate_factor(width))

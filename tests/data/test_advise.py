@@ -184,6 +184,17 @@ def test_larger_encoders_get_lower_rates(tmp_path, tiny_encoder):
     assert rates[0] > rates[1] > rates[2] >= 1e-5
 
 
+def test_larger_encoders_get_more_steps_of_setfit_at_their_lower_rate(tmp_path, tiny_encoder):
+    folder = corpus(tmp_path / "c", n=60)
+    steps = [
+        read_value(
+            advised(folder, tiny_encoder, speed=speed(1e5, width)).config, "training", "max_steps"
+        )
+        for width in (384, 768)
+    ]
+    assert steps == ["20", "50"]
+
+
 def test_long_texts_that_take_too_long_are_told_what_would_fit(tmp_path, tiny_encoder):
     folder = tmp_path / "c"
     folder.mkdir()
