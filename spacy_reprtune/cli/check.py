@@ -92,7 +92,7 @@ def check_cli(
             msg.text(f"    {case}")
     if with_labels:
         _print_suspects(result["suspects"])
-        msg.info(f"{result['suspect_count']:,} annotations look wrong. Saved to {suspects}")
+        msg.info(f"{result['suspect_count']:,} annotations may be wrong. Saved to {suspects}")
     summary = f"{result['errors']} errors, {result['warnings']} warnings. Saved to {output}"
     if result["errors"] or (strict and result["warnings"]):
         msg.fail(summary, exits=1)
@@ -124,7 +124,9 @@ def _print_suspects(suspects: List[Dict[str, Any]]) -> None:
     for row in suspects[:PRINTED]:
         text = row["text"]
         if row["kind"] in ("entity", "span"):
-            text = text[max(0, row["start"] - 20) : row["end"] + 20]
+            start, end = row["start"], row["end"]
+            shown = text[start:end] if end - start <= 40 else f"{text[start : start + 39]}…"
+            text = f"{text[max(0, start - 15) : start]}[{shown}]{text[end : end + 15]}"
         place = f"{row['split']} {row['text_number']}"
         cells = (row["gold"], row["suggested"], " ".join(text.split()))
         rows.append((place, f"{row['doubt']:.2f}", *(cell[:60] for cell in cells)))

@@ -12,8 +12,8 @@ _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space":
 # What to do about annotations that were left out, by reason.
 _REMEDIES = {
     "cuts a token": "--align expand moves their borders to whole tokens.",
-    "overlaps a longer one": "--spans-key sc keeps all of them, in doc.spans['sc'].",
-    "another label of the same words": "--spans-key sc keeps all of them, in doc.spans['sc'].",
+    "overlaps a longer one": "--spans-key ner keeps all of them, in doc.spans['ner'].",
+    "another label of the same words": "--spans-key ner keeps all of them, in doc.spans['ner'].",
     "outside of the text": "--offsets utf-16 counts as JavaScript does.",
     "not JSON": "Each line has to be one JSON object.",
 }
@@ -166,12 +166,13 @@ def convert_cli(
 
 def _print_tables(manifest: Dict[str, Any]) -> None:
     splits = manifest["splits"]
+    unit = "span" if manifest["options"]["spans_key"] else "entity"
     rows = [("texts", *(counts["texts"] for counts in splits.values()))]
     for label in manifest["labels"]:
         rows.append((f"label {label}", *(c["labels"].get(label, 0) for c in splits.values())))
     kinds = sorted({kind for counts in splits.values() for kind in counts["entities"]})
     for kind in kinds:
-        rows.append((f"entity {kind}", *(c["entities"].get(kind, 0) for c in splits.values())))
+        rows.append((f"{unit} {kind}", *(c["entities"].get(kind, 0) for c in splits.values())))
     aligns = ["l"] + ["r"] * len(splits)
     msg.table(rows, header=("", *splits), divider=True, aligns=aligns)
     for source in manifest["sources"].values():
@@ -182,7 +183,8 @@ def _print_tables(manifest: Dict[str, Any]) -> None:
         counts = manifest[what]
         dropped = sum(counts["dropped"].values())
         if counts["in"]:
-            line = f"{what}: {counts['in']:,} in, {counts['out']:,} out, {dropped:,} dropped"
+            name = "spans" if what == "entities" and unit == "span" else what
+            line = f"{name}: {counts['in']:,} in, {counts['out']:,} out, {dropped:,} dropped"
             (msg.warn if dropped else msg.good)(line)
         reasons = {**counts["dropped"], **counts.get("moved", {})}
         for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1]):

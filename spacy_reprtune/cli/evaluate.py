@@ -71,8 +71,8 @@ def evaluate_cli(
     if not is_scored(scores, predictions):
         msg.warn(
             "Nothing was scored",
-            f"No text in {corpus} has annotation of the kind that {model} predicts: doc.cats, "
-            "doc.ents, or doc.spans under the same key.",
+            f"No text in {corpus} has annotation that {model} predicts: they have "
+            f"{', '.join(scores['run']['annotated']) or 'none at all'}.",
         )
     msg.good(f"Saved {output} and {path.name}")
     if report is not None:

@@ -1,6 +1,7 @@
 """The pipe that classifies spans that already exist, in one pass over their document."""
 
 import warnings
+from difflib import get_close_matches
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy
@@ -200,14 +201,22 @@ class SpanClassifier(EncoderPipe):
             self.take_label(label)
         if not self.labels:
             seen = f"their span groups are {', '.join(sorted(keys))}" if keys else "they have none"
+            remedy = "Set spans_key, or convert" if keys else "Convert"
             raise ValueError(
                 f"'{self.name}' has no labels: no training doc has labeled spans in "
-                f"doc.spans[{self.key!r}]; {seen}. Set spans_key, or convert with --spans-key "
+                f"doc.spans[{self.key!r}]; {seen}. {remedy} with --spans-key "
                 f"{self.key}."
             )
         self.kind.check_labels(self.labels, None, self.name)
         with_docs = self.spans == self.key or self.spans in keys - {SENTS, ENTS}
         if nlp is not None and not with_docs and not is_set_before(nlp, self, self.spans):
+            meant = get_close_matches(self.spans, (SENTS, ENTS, "sentences", "entities"), n=1)
+            if meant and self.spans not in (SENTS, ENTS):
+                name = SENTS if meant[0].startswith("sent") else ENTS
+                raise ValueError(
+                    f"'{self.name}' classifies the spans {self.spans!r}, but nothing sets "
+                    f'doc.spans[{self.spans!r}]. Did you mean spans = "{name}"?'
+                )
             self._warn_of_spans("no component before it says that it sets them")
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
@@ -228,8 +237,7 @@ class SpanClassifier(EncoderPipe):
         examples = list(examples)
         warn_of_unknown_labels(self, examples, training=False)
         scored = self._predicted(examples)
-        docs = [eg.predicted for eg in scored]
-        if docs and not any(has_spans(d, self.spans) or self.key in d.spans for d in docs):
+        if scored and not any(map(self._comes_with_spans, examples)):
             self._warn_of_spans("none of the evaluated docs has them")
         scores = super().score([self._annotated_only(eg) for eg in scored], **kwargs)
         self.calibrate_to_noted(scored)
@@ -280,13 +288,20 @@ class SpanClassifier(EncoderPipe):
         groups = [eg.reference.spans[self.key] for eg in examples if self.key in eg.reference.spans]
         return {span.label_ for group in groups for span in group} - {""}
 
+    def _comes_with_spans(self, example: Example) -> bool:
+        """Whether a doc has the spans, by itself or from its gold doc, or has been predicted."""
+        doc, reference = example.predicted, example.reference
+        from_gold = self.spans not in (SENTS, ENTS) and self.spans in reference.spans
+        return from_gold or has_spans(doc, self.spans) or self.key in doc.spans
+
     def _warn_of_spans(self, reason: str) -> None:
         if reason not in self.warned_of:
             self.warned_of |= {reason}
             warnings.warn(
-                f"'{self.name}' classifies the spans '{self.spans}', but {reason}, so it may "
-                "predict nothing. Add a component that sets them before it, such as sentencizer "
-                "for 'sents'. Other names than 'sents' and 'ents' are keys of doc.spans.",
+                f"'{self.name}' classifies the spans '{self.spans}', but {reason}. It predicts "
+                "nothing for docs that do not have them. Add a component before it that sets them, "
+                "such as sentencizer for 'sents'. Other names than 'sents' and 'ents' are keys of "
+                "doc.spans.",
                 stacklevel=3,
             )
 

@@ -129,7 +129,9 @@ def advise(
     if not found:
         raise ValueError(f"{folder} has no recipe for {task}.")
     if recipe is not None and recipe not in found:
-        raise ValueError(f"There is no recipe '{recipe}' for {task}; there are {', '.join(found)}.")
+        there = f"There is no recipe '{recipe}' for {task}; there are {', '.join(found)}."
+        of_spans = recipe in SPANS and largest_group(report["spans"]) is not None
+        raise ValueError(f"{there} It is for spans: --task spans." if of_spans else there)
     speed = speed or measure_speed(sample, encoder or DEFAULT_ENCODER, where)
     seconds = estimate(report, speed, list(found))
     chosen, first = _choose(report, found, seconds, minutes, recipe, task)
@@ -175,8 +177,11 @@ def _find_task(report: Dict[str, Any], corpus_dir: Path, task: Optional[str]) ->
         raise ValueError(f"{corpus_dir} can't be trained on: {reasons}")
     both = ["both"] if has["labels"] and has["entities"] else []
     if task not in (None, *have, *both):
+        needs = "labels and entities" if task == "both" else task
+        remedy = " `convert --spans-key` puts entities there." if task == "spans" else ""
         raise ValueError(
-            f"--task is {task}, but the texts of {corpus_dir} only have {' and '.join(have)}."
+            f"--task is {task}, which needs {needs}, but the texts of {corpus_dir} only have "
+            f"{' and '.join(have)}.{remedy}"
         )
     return task or [*both, *have][0]
 

@@ -68,6 +68,7 @@ def evaluate(
         "corpus": str(corpus),
         "trained_for": trained_for(nlp.config["training"].get("score_weights", {})),
         "overlapping": nested,
+        "annotated": annotation_of(examples),
         "docs": len(examples),
         "words": words,
         "docs_per_second": round(len(examples) / seconds, 2) if seconds else None,
@@ -76,6 +77,16 @@ def evaluate(
         **_device(),
     }
     return {**scores, "run": run}, predictions
+
+
+def annotation_of(examples: Sequence["Example"]) -> List[str]:
+    """RETURNS (List[str]): The attributes that gold docs are annotated with, as in Python."""
+    found: Dict[str, None] = {}
+    for gold in (example.reference for example in examples):
+        found.update({"doc.cats": None} if gold.cats else {})
+        found.update({"doc.ents": None} if gold.has_annotation("ENT_IOB") else {})
+        found.update((f"doc.spans[{key!r}]", None) for key in gold.spans)
+    return sorted(found)
 
 
 def is_scored(scores: Mapping[str, Any], predictions: Predictions) -> bool:

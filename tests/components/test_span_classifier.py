@@ -258,7 +258,7 @@ def test_exclusive_spans_without_a_label_are_not_scored(token_config):
 @pytest.mark.parametrize(
     "spans, first, warned",
     [
-        ("sentences", "sentencizer", True),
+        ("given", "sentencizer", True),
         ("sents", None, True),
         ("ents", "sentencizer", True),
         ("sents", "sentencizer", False),
@@ -286,6 +286,31 @@ def test_an_evaluation_without_the_spans_is_warned_of_once(token_config):
     nlp.remove_pipe("sentencizer")
     with pytest.warns(UserWarning, match="none of the evaluated docs has them"):
         assert nlp.evaluate(nlp.examples)["spans_sc_f"] == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp.evaluate(nlp.examples)
+
+
+@pytest.mark.parametrize(
+    "spans, meant",
+    [("sentences", "sents"), ("sentss", "sents"), ("entities", "ents"), ("ent", "ents")],
+)
+def test_a_misspelled_source_is_an_error(token_config, spans, meant):
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    config = {"model": token_config(), "spans": spans}
+    nlp.add_pipe("reprtune_span_classifier", name="sc", config=config)
+    with pytest.raises(ValueError, match=f'Did you mean spans = "{meant}"'):
+        nlp.initialize(lambda: [example(nlp, (0, 1))])
+
+
+def test_spans_that_only_an_evaluation_makes_up_are_warned_of(token_config):
+    nlp = pipeline(token_config, spans="given")
+    with pytest.warns(UserWarning, match="none of the evaluated docs has them"):
+        assert nlp.evaluate(nlp.examples)["spans_sc_f"] is not None
+    for eg in nlp.examples:
+        eg.reference.spans["given"] = list(eg.reference.spans["sc"])
+    nlp.get_pipe("sc").warned_of = frozenset()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nlp.evaluate(nlp.examples)

@@ -90,8 +90,8 @@ def test_spans_beside_labels_are_left_out_unless_they_are_asked_for(tmp_path, ti
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "labels"}, "--task is labels, but the texts of .* only have spans"),
-        ({"task": "both"}, "only have spans"),
+        ({"task": "labels"}, "--task is labels, which needs labels, but .* only have spans"),
+        ({"task": "both"}, "which needs labels and entities, but .* only have spans"),
         ({"recipe": "joint"}, "no recipe 'joint' for spans; there are sentences, overlapping"),
     ],
 )

@@ -21,6 +21,8 @@ COUNTS = {
     "reviews.tsv": (4, 4, 0, 0),
     "labels.jsonl": (3, 3, 0, 0),
     "spans.jsonl": (4, 4, 7, 5),
+    "sentences.jsonl": (24, 24, 72, 72),
+    "nested.jsonl": (20, 20, 44, 26),
     "prodigy.jsonl": (4, 2, 3, 2),
     "prodigy_choice.jsonl": (5, 4, 0, 0),
     "doccano.jsonl": (3, 3, 4, 4),

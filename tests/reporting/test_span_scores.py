@@ -155,11 +155,13 @@ def test_scores_of_spans_with_other_labels_are_not_put_on_a_card(classified, tmp
 
 def test_an_evaluation_without_any_annotation_says_so(classified, tmp_path):
     nlp = spacy.blank("xx")
-    DocBin(docs=[nlp.make_doc("a film .")]).to_disk(tmp_path / "plain.spacy")
+    doc = nlp.make_doc("a film .")
+    doc.spans["other"] = [Span(doc, 0, 3, label="GOOD")]
+    DocBin(docs=[doc]).to_disk(tmp_path / "plain.spacy")
     output = run(
         "evaluate", classified / "model", tmp_path / "plain.spacy", "-o", tmp_path / "x.json"
     )
-    assert "Nothing was scored" in output
+    assert "Nothing was scored" in output and "they have doc.spans['other']" in output
     assert "Nothing was scored" not in (classified / "output.txt").read_text()
 
 
