@@ -95,6 +95,7 @@ def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> Lis
     RETURNS (List[Choice]): The texts with the pipeline's annotation, the least sure first.
     RAISES (ValueError): The pipeline has no such component, or no spans that it could classify.
     """
+    from ..components.cascade_pipe import Cascade
     from ..components.entity_recognizer import EntityRecognizer
     from ..components.span_classifier import SpanClassifier
     from ..components.text_classifier import TextClassifier
@@ -104,12 +105,9 @@ def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> Lis
         EntityRecognizer: entity_doubts,
         SpanClassifier: span_doubts,
     }
-    pipes = {
-        pipe: find
-        for _, pipe in nlp.pipeline
-        for kind, find in kinds.items()
-        if isinstance(pipe, kind)
-    }
+    # Both classifiers of a cascade have the same labels.
+    found = [p.large if isinstance(p, Cascade) else p for _, p in nlp.pipeline]
+    pipes = {p: find for p in found for kind, find in kinds.items() if isinstance(p, kind)}
     if not pipes:
         raise ValueError(
             "The pipeline has no text classifier, entity recognizer or span classifier of this "

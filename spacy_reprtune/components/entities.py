@@ -224,7 +224,7 @@ def group_scores(group: Sequence[Span]) -> List[Optional[float]]:
     scores = group.attrs.get("scores") if isinstance(group, SpanGroup) else None
     if scores is None or len(scores) != len(group):
         return [None] * len(group)
-    return [float(score) for score in scores]
+    return [None if score is None else float(score) for score in scores]
 
 
 def register_scores() -> None:

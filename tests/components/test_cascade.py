@@ -15,6 +15,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from thinc.api import Config
 
+from spacy_reprtune.annotate.next_texts import choose_next
 from spacy_reprtune.components.cascade_pipe import ANSWERED_BY
 from spacy_reprtune.packaging.half import halve_weights
 from spacy_reprtune.reporting.card_facts import read_pipeline
@@ -264,3 +265,12 @@ def test_messages_name_the_component_and_appear_once(cascade_config, caplog, mon
     caplog.clear()
     nlp.initialize(lambda: same)
     assert "'textcat' can't start from a linear probe" in caplog.text
+
+
+def test_texts_to_annotate_next_are_those_that_the_answers_are_unsure_of(cascade):
+    nlp, _ = cascade
+    pool = list(enumerate(TEXTS))
+    (choice,) = choose_next(nlp, pool, 1)
+    margins = [abs(doc.cats["GOOD"] - doc.cats["BAD"]) for doc in nlp.pipe(TEXTS)]
+    assert set(choice.cats) == {"BAD", "GOOD"} and len(choice.labels) == 1
+    assert choice.doubt == pytest.approx(1.0 - margins[choice.id], abs=1e-5)

@@ -21,7 +21,8 @@ def groups(n, seed=0):
 @pytest.mark.parametrize("kind", ["random", "pair"])
 def test_planted_labels_are_counted(kind):
     vectors, classes = groups(300)
-    found = annotation_help.planted_labels(vectors, classes, list("ABC"), kind, 0.1, 0)
+    texts = [f"text {i}" for i in range(300)]
+    found = annotation_help.planted_labels(vectors, texts, classes, list("ABC"), kind, 0.1, 0)
     assert 0.5 <= found <= 1.0
 
 

@@ -198,6 +198,8 @@ def test_scores_that_belong_to_other_spans_are_left_out(classified, tmp_path):
     assert len(found) == 3 and all(explanation.score == 0.0 for explanation in found)
     doc.spans["claims"].attrs["scores"] = None
     assert group_scores(doc.spans["claims"]) == [None] * 3
+    (one,) = nlp.get_pipe("claims").scored_examples([Example(doc, gold)])
+    assert _spans_row(one, "claims").scores == [None]
 
 
 def test_equal_spans_count_once_and_empty_ones_not_at_all():
