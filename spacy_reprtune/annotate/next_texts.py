@@ -201,7 +201,6 @@ def span_doubts(pipe: Any, docs: Sequence["Doc"]) -> NDArray:
             f"'{pipe.name}' classifies the spans in doc.spans[{pipe.key!r}] and replaces them by "
             "those that got a label, so the others can't be looked at. Give it another spans_key."
         )
-
     if not any(has_spans(doc, pipe.spans) for doc in docs):
         raise ValueError(
             f"None of the texts has the spans that '{pipe.name}' classifies ({pipe.spans}). Add a "

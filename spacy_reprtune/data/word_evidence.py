@@ -1,8 +1,7 @@
 """What words say about annotation, beside the vectors of an encoder.
 
-An encoder knows what a text means, and counts of words know how this corpus annotates it. Heads on
-vectors of the same size confuse what words keep apart, and the other way round, so both together
-find more annotation errors than either.
+An encoder knows what a text means, and counts of words know how this corpus annotates it. Each
+tells labels apart that the other confuses, so both together find more errors than either.
 """
 
 from typing import List, Sequence, Tuple
