@@ -7,7 +7,8 @@ frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gi
 `Trainer` batches grouped by length, the fused AdamW and no dropout.
 
 The gain on a task is the best score on dev with the adapted encoder less that without it, seed by
-seed: the same config, steps and order.
+seed: the same config, steps and order. Beside it is the gain of a probe on the training docs, which
+`--judge` measures.
 
 With `--results FILE` a run that was stopped resumes where it stopped; with `--work DIR` as well, an
 encoder that has been adapted, or half so, is not adapted again.
@@ -62,6 +63,13 @@ def main(argv: Optional[List[str]] = None) -> None:
     )
     parser.add_argument(
         "--adapt-rate", type=float, help="learning rate of adapting, if not the config's"
+    )
+    parser.add_argument(
+        "--adapt-with",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other settings of adapting, such as training.keep_vectors=1",
     )
     parser.add_argument(
         "--task-steps", type=int, default=TASK_STEPS, help="steps of a task's training"

@@ -31,11 +31,13 @@ class Gains:
         """
         self.args, self.work, self.biomed, self.results = args, work, biomed, results
         self.adapting = {"adapt_steps": args.adapt_steps, "adapt_rate": args.adapt_rate}
+        if args.adapt_with:
+            self.adapting["adapt_with"] = sorted(args.adapt_with)
 
     def measure(self) -> Dict[str, Any]:
         """Adapt the encoder to the domain of each task, and train the task with it and without it.
 
-        RETURNS (Dict[str, Any]): The gain on each task, with its spread.
+        RETURNS (Dict[str, Any]): The gain on each task, with its spread, and what a probe says.
         """
         figures: Dict[str, Any] = {"task_steps": self.args.task_steps, **self.adapting}
         for task in available_tasks(self.args, self.work, self.biomed):
@@ -52,6 +54,11 @@ class Gains:
             gains = [after - before for before, after in pairs]
             figures.update(mean_std(f"{task.name}_gain", gains))
             figures[f"{task.name}_scores"] = [[round(s, 4) for s in pair] for pair in pairs]
+            judged = self.results.once(
+                lambda t=task: self.judge(t), part="judge", task=task.name, **self.adapting
+            )
+            for key in ("gain", "interval"):
+                figures[f"{task.name}_judged_{key}"] = judged[key]
         return figures
 
     def without(self, task: Task, seed: int) -> float:
@@ -61,11 +68,23 @@ class Gains:
     def with_adapted(self, task: Task, seed: int) -> float:
         """RETURNS (float): The score of a training from the adapted encoder."""
         key = {"encoder": "adapted", **self.adapting}
-        done = self.results.has(**self._key(task, seed), **key)
-        if not done and not (self._output(task) / "report.json").is_file():
-            # Its result was kept, its directory was not.
-            self.adapt(task)
-        return self._score(task, str(self._output(task) / "encoder"), seed, **key)
+        encoder = ""
+        if not self.results.has(**self._key(task, seed), **key):
+            encoder = self._adapted(task)
+        return self._score(task, encoder, seed, **key)
+
+    def judge(self, task: Task) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What `mlm --judge` says about the task's training docs."""
+        from spacy_reprtune.pretraining.judge import Judge
+        from spacy_reprtune.pretraining.model import load
+        from spacy_reprtune.pretraining.settings import EncoderPart
+
+        judge = Judge(Path(task.overrides["paths.train"]), batch_pieces=4096)
+        before, after = (
+            judge.counts(load(EncoderPart(name=name, device="cpu"))[0])
+            for name in (ENCODER, self._adapted(task))
+        )
+        return judge.report(before, after, after, step=self.args.adapt_steps, evaluations=1)
 
     def adapt(self, task: Task) -> Dict[str, float]:
         """Adapt the encoder to the domain of a task, or go on with that.
@@ -80,6 +99,9 @@ class Gains:
         ]
         if self.args.adapt_rate:
             arguments += ["--training.learn_rate", str(self.args.adapt_rate)]
+        for setting in self.args.adapt_with:
+            name, _, value = setting.partition("=")
+            arguments += [f"--{name}", value]
         if self.args.quick:
             arguments += ["--training.head_steps", "4", "--training.step_pieces", "4096"]
         if pretrain(arguments, output).wait():
@@ -87,9 +109,16 @@ class Gains:
         report = json.loads((output / "report.json").read_text(encoding="utf8"))
         return {key: report[key]["heldout"] for key in ("before", "after")}
 
+    def _adapted(self, task: Task) -> str:
+        if not (self._output(task) / "report.json").is_file():
+            # Its result was kept, its directory was not.
+            self.adapt(task)
+        return str(self._output(task) / "encoder")
+
     def _output(self, task: Task) -> Path:
-        name = f"adapted-{task.domain}-{self.args.adapt_steps}"
-        return self.work / (f"{name}-{self.args.adapt_rate:g}" if self.args.adapt_rate else name)
+        parts = [f"adapted-{task.domain}-{self.args.adapt_steps}"]
+        parts += [f"{self.args.adapt_rate:g}"] if self.args.adapt_rate else []
+        return self.work / "-".join(parts + sorted(self.args.adapt_with))
 
     def _key(self, task: Task, seed: int) -> Dict[str, Any]:
         return {"part": "tasks", "task": task.name, "steps": self.args.task_steps, "seed": seed}

@@ -2,9 +2,13 @@
 
 import ast
 import gc
+import multiprocessing
+import os
 import re
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata, util
+from itertools import chain
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -46,6 +50,9 @@ _SKIPPED_FILE = re.compile(r"^(test_.*|.*_test|conftest|modeling_(tf|flax)_.*)\.
 
 # numpy, scipy.special and torch attach the docs of compiled functions by calls of these.
 _DOC_CALLS = frozenset({"add_newdoc", "add_docstr", "_add_docstr"})
+
+# Few enough that the first docstrings come soon, and enough that sending them costs nothing.
+FILES_AT_ONCE = 25
 
 
 class Docstring(NamedTuple):
@@ -105,16 +112,16 @@ def read_docstrings(packages: List[Package], *, progress: bool = False) -> Itera
         and of private helpers' bodies are left out.
     """
     files = [item for package in packages for item in sorted(_source_files(package))]
-    # Syntax trees are millions of small objects without cycles: the collector only walks them
-    # again and again (a third of the reading time).
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        for module, path in bar(files, what="Reading modules", unit="files", shown=progress):
-            yield from _file_docstrings(module, path)
-    finally:
-        if was_enabled:
-            gc.enable()
+    # Other processes read the files while this one does something with the docstrings. Syntax trees
+    # are millions of small objects without cycles: the garbage collector only walks them again and
+    # again, which takes a third of the reading time.
+    workers = max(1, (os.cpu_count() or 1) - 1)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable) as pool:
+        found = pool.map(_file_docstrings, files, chunksize=FILES_AT_ONCE)
+        yield from chain.from_iterable(
+            bar(found, what="Reading modules", unit="files", shown=progress, total=len(files))
+        )
 
 
 def _source_files(package: Package) -> Iterator[Tuple[str, Path]]:
@@ -128,7 +135,11 @@ def _source_files(package: Package) -> Iterator[Tuple[str, Path]]:
         yield ".".join(parts), path
 
 
-def _file_docstrings(module: str, path: Path) -> Iterator[Docstring]:
+def _file_docstrings(file: Tuple[str, Path]) -> List[Docstring]:
+    return list(_read_file(*file))
+
+
+def _read_file(module: str, path: Path) -> Iterator[Docstring]:
     try:
         source = path.read_text(encoding="utf8")
         with warnings.catch_warnings():

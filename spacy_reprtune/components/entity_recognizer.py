@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.ner import ner_score
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.util import to_numpy
@@ -26,6 +26,7 @@ from .entity_survey import nothing_to_learn, problems, survey
 from .notices import warn_of_unknown_labels
 from .probe_start import check_head_init, fit_tags, start_from
 from .soft_tags import write_tag_posteriors
+from .spacy_calls import read_examples
 from .tag_rows import DocEntities, decode
 
 
@@ -229,9 +230,9 @@ class EntityRecognizer(EncoderPipe):
             examples (and sorted) if left out.
         RAISES (ValueError): There are no labels.
         """
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        examples = read_examples(get_examples, f"{type(self).__name__}.initialize")
         self.check_trains()
-        found = survey(get_examples(), self.gold_key)
+        found = survey(examples, self.gold_key)
         for label in list(found.labels) if labels is None else labels:
             self.take_label(label)
         if not self.labels:
@@ -239,7 +240,7 @@ class EntityRecognizer(EncoderPipe):
         self.calibration.reset()
         self.warned_of = frozenset()
         sample = numpy.zeros((1, self.n_columns), dtype="f")
-        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        self.model.initialize(X=[examples[0].reference], Y=sample)
         # If other components annotate entities, only `update` can warn of labels that none has.
         is_only = nlp is None or not self._others_annotate(nlp)
         wrong = problems(
@@ -255,9 +256,9 @@ class EntityRecognizer(EncoderPipe):
                 f"{'; '.join(wrong)}.",
                 stacklevel=2,
             )
-        self.announce([eg.reference.text for eg in get_examples()])
+        self.announce([eg.reference.text for eg in examples])
         if self.head_init == "probe":
-            probe = fit_tags(self, get_examples(), nlp)
+            probe = fit_tags(self, examples, nlp)
             lacking = "the examples that it sees before training have no entities"
             start_from(self, probe, what="tags", lacking=lacking)
 

@@ -1,7 +1,7 @@
 """Heads that start as a linear probe, fitted to a sample of the training data."""
 
 import logging
-from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import numpy
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def token_inputs(pipe: EncoderPipe, examples: List[Example], nlp: Optional[Langu
 
 
 def fit_tags(
-    pipe: "EntityRecognizer", examples: Iterable[Example], nlp: Optional[Language]
+    pipe: "EntityRecognizer", examples: List[Example], nlp: Optional[Language]
 ) -> Optional[Probe]:
     """Fit the head of a recognizer, layer by layer.
 
@@ -114,11 +114,11 @@ def fit_tags(
     as much as all of them.
 
     pipe (EntityRecognizer): The recognizer, with the untouched encoder.
-    examples (Iterable[Example]): Training examples.
+    examples (List[Example]): Training examples.
     nlp (Optional[Language]): The pipeline.
     RETURNS (Optional[Probe]): The head, or None if no layer has two different tags.
     """
-    chosen = sample_examples(pipe.training_batch(list(examples)))
+    chosen = sample_examples(pipe.training_batch(examples))
     if not chosen:
         return None
     vectors = token_inputs(pipe, chosen, nlp)

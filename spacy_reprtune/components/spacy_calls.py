@@ -3,9 +3,10 @@
 import sys
 from functools import partial
 from types import FrameType
-from typing import Iterator, Optional
+from typing import Callable, Iterable, Iterator, List, Optional
 
 from spacy.language import Language
+from spacy.training import Example, validate_get_examples
 from spacy.util import registry
 from thinc.api import Optimizer
 
@@ -40,6 +41,19 @@ def calling_pipeline() -> Optional[Language]:
             if isinstance(owner, Language):
                 return owner
     return None
+
+
+def read_examples(get_examples: Callable[[], Iterable[Example]], method: str) -> List[Example]:
+    """Read the examples of `initialize` once: a corpus makes all docs anew in each pass.
+
+    get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+    method (str): Name of the method, for errors.
+    RETURNS (List[Example]): The examples.
+    RAISES (TypeError, ValueError): There are none, or they are something else.
+    """
+    examples = list(get_examples() or ()) if callable(get_examples) else None
+    validate_get_examples(get_examples if examples is None else lambda: examples, method)
+    return examples or []
 
 
 def resolve_optimizer_variables(nlp: Language) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.spancat import spancat_score
 from spacy.tokens import Doc, Span, SpanGroup
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.util import to_numpy
@@ -21,6 +21,7 @@ from .entities import group_scores
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .probe_start import can_fit, check_head_init, sample_examples, start_from, token_inputs
+from .spacy_calls import read_examples
 from .span_rows import (
     ENTS,
     SENTS,
@@ -189,11 +190,11 @@ class SpanClassifier(EncoderPipe):
             examples (and sorted) if left out.
         RAISES (ValueError): There are too few labels, or a span has several exclusive ones.
         """
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        examples = read_examples(get_examples, f"{type(self).__name__}.initialize")
         self.calibration.reset()
         self.warned_of = frozenset()
         found, keys = set(), set()
-        for example in get_examples():
+        for example in examples:
             self._check([example])
             found |= self.gold_labels([example])
             keys |= set(example.reference.spans)
@@ -219,10 +220,10 @@ class SpanClassifier(EncoderPipe):
                 )
             self._warn_of_spans("no component before it says that it sets them")
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
-        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
-        self.announce([eg.reference.text for eg in get_examples()])
+        self.model.initialize(X=[examples[0].reference], Y=sample)
+        self.announce([eg.reference.text for eg in examples])
         if self.head_init == "probe":
-            self._start_from_probe(self.training_batch(list(get_examples())), nlp)
+            self._start_from_probe(self.training_batch(examples), nlp)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score the labels of annotated spans; fits the temperature if `spacy train` asks.

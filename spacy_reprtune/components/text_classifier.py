@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.textcat import textcat_score
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 from thinc.util import to_numpy
@@ -28,7 +28,7 @@ from .few_shot import FewShotTrainer
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .probe_start import can_fit, check_head_init, sample_texts, start_from
-from .spacy_calls import is_training_evaluation
+from .spacy_calls import is_training_evaluation, read_examples
 
 # The extension of docs with the labels that reach their thresholds, None without thresholds.
 SURE_LABELS = "reprtune_labels"
@@ -244,25 +244,25 @@ class TextClassifier(EncoderPipe):
             without an example, a text with different labels, or training settings that split or
             stream batches.
         """
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        examples = read_examples(get_examples, f"{type(self).__name__}.initialize")
         self.check_trains()
         self.calibration.reset()
         self.warned_of = frozenset()
-        self._find_labels(get_examples, labels)
+        self._find_labels(examples, labels)
         self.kind.check_labels(self.labels, positive_label, self.name)
         if self.kind.exclusive:
             self.cfg["positive_label"] = positive_label
         if self.few_shot is not None:
-            self.few_shot.begin(self, list(get_examples()), nlp)
+            self.few_shot.begin(self, examples, nlp)
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
-        self.model.initialize(X=[next(iter(get_examples())).reference], Y=sample)
+        self.model.initialize(X=[examples[0].reference], Y=sample)
         if self.few_shot is not None:
             self.few_shot.prepare_head(self)
-        self.announce([eg.reference.text for eg in get_examples()])
+        self.announce([eg.reference.text for eg in examples])
         if self.few_shot is not None:
             self.few_shot.fit_first_head(self)
         elif self.head_init == "probe":
-            self._start_from_probe(list(get_examples()), nlp)
+            self._start_from_probe(examples, nlp)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score predictions. Warns of gold labels that the component can't predict; fits the
@@ -337,11 +337,9 @@ class TextClassifier(EncoderPipe):
         if self.few_shot is not None:
             self.few_shot.forget()
 
-    def _find_labels(
-        self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
-    ) -> None:
+    def _find_labels(self, examples: List[Example], labels: Optional[Iterable[str]]) -> None:
         found, texts = set(), 0
-        for example in get_examples():
+        for example in examples:
             check_cats([example], self.kind, self.name, soft=self.soft_labels)
             found.update(example.reference.cats)
             texts += bool(example.reference.text.strip())
@@ -358,7 +356,7 @@ class TextClassifier(EncoderPipe):
                 f"labels in [initialize.components.{self.name}]."
             )
         self.cfg["label_weights"] = label_weights(
-            self.class_weights, get_examples(), self.labels, self.kind, self.name
+            self.class_weights, examples, self.labels, self.kind, self.name
         )
 
     def _start_from_probe(self, examples: List[Example], nlp: Optional[Language]) -> None:

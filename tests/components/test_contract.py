@@ -79,6 +79,18 @@ def test_a_label_of_another_component_is_no_reason_to_warn(nlp, token_config, mo
     assert caught_from(run) == []
 
 
+def test_a_component_reads_the_training_corpus_once(trained):
+    nlp, name = trained
+    read = []
+
+    def get_examples():
+        read.append(name)
+        yield from nlp.examples
+
+    nlp.get_pipe(name).initialize(get_examples, nlp=nlp)
+    assert read == [name]
+
+
 def test_a_batch_without_annotation_sets_the_loss(trained):
     nlp, name = trained
     blank = [Example(nlp.make_doc("a film"), nlp.make_doc("a film"))]
