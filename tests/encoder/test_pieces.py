@@ -58,6 +58,50 @@ def test_pieces_are_remembered_up_to_a_bound(monkeypatch):
     assert tokenizer(["a film"], cached=True)[0] is not first
 
 
+def as_a_whole(tokenizer, text):
+    return tokenizer.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_a_text_has_the_pieces_of_its_words():
+    tokenizer = PieceTokenizer(wordpiece_tokenizer())
+    odd = [
+        "a",
+        "  ",
+        "[MASK]",
+        ",",
+        "\n",
+        "\t",
+        "\x0b",
+        "\x1c",
+        "\x85",
+        "\u2003",
+        "\u200b",
+        "\u0301",
+    ]
+    odd += ["film", "Σ", "é", "漢", "\ufffd", "##s", "great"]
+    random = numpy.random.default_rng(0)
+    texts = ["".join(random.choice(odd, size=random.integers(20))) for _ in range(300)]
+    for text, found in zip(texts, tokenizer(texts), strict=True):
+        assert found.ids.tolist() == as_a_whole(tokenizer, text), repr(text)
+
+
+def test_words_are_remembered_up_to_a_bound(monkeypatch):
+    tokenizer = PieceTokenizer(wordpiece_tokenizer())
+    tokenizer(["a great film", "a film"])
+    assert sorted(tokenizer._words.known) == ["a", "film", "great"]
+    monkeypatch.setattr(pieces_module, "WORD_CHARS", 12)
+    [found] = tokenizer(["a fine film"])
+    assert found.ids.tolist() == as_a_whole(tokenizer, "a fine film")
+    assert tokenizer._words.known == {}
+
+
+def test_a_piece_with_a_space_is_found():
+    tokenizer = wordpiece_tokenizer()
+    tokenizer.add_tokens(["great film"])
+    [found] = PieceTokenizer(tokenizer)(["a great film"])
+    assert len(found.ids) == 2
+
+
 def test_offsets_are_made_when_they_were_not_remembered():
     tokenizer = PieceTokenizer(wordpiece_tokenizer())
     assert tokenizer(["a film"], cached=True)[0].offsets is None
