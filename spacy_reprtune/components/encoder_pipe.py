@@ -276,9 +276,11 @@ class EncoderPipe(SavedPipe):
 
         label (str): The label.
         RETURNS (int): 1, or 0 if the component already has the label.
-        RAISES (ValueError): The label is empty or not a string.
+        RAISES (ValueError): The label is empty or not a string, or the component has no labels.
         """
         self._check_label(label)
+        if "labels" not in self.cfg:
+            raise ValueError(f"'{self.name}' does not predict labels, so it can't take {label!r}.")
         if label in self.labels:
             return 0
         self.cfg["labels"].append(label)
@@ -305,10 +307,13 @@ class EncoderPipe(SavedPipe):
         nlp (Optional[Language]): The pipeline. Only needed if the component listens to another
             one, for its vectors.
         RETURNS (float): The temperature from now on.
-        RAISES (ValueError): The component listens, and there is no pipeline.
+        RAISES (ValueError): The component listens, and there is no pipeline, or it predicts no
+            probabilities.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.calibrate")
+        if self.calibration is None:
+            raise ValueError(f"'{self.name}' predicts no probabilities that could be calibrated.")
         if self.listens and nlp is None:
             raise ValueError(
                 f"'{self.name}' gets its vectors from another component: "

@@ -1,6 +1,7 @@
 """Find and load an encoder by its hub id, its directory, or its folder in a Python package."""
 
 import importlib.util
+import inspect
 import logging
 import re
 import warnings
@@ -268,8 +269,12 @@ def without_pooler(model: "PreTrainedModel") -> "PreTrainedModel":
 
     Heads do their own pooling, so this layer would be computed and stored, but never trained.
     """
+    import torch
+
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        # Families that can't be built without it, such as SqueezeBERT, call whatever is there.
+        optional = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+        model.pooler = None if optional else torch.nn.Identity()
     return model
 
 

@@ -152,7 +152,7 @@ class Encoder(torch.nn.Module, TextReader):
         # A table looks up padding at next to no cost, so only other encoders limit it.
         self.padding = CPU_PADDING if device.type == "cpu" and settings.reads_order else None
         self.width: int = width_of(model.config)
-        tokenizer.check_rows(model.get_input_embeddings().num_embeddings, settings.name)
+        tokenizer.check_rows(len(model.get_input_embeddings().weight), settings.name)
         self.window = self._check_window()
         # Switched on when training begins. A pipeline that only predicts rarely sees a text twice.
         self.caching = False

@@ -75,7 +75,8 @@ def output_tail(model: torch.nn.Module) -> Tail:
             model(input_ids=ids, attention_mask=torch.ones_like(ids))
     finally:
         handle.remove()
-    return (None,) * (len(seen[0]) - 1) if isinstance(seen[0], tuple) else None
+    # Some encoders call the forward methods of their blocks, which no hook sees.
+    return (None,) * (len(seen[0]) - 1) if seen and isinstance(seen[0], tuple) else None
 
 
 def can_be_cut(model: torch.nn.Module, cut: int, tail: Tail) -> bool:

@@ -76,7 +76,7 @@ def piece_vectors(
     device (device): Where to run it.
     RETURNS (Tensor): fp32, one row per row of the encoder's embedding, shape (n_pieces, width).
     """
-    n_pieces = model.get_input_embeddings().num_embeddings
+    n_pieces = len(model.get_input_embeddings().weight)
     prefix, suffix = (torch.tensor([p]).long() for p in (tokenizer.prefix, tokenizer.suffix))
     model = model.to(device)
     rows = []

@@ -179,6 +179,14 @@ def same(found, expected):
     return True
 
 
+def test_a_component_without_labels_says_so(shared):
+    encoder = shared("textcat").get_pipe("encoder")
+    with pytest.raises(ValueError, match="'encoder' does not predict labels"):
+        encoder.add_label("good")
+    with pytest.raises(ValueError, match="'encoder' predicts no probabilities"):
+        encoder.calibrate([])
+
+
 def test_heads_overfit_together_and_survive_every_way_to_save(shared, tmp_path):
     nlp = shared(*ALL)
     examples = annotate(nlp, REVIEWS, ALL)

@@ -28,6 +28,7 @@ FAMILIES = {
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "xlm-roberta": {"tokenizer": byte_level_tokenizer},
     "eurobert": {"tokenizer": byte_level_tokenizer, "num_key_value_heads": 2},
+    "ibert": {"tokenizer": byte_level_tokenizer},
 }
 # Those whose attention is torch's own and that take positions.
 SINCE_5 = int(transformers.__version__.split(".")[0]) >= 5
@@ -73,6 +74,22 @@ def test_vectors_are_those_of_the_model_called_by_hand(family):
                 if max(start, token.idx) < min(end, token.idx + len(token))
             ]
             numpy.testing.assert_allclose(vector, rows[own].mean(0), atol=1e-5)
+
+
+def test_an_encoder_needs_neither_a_pooler_nor_blocks_that_are_called_one_by_one(tmp_path):
+    """SqueezeBERT calls its pooler unasked, and passes transposed tensors between its blocks."""
+    groups = {f"{part}_groups": 1 for part in ("q", "k", "v", "intermediate", "output")}
+    settings = {**groups, "post_attention_groups": 1, "embedding_size": 16}
+    path = save_encoder(tmp_path, "squeezebert", tokenizer=wordpiece_tokenizer(), **settings)
+    doc = spacy.blank("xx").make_doc("a great film")
+    model = make(path, unfreeze=1)
+    before = {k: v.clone() for k, v in model.shims[0].module.encoder.named_parameters()}
+    vectors, backprop = model.begin_update([doc])
+    backprop([numpy.cumsum(numpy.ones_like(v), axis=1) for v in vectors])
+    model.finish_update(Adam(0.01))
+    after = model.shims[0].module.encoder.named_parameters()
+    moved = {k for k, v in after if not torch.equal(v, before[k])}
+    assert moved and all(".layers.1." in name for name in moved)
 
 
 def test_a_trained_encoder_is_the_same_after_saving_and_loading(family, tmp_path):
