@@ -28,9 +28,15 @@ def cluster(address: Optional[str]) -> Iterator[None]:
     address (Optional[str]): Address of a cluster, or None for the address in the variable
         RAY_ADDRESS; without either, Ray is started on this machine. A connection that the process
         already has is used and kept.
-    RAISES (ValueError): There is no cluster at the address, or Ray does not start on this machine.
+    RAISES (ValueError): There is no cluster at the address, Ray does not start on this machine, or
+        an address is given although the process has a connection.
     """
     if ray.is_initialized():
+        if address:
+            raise ValueError(
+                f"This process is connected to Ray already, so it can't connect to {address!r}. "
+                "Leave the address out, or call ray.shutdown() before."
+            )
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"

@@ -48,9 +48,9 @@ class EncoderPipe(SavedPipe):
 
     Subclasses set `vocab`, `model`, `name`, `cfg`, `attribute` and, with labels, `cfg["labels"]`
     and `calibration`; without labels, `n_columns` is the number of outputs. They define `predict`,
-    `set_annotations`, `get_loss`, `initialize`, `training_batch`, `gold_labels` and
-    `calibration_loss`. `predict` hands its logits to `calibration.note`, and `score` calls
-    `calibrate_to_noted`.
+    `set_annotations`, `get_loss`, `initialize`, `training_batch` and `gold_labels`. With
+    `calibration`, they define `calibration_loss`, `predict` hands its logits to
+    `calibration.note`, and `score` calls `calibrate_to_noted`.
     """
 
     model: Model

@@ -90,8 +90,20 @@ def test_too_many_workers_or_gpus_are_refused(local_ray, annotate_pipeline, tmp_
         annotate_files(Annotator(annotate_pipeline, gpu_id=0), [path], tmp_path / "b", **settings)
 
 
-def test_an_address_without_a_cluster_is_named_and_nothing_is_written(annotate_pipeline, tmp_path):
+def test_an_address_is_refused_if_there_is_a_connection(local_ray, annotate_pipeline, tmp_path):
+    settings = {"engine": "ray", "address": "127.0.0.1:1"}
+    path = write_input(tmp_path, "txt")
+    with pytest.raises(ValueError, match="is connected to Ray already"):
+        annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out", **settings)
+
+
+def test_an_address_without_a_cluster_is_named_and_nothing_is_written(
+    annotate_pipeline, tmp_path, monkeypatch
+):
+    ray = pytest.importorskip("ray", reason='Ray Data is missing: pip install "ray[data]"')
     pytest.importorskip("ray.data", reason='Ray Data is missing: pip install "ray[data]"')
+    # Other tests may have connected this process.
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     path = write_input(tmp_path, "txt")
     # Port 1 of this machine is closed.
     command = ["annotate", str(annotate_pipeline), str(path), str(tmp_path / "out")]
