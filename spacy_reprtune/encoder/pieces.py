@@ -234,7 +234,7 @@ class PieceTokenizer:
 
 class _Words:
     """Remembers the pieces of words, for tokenizers that never look beyond a space. Most words of a
-    text have been seen before, and to look them up takes a tenth of the time of tokenizing them."""
+    text have been seen before, and looking them up is faster than tokenizing them."""
 
     def __init__(self, backend) -> None:
         self.backend = backend
