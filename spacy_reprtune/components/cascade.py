@@ -69,9 +69,9 @@ def make_cascade(
     exclusive (bool): Whether each text has exactly one label, or any number of them.
     keep (float): Share of the large classifier's score on dev that both together have to reach.
     threshold (Optional[float]): Lowest certainty at which the small classifier answers. Its
-        certainty is its highest probability, or with independent labels the probability that its
-        least certain decision is right. Null fits the threshold on dev during training, so that
-        `keep` holds.
+        certainty is the difference between its two highest probabilities, or with independent
+        labels the probability that its least certain decision is right. Null fits the threshold on
+        dev during training, so that `keep` holds.
     head_init (str): How both heads start: "random" or "probe", see `reprtune_textcat`.
     soft_labels (bool): Whether both learn from probabilities, see `reprtune_textcat`.
     scorer (Optional[Callable]): The scoring method; null for spaCy's scorer of text classification.

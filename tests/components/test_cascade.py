@@ -17,6 +17,7 @@ from thinc.api import Config
 
 from spacy_reprtune.annotate.next_texts import choose_next
 from spacy_reprtune.components.cascade_pipe import ANSWERED_BY
+from spacy_reprtune.components.label_kinds import Exclusive
 from spacy_reprtune.packaging.half import halve_weights
 from spacy_reprtune.reporting.card_facts import read_pipeline
 
@@ -73,13 +74,22 @@ def set_threshold(nlp, threshold):
     nlp.get_pipe("textcat").cfg["threshold"] = threshold
 
 
+def certainties(pipe, docs):
+    return pipe.large.kind.certainty(pipe.small.predict(docs))
+
+
+def test_exclusive_labels_are_sure_if_the_second_best_is_far_behind():
+    found = Exclusive().certainty(numpy.array([[0.1, 0.3, 0.6], [0.5, 0.5, 0.0]]))
+    assert found == pytest.approx([0.3, 0.0])
+
+
 def test_overfitting_and_every_way_to_save(cascade, tmp_path):
     nlp, examples = cascade
     assert nlp.evaluate(examples)["cats_score"] == 1.0
     pipe = nlp.get_pipe("textcat")
     assert pipe.calibrate(examples) > 0.5
     assert nlp.evaluate(examples)["cats_score"] == 1.0
-    scores = pipe.small.predict([nlp.make_doc(text) for text in TEXTS]).max(1)
+    scores = certainties(pipe, [nlp.make_doc(text) for text in TEXTS])
     set_threshold(nlp, float(numpy.median(scores)))
     expected = answers(nlp)
     assert {who for who, _ in expected} == {"small", "large"}
@@ -110,7 +120,7 @@ def test_the_large_one_reads_only_what_the_small_one_leaves(cascade, monkeypatch
     nlp, _ = cascade
     pipe = nlp.get_pipe("textcat")
     docs = [nlp.make_doc(text) for text in TEXTS]
-    certainty = pipe.small.predict(docs).max(1)
+    certainty = certainties(pipe, docs)
     set_threshold(nlp, float(numpy.sort(certainty)[-2]))
     read, logits = [], pipe.large.logits
     monkeypatch.setattr(pipe.large, "logits", lambda docs: read.extend(docs) or logits(docs))
