@@ -28,11 +28,12 @@ def tune_cli(
     """
     Search for the settings with the best score on dev.
 
-    The section [tune.space] of the config has lists of values by the dotted names of settings. Many
-    combinations train for a ninth of the steps, the best of them for a third, and the best of those
-    for all. All share one cache of what frozen blocks compute. Each result is saved as soon as it
-    is known, and after an interruption, the same command resumes. Settings of the config can be
-    overridden as with `spacy train`, for example --paths.train FILE.
+    The section [tune.space] of the config has lists of values by the dotted names of settings. As
+    many combinations as fit into the time, those that change the fewest settings first, train for a
+    ninth of the steps, the best of them for a third, and the best of those for all. All share one
+    cache of what frozen blocks compute. Each result is saved as soon as it is known, and after an
+    interruption, the same command resumes. Settings of the config can be overridden as with `spacy
+    train`, for example --paths.train FILE.
     """
     from ..data.recipes import set_value
     from ..training import tune as tuning

@@ -95,11 +95,29 @@ def with_settings(config: Config, settings: Settings) -> Config:
     return changed
 
 
-def candidates(space: Dict[str, List[Any]], seed: int) -> List[Settings]:
-    """RETURNS (List[Dict[str, Any]]): All combinations of values in random order."""
-    found = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
-    random.Random(seed).shuffle(found)
-    return found
+def candidates(space: Dict[str, List[Any]], config: Config, seed: int) -> List[Settings]:
+    """Say what to try, and in which order.
+
+    space (Dict[str, List[Any]]): Lists of values by the dotted names of settings.
+    config (Config): A full training config, interpolated, which has these settings.
+    seed (int): Seed of the order.
+    RETURNS (List[Dict[str, Any]]): All combinations of values but the config's own. Those that
+        change the fewest settings come first, because the time rarely suffices for all and the
+        config is a good place to start from; the order is random otherwise.
+    """
+    changes = []
+    for values in product(*space.values()):
+        settings = dict(zip(space, values, strict=True))
+        changes.append((sum(_setting(config, k) != v for k, v in settings.items()), settings))
+    random.Random(seed).shuffle(changes)
+    changes.sort(key=lambda change: change[0])
+    return [settings for n_changed, settings in changes if n_changed]
+
+
+def _setting(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = config[part]
+    return config
 
 
 def tune(
@@ -128,13 +146,13 @@ def tune(
     """
     space = read_space(config)
     full = full_config(config)
-    training = full.interpolate()["training"]
-    steps = training["max_steps"]
+    values = full.interpolate()
+    steps = values["training"]["max_steps"]
     if not all([steps, *space.get(STEPS, [])]):
         raise ValueError("A search needs [training] max_steps, which it divides into rungs.")
-    drawn = candidates(space, training["seed"] or 0)
-    for settings in drawn:
-        with_settings(full, settings)
+    # Finds settings that the config does not have.
+    with_settings(full, {name: tried[0] for name, tried in space.items()})
+    drawn = candidates(space, values, values["training"]["seed"] or 0)
     own = fingerprint(full)
     trials = read_results(output, "trials", Trial, own, what="search", replace=replace)
     kept: List[Any] = []

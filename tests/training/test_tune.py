@@ -60,7 +60,7 @@ learn_rate = 0.0000001
 [tune]
 
 [tune.space]
-training.optimizer.learn_rate = [0.0000001,0.0009]
+training.optimizer.learn_rate = [0.0000002,0.0009]
 components.textcat.model.encoder.unfreeze = ["none","all"]
 """
 
@@ -102,6 +102,17 @@ def test_the_best_third_goes_on_with_three_times_the_steps(config_path, scores, 
     assert [n for settings, n in scores if not settings] == [1, 3, 9]
     assert found[0].settings["training.optimizer.learn_rate"] == 0.0009
     assert found[0].steps == 9 and found[1].settings == {}
+
+
+def test_what_is_close_to_the_config_is_tried_first(config_path, scores, tmp_path):
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    rate, unfreeze = config["tune"]["space"]
+    own = {rate: 0.0000001, unfreeze: "all"}
+    config["tune"]["space"] = {rate: [0.0000001, 0.0009], unfreeze: ["all", "none", 1]}
+    tuning.tune(config, 60, tmp_path / "tune.json")
+    first_rung = [settings for settings, steps in scores if settings and steps == 1]
+    changed = [sum(own[name] != value for name, value in s.items()) for s in first_rung]
+    assert changed == [1, 1, 1, 2, 2]
 
 
 def test_time_limits_the_candidates_and_finished_trainings_are_not_repeated(
