@@ -99,7 +99,7 @@ def docstring_sets() -> Dict[str, FewShot]:
     return {
         "topics_8": FewShot("topics_8", 8, train, dev, test),
         "topics_16": FewShot("topics_16", 16, train, dev, test),
-        "modules_8": _many(modules),
+        "modules_8": many_labels("modules_8", modules),
     }
 
 
@@ -107,13 +107,28 @@ def _second_level(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
-def _many(paragraphs: List) -> FewShot:
+def many_labels(
+    name: str,
+    paragraphs: List,
+    *,
+    n_labels: int = MANY_CLASSES,
+    train: int = MANY_TRAIN,
+    test: int = MANY_TEST // 2,
+) -> FewShot:
+    """Make a set of the labels that have enough texts.
+
+    name (str): Name of the set.
+    paragraphs (List): Objects with `text`, `topic` and `split`.
+    n_labels (int): Labels at most; those with the most training texts.
+    train, test (int): Texts that a label needs.
+    RETURNS (FewShot): The set, with 8 texts per label in a sample.
+    """
     counts = {s: Counter(p.topic for p in paragraphs if p.split == s) for s in ("train", "test")}
     labels = [
         label
         for label, n in sorted(counts["train"].items(), key=lambda item: (-item[1], item[0]))
-        if n >= MANY_TRAIN and counts["test"][label] >= MANY_TEST // 2
-    ][:MANY_CLASSES]
+        if n >= train and counts["test"][label] >= test
+    ][:n_labels]
     kept: Dict[str, Texts] = {}
     for split in ("train", "dev", "test"):
         rng = random.Random(0)
@@ -126,4 +141,4 @@ def _many(paragraphs: List) -> FewShot:
             texts += own
             golds += [label] * len(own)
         kept[split] = Texts(texts, golds)
-    return FewShot("modules_8", 8, kept["train"], kept["dev"], kept["test"])
+    return FewShot(name, 8, kept["train"], kept["dev"], kept["test"])

@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from benchmarks import common
 from benchmarks.common import ENCODER, headline_precision
@@ -68,9 +68,12 @@ def ours(
     rate: float = RATE,
     contrastive: str = "cosine",
     precision: Optional[str] = None,
+    on_step: Callable[[int, "Language"], None] = lambda done, nlp: None,
 ) -> "Language":
     """Train this project's component from loading the encoder to a fitted head.
 
+    on_step (Callable[[int, Language], None]): Called before the first step and after each one, with
+        the steps that are done and the pipeline.
     RETURNS (Language): The trained pipeline.
     """
     import spacy
@@ -96,6 +99,7 @@ def ours(
     optimizer = adam(max(steps, 1), rate)
     batcher = registry.batchers.get("spacy_reprtune.batch_by_class.v1")(size=BATCH_SIZE, seed=seed)
     done = epoch = 0
+    on_step(0, nlp)
     while done < steps:
         shuffled = [examples[i] for i in common.order(len(examples), 1000 * seed + epoch)]
         epoch += 1
@@ -104,6 +108,7 @@ def ours(
                 nlp.update(batch, sgd=optimizer, losses={})
                 optimizer.step_schedules()
                 done += 1
+                on_step(done, nlp)
     pipe.before_save()
     return nlp
 
