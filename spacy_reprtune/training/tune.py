@@ -42,7 +42,7 @@ class Trial:
         config itself.
     rung (int): Rung of the search, from 0. The last one trains for all steps.
     steps (int): Steps of the training.
-    score (float): Score of the best step on dev.
+    score (float): Score of the last step on dev.
     seconds (float): Time from initializing the pipeline to the end.
     """
 
@@ -204,15 +204,16 @@ def shortened(config: Config, rung: int) -> Config:
 
     config (Config): A full training config. It is not changed.
     rung (int): Rung of the search, from 0.
-    RETURNS (Config): A config that evaluates at the end, and in later rungs also before it.
+    RETURNS (Config): A config that evaluates at the end.
     """
     share = FACTOR ** (RUNGS - 1 - rung)
     short = copy.deepcopy(config)
     training = short["training"]
     training["max_steps"] = max(1, config.interpolate()["training"]["max_steps"] // share)
     training["patience"] = 0
-    # spaCy evaluates after the first step as well.
-    training["eval_frequency"] = max(1, training["max_steps"] // (rung + 1))
+    # Only at the end: in between, the schedule has not ended. spaCy evaluates after the first step
+    # as well, when all heads that start from a probe are equal.
+    training["eval_frequency"] = training["max_steps"]
     _shorten_schedules(training, share)
     return short
 
@@ -247,6 +248,6 @@ def _train(config: Config, settings: Settings, rung: int, use_gpu: int, kept: Li
     scores = [row["score"] for row in rows if row["score"] is not None]
     if not scores:
         raise ValueError("A training had no score on dev: see [training] score_weights.")
-    trial = Trial(settings, rung, steps, max(scores), round(time.perf_counter() - start, 2))
+    trial = Trial(settings, rung, steps, scores[-1], round(time.perf_counter() - start, 2))
     logger.info("%s, %d steps: %.4f", settings or "the config itself", steps, trial.score)
     return trial

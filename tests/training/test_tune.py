@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.training import tune as tuning
+from spacy_reprtune.training.full_config import full_config
 from spacy_reprtune.training.tune import Trial, ranked
 
 CONFIG = """
@@ -152,6 +153,14 @@ def test_what_a_training_costs_before_its_first_step_counts(
     # The config itself costs 27 seconds, and a candidate 9 + 3 + 1.
     tuning.tune(config, (27 + 3 * 13) / 60, tmp_path / "tune.json")
     assert len({str(settings) for settings, _ in scores if settings}) == 3
+
+
+def test_a_candidate_is_judged_by_its_end(config_path, monkeypatch):
+    # After the first step, all heads that start from a probe are equal.
+    rows = [{"score": 0.9}, {"score": None}, {"score": 0.7}]
+    monkeypatch.setattr(tuning, "train", lambda config, seed, **settings: (None, rows))
+    config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
+    assert tuning._train(full_config(config), {}, 2, -1, []).score == 0.7
 
 
 def test_a_shorter_training_has_a_shorter_warm_up(config_path):
