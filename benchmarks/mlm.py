@@ -7,8 +7,8 @@ frequencies of pieces and the first tenth of the steps. `speedup_vs_hf_tuned` gi
 `Trainer` batches grouped by length, the fused AdamW and no dropout.
 
 The gain on a task is the best score on dev with the adapted encoder less that without it, seed by
-seed: the same config, steps and order. Beside it is the gain of a probe on the training docs, which
-`--judge` measures.
+seed: the same config, steps and order. Beside it is what `--judge` measures on the training docs,
+the gain of a probe, and what `--judge-recipe` measures, the gain of short trainings.
 
 With `--results FILE` a run that was stopped resumes where it stopped; with `--work DIR` as well, an
 encoder that has been adapted, or half so, is not adapted again.

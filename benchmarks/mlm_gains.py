@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
 from benchmarks import common
-from benchmarks.common import ENCODER, log, mean_std
+from benchmarks.common import ENCODER, encoder_directory, log, mean_std
 from benchmarks.finished import Finished
 from benchmarks.mlm_systems import pretrain
 from benchmarks.mlm_tasks import Task, available_tasks
@@ -14,6 +15,8 @@ from benchmarks.mlm_tasks import Task, available_tasks
 # Of the encoder, and of each training with it.
 ADAPT_STEPS, QUICK_ADAPT_STEPS = 500, 4
 TASK_STEPS, QUICK_TASK_STEPS = 300, 4
+# Of the trainings that judge an encoder.
+JUDGE_STEPS = 60
 
 
 class Gains:
@@ -57,8 +60,16 @@ class Gains:
             judged = self.results.once(
                 lambda t=task: self.judge(t), part="judge", task=task.name, **self.adapting
             )
+            trained = self.results.once(
+                lambda t=task: self.judge_by_training(t),
+                part="judge_by_training",
+                task=task.name,
+                steps=JUDGE_STEPS,
+                **self.adapting,
+            )
             for key in ("gain", "interval"):
                 figures[f"{task.name}_judged_{key}"] = judged[key]
+                figures[f"{task.name}_judged_by_training_{key}"] = trained[key]
         return figures
 
     def without(self, task: Task, seed: int) -> float:
@@ -85,6 +96,33 @@ class Gains:
             for name in (ENCODER, self._adapted(task))
         )
         return judge.report(before, after, after, step=self.args.adapt_steps, evaluations=1)
+
+    def judge_by_training(self, task: Task) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What `mlm --judge-recipe` says about the task's training docs,
+        with the task's config and few steps."""
+        import torch
+        from spacy.util import load_config
+
+        from spacy_reprtune.pretraining.judge import Judge
+        from spacy_reprtune.pretraining.judge_training import TrainingJudge, compared
+
+        judge = Judge(Path(task.overrides["paths.train"]), batch_pieces=4096)
+        config = load_config(task.config, interpolate=False)
+        steps = 4 if self.args.quick else JUDGE_STEPS
+        config["training"].update(max_steps=steps, eval_frequency=steps)
+        with tempfile.TemporaryDirectory() as folder:
+            config.to_disk(Path(folder) / task.config.name)
+            trained = TrainingJudge(
+                Path(folder) / task.config.name,
+                [item.doc for item in judge.docs],
+                texts=judge.kind == "texts",
+                exclusive=judge.exclusive,
+            )
+        counts = [
+            trained.counts(encoder, torch.device("cpu"))
+            for encoder in (encoder_directory(), Path(self._adapted(task)))
+        ]
+        return compared(task.config.name, *counts, step=self.args.adapt_steps)
 
     def adapt(self, task: Task) -> Dict[str, float]:
         """Adapt the encoder to the domain of a task, or go on with that.

@@ -27,6 +27,12 @@ def mlm_cli(
         help="Docs with categories or entities, .spacy: a probe on them decides which encoder is "
         "kept, the adapted or the original one",
     ),
+    judge_recipe: Optional[Path] = typer.Option(
+        None,
+        "--judge-recipe",
+        help="Training config: trained on halves of the judge's docs at the end, with the original "
+        "and with the adapted encoder, it decides instead",
+    ),
     fresh: bool = typer.Option(
         False, "--fresh", help="Start over instead of resuming from the last checkpoint"
     ),
@@ -54,6 +60,8 @@ def mlm_cli(
         overrides["corpus.train"] = str(texts)
     if judge is not None:
         overrides["judge.corpus"] = str(judge)
+    if judge_recipe is not None:
+        overrides["judge.recipe"] = str(judge_recipe)
     setup_gpu(use_gpu, silent=quiet)
     try:
         settings = read_settings(config_path, overrides)

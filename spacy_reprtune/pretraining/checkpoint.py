@@ -33,6 +33,8 @@ class RunState:
     fill_before (List[List[str]]): Fillings of the report's sentences before training.
     best_step (int): The step with the best held-out loss, or score of the judge; -1 before the
         first evaluation.
+    first_step (int): The step of the original encoder, whose checkpoint stays until a recipe has
+        judged it; -1 without a recipe.
     best, last (Dict[str, float]): Losses at that step and at the last evaluation.
     judged (Dict[str, List[List[int]]]): What the judge counted "before", at the "best" and at the
         "last" evaluation; see `Judge.counts`.
@@ -48,6 +50,7 @@ class RunState:
     before: Dict[str, float] = field(default_factory=dict)
     fill_before: List[List[str]] = field(default_factory=list)
     best_step: int = -1
+    first_step: int = -1
     best: Dict[str, float] = field(default_factory=dict)
     last: Dict[str, float] = field(default_factory=dict)
     judged: Dict[str, List[List[int]]] = field(default_factory=dict)
@@ -79,7 +82,7 @@ class Checkpoints:
             digests = {name: digest_of(fresh / name) for name in _TENSORS}
             content = json.dumps({**asdict(state), "sha256": digests}, indent=1)
             (fresh / "state.json").write_text(content, encoding="utf8")
-        wanted = {*self.steps()[-KEPT:], state.best_step}
+        wanted = {*self.steps()[-KEPT:], state.best_step, state.first_step}
         for step in self.steps():
             if step not in wanted:
                 shutil.rmtree(self._folder(step), ignore_errors=True)

@@ -8,11 +8,23 @@ better than it is, so the interval is widened by their number (Bonferroni).
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import numpy
 import torch
 from numpy.typing import NDArray
+from spacy.tokens import Doc, DocBin
 
 from ..encoder.align import align
 from ..heads.probe import Probe, fit_classes, fit_independent
@@ -31,11 +43,14 @@ OUTSIDE = ""
 
 
 class _Doc(NamedTuple):
-    text: str
+    doc: Doc
     # Characters and entity types of the tokens.
     tokens: NDArray
     types: List[str]
-    cats: Dict[str, float]
+
+    @property
+    def text(self) -> str:
+        return self.doc.text
 
 
 class Judge:
@@ -53,29 +68,39 @@ class Judge:
         RAISES (ValueError): There are too few docs with labels, or only one label.
         """
         docs = _read(path)
-        labeled = [doc for doc in docs if doc.cats]
+        labeled = [item for item in docs if item.doc.cats]
         self.kind = "texts" if labeled else "entities"
         self.batch_pieces = batch_pieces
         if self.kind == "entities":
-            labeled = [doc for doc in docs if doc.types]
+            labeled = [item for item in docs if item.types]
         order = numpy.random.default_rng(0).permutation(len(labeled))[:MOST_DOCS]
         self.docs = [labeled[i] for i in order]
         if self.kind == "entities":
-            total = numpy.cumsum([len(doc.types) for doc in self.docs])
-            self.docs = self.docs[: max(FOLDS, int((total <= MOST_TOKENS).sum()))]
-            names = {name for doc in self.docs for name in doc.types} - {OUTSIDE}
+            total = numpy.cumsum([len(item.types) for item in self.docs])
+            self.docs = self.docs[: max(2 * FOLDS, int((total <= MOST_TOKENS).sum()))]
+            self.exclusive = True
+            of_doc = [set(item.types) for item in self.docs]
+            found = names = set().union(*of_doc) - {OUTSIDE}
         else:
-            names = {k for doc in self.docs for k in doc.cats}
+            cats = [item.doc.cats for item in self.docs]
+            # As probabilities, such as those of a teacher, they need not be 0 or 1.
+            self.exclusive = all(abs(sum(values.values()) - 1) < 0.01 for values in cats)
+            of_doc = [labels_of(values, exclusive=self.exclusive) for values in cats]
+            names = {label for values in cats for label in values}
+            found = set().union(*of_doc)
         self.labels = sorted(names)
-        found = {k for doc in self.docs for k, value in doc.cats.items() if value > 0} or names
-        if len(self.docs) < 2 * FOLDS or len(found) < 2 - (self.kind == "entities"):
+        # A probe for each fold is fitted to the other docs.
+        others = [
+            set().union(*(own for i, own in enumerate(of_doc) if i % FOLDS != fold))
+            for fold in range(FOLDS)
+        ]
+        if len(self.docs) < 2 * FOLDS or min(map(len, others)) < 2:
             raise ValueError(
                 f"{path} can't be the judge: it has {len(self.docs)} docs with categories or "
                 f"entities and the labels {', '.join(sorted(found)) or '(none)'}. It takes at "
-                f"least {2 * FOLDS} annotated docs, and two categories or one type of entity."
+                f"least {2 * FOLDS} annotated docs, and two categories or one type of entity, each "
+                "in several docs."
             )
-        positive = [sum(value > 0 for value in doc.cats.values()) for doc in self.docs]
-        self.exclusive = self.kind == "entities" or set(positive) == {1}
 
     def counts(self, lm: "Restorer") -> NDArray:
         """Count what a probe gets right.
@@ -109,7 +134,14 @@ class Judge:
         return counts
 
     def report(
-        self, before: NDArray, last: NDArray, kept: NDArray, *, step: int, evaluations: int
+        self,
+        before: NDArray,
+        last: NDArray,
+        kept: NDArray,
+        *,
+        step: int,
+        evaluations: int,
+        training: Optional[Dict[str, Any]] = None,
     ) -> Dict[str, Any]:
         """Describe what pretraining did for the labels.
 
@@ -117,6 +149,7 @@ class Judge:
             one that is kept.
         step (int): The step that the kept one is from, 0 for the original encoder.
         evaluations (int): Encoders that the kept one was chosen from, besides the first.
+        training (Optional[Dict[str, Any]]): What the trainings of a recipe say.
         RETURNS (Dict[str, Any]): The scores, the gain of the kept one over the first, and its
             interval.
         """
@@ -132,6 +165,7 @@ class Judge:
             "kept_step": step,
             "gain": round(scores[2] - scores[0], 5),
             "interval": [round(end, 5) for end in interval],
+            "training": training,
         }
 
     def _rows(self, lm: "Restorer") -> Tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -139,10 +173,12 @@ class Judge:
         states = _encode(lm, self.docs, self.batch_pieces)
         if self.kind == "texts":
             vectors = numpy.stack([hidden.mean(0) for hidden, _ in states])
-            gold = numpy.array([[doc.cats.get(k, 0.0) for k in self.labels] for doc in self.docs])
-            known = numpy.array([[k in doc.cats for k in self.labels] for doc in self.docs])
+            cats = [item.doc.cats for item in self.docs]
+            known = numpy.array([[k in values for k in self.labels] for values in cats])
             known |= self.exclusive
-            return vectors, (gold > 0).astype("f"), known, numpy.arange(len(self.docs))
+            positive = [labels_of(values, exclusive=self.exclusive) for values in cats]
+            gold = numpy.array([[k in own for k in self.labels] for own in positive], dtype="f")
+            return vectors, gold, known, numpy.arange(len(self.docs))
         rows, types, owners = [], [], []
         names = [OUTSIDE, *self.labels]
         for i, (doc, (hidden, offsets)) in enumerate(zip(self.docs, states, strict=True)):
@@ -161,6 +197,14 @@ class Judge:
         if not self.exclusive:
             return fit_independent(vectors, gold, known.astype("f"), strength=strength)
         return fit_classes(vectors, gold.argmax(1), gold.shape[1], strength=strength)
+
+
+def labels_of(cats: Mapping[str, float], *, exclusive: bool) -> Set[str]:
+    """RETURNS (Set[str]): The categories that a doc has: its most probable one, or each that is at
+    least as probable as not."""
+    if exclusive:
+        return {max(cats, key=cats.__getitem__)}
+    return {label for label, value in cats.items() if value >= 0.5}
 
 
 def score_of(counts: NDArray) -> float:
@@ -189,26 +233,38 @@ def gain_interval(before: NDArray, after: NDArray, comparisons: int) -> Tuple[fl
 
 def verdict(judged: Dict[str, Any]) -> str:
     """RETURNS (str): What `Judge.report` says, in words."""
-    low, high = judged["interval"]
     numbers = (
         f"A probe on {judged['docs']:,} docs with labels has {judged['score']} "
         f"{judged['before']:.3f} before, {judged['after']:.3f} at the end"
     )
+    training = judged.get("training")
+    if training:
+        kept = "that encoder" if judged["kept_step"] else "the original encoder"
+        return (
+            f"{numbers}. {training['recipe']}, trained on each half of these docs and scored on "
+            f"the other, has {training['before']:.3f} with the original encoder and "
+            f"{training['after']:.3f} with that of step {training['step']:,}: "
+            f"{_gain(training)}. So {kept} is kept."
+        )
     if not judged["kept_step"]:
         return (
             f"{numbers}. Pretraining did not help with these labels, so the original "
             "encoder is kept."
         )
-    sure = "beyond chance" if low > 0 else "which may be due to chance"
     return (
         f"{numbers} and {judged['kept']:.3f} at step {judged['kept_step']:,}, which is kept: "
-        f"{judged['gain']:+.3f} ({low:+.3f} to {high:+.3f}), {sure}."
+        f"{_gain(judged)}."
     )
+
+
+def _gain(compared: Dict[str, Any]) -> str:
+    low, high = compared["interval"]
+    sure = "beyond chance" if low > 0 or high < 0 else "which may be due to chance"
+    return f"{compared['gain']:+.3f} ({low:+.3f} to {high:+.3f}), {sure}"
 
 
 def _read(path: Path) -> List[_Doc]:
     import spacy
-    from spacy.tokens import DocBin
 
     found = []
     for file in find_files([path]):
@@ -222,7 +278,7 @@ def _read(path: Path) -> List[_Doc]:
             tokens = numpy.array([(t.idx, t.idx + len(t)) for t in doc]).reshape(-1, 2)
             types = [t.ent_type_ for t in doc] if doc.has_annotation("ENT_IOB") else []
             if len(doc):
-                found.append(_Doc(doc.text, tokens, types, dict(doc.cats)))
+                found.append(_Doc(doc, tokens, types))
     return found
 
 

@@ -65,6 +65,8 @@ def claim(output: Path, settings: Settings, *, source: Path, text: str, write: b
     now["text"] = text
     if settings.judge.corpus:
         now["judging docs"] = digest_of(*find_files([Path(settings.judge.corpus)]))
+    if settings.judge.recipe:
+        now["judging recipe"] = digest_of(Path(settings.judge.recipe))
     now["encoder weights"] = digest_of(*sorted(source.glob("*.safetensors")))
     path = output / "run.json"
     if not path.is_file():

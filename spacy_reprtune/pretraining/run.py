@@ -3,9 +3,10 @@
 import json
 import logging
 import math
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import numpy
 import torch
@@ -16,6 +17,7 @@ from .checkpoint import Checkpoints, RunState
 from .corpus import Corpus, Part, build_corpus, read_texts
 from .denoising import load_denoiser
 from .judge import Judge, score_of
+from .judge_training import TrainingJudge, compared
 from .model import load
 from .output import claim, prepare
 from .packing import Packer
@@ -72,6 +74,14 @@ class _Run:
                     f"has to be 'best', and is {training.keep!r}."
                 )
             self.judge = Judge(Path(settings.judge.corpus), batch_pieces=training.batch_pieces)
+        self.recipe: Optional[TrainingJudge] = None
+        if settings.judge.recipe and self.judge is not None:
+            self.recipe = TrainingJudge(
+                Path(settings.judge.recipe),
+                [item.doc for item in self.judge.docs],
+                texts=self.judge.kind == "texts",
+                exclusive=self.judge.exclusive,
+            )
         if world.is_first:
             prepare(output, settings, fresh=fresh)
         world.wait()
@@ -143,6 +153,8 @@ class _Run:
                     state.judged.update(dict.fromkeys(("before", "best"), state.judged["last"]))
                 state.fill_before = fill_masks(self.lm, self.settings.report.fill_mask)
                 state.best_step, state.best = state.step, state.before
+                if self.recipe is not None:
+                    state.first_step = state.step
                 self._save()
             epoch = state.epoch
             result = self._step()
@@ -230,7 +242,7 @@ class _Run:
 
     def _finish(self) -> Dict[str, Any]:
         state, settings = self.state, self.settings
-        step, after = state.step, state.last
+        step = state.step
         if settings.training.keep == "best" and state.best_step != step:
             try:
                 _, weights, _ = self.checkpoints.load(state.best_step)
@@ -238,8 +250,12 @@ class _Run:
                 logger.warning("%s The last weights are the result instead of the best.", error)
             else:
                 self._set_weights(weights)
-                step, after = state.best_step, state.best
-        judged = self._judged(step)
+                step = state.best_step
+        step, training = self._by_training(step)
+        moment = "best" if step == state.best_step else "last"
+        if step == state.first_step:
+            moment = "before"
+        judged = self._judged(step, moment, training)
         sentences = settings.report.fill_mask
         filled = zip(sentences, state.fill_before, fill_masks(self.lm, sentences), strict=True)
         report = {
@@ -255,15 +271,13 @@ class _Run:
             "packed": self.lm.packed,
             "packing_efficiency": round(self.packer.efficiency(0), 4),
             "before": _rounded(state.before),
-            "after": _rounded(after),
+            "after": _rounded(getattr(state, moment)),
             "fill_mask": [{"sentence": s, "before": b, "after": a} for s, b, a in filled],
             "vocabulary": self.vocabulary,
             "judge": judged,
         }
         if self.world.is_first:
-            self.lm.save_encoder(
-                self.output / "encoder", self.source, new_vocabulary=self.vocabulary is not None
-            )
+            self._save_encoder(self.output / "encoder")
             plot_log(read_log(self.output / "log.jsonl"), self.output / "loss.png")
             write_page(report, self.output / "report.md")
             # Last, because a run that has this file is complete.
@@ -271,18 +285,56 @@ class _Run:
         self.world.wait()
         return report
 
-    def _judged(self, step: int) -> Optional[Dict[str, Any]]:
+    def _by_training(self, step: int) -> Tuple[int, Optional[Dict[str, Any]]]:
+        """Train the recipe with the original encoder and with an adapted one, and take the better.
+
+        step (int): The step whose weights are the result so far.
+        RETURNS (Tuple[int, Optional[Dict[str, Any]]]): The step whose weights are the result now,
+            and what the trainings say; None without a recipe.
+        """
+        first = self.state.first_step
+        if self.recipe is None:
+            return step, None
+        adapted = self.state.step if step == first else step
+        counts = numpy.zeros((2, len(self.recipe.docs), 3), dtype=numpy.int64)
+        if self.world.is_first:
+            what = "Judging by training"
+            steps = bar((first, adapted), what=what, unit="encoders", shown=self.progress)
+            for i, candidate in enumerate(steps):
+                self._take(candidate)
+                with tempfile.TemporaryDirectory() as folder:
+                    self._save_encoder(Path(folder) / "encoder")
+                    counts[i] = self.recipe.counts(Path(folder) / "encoder", self.lm.device)
+        self.world.wait()
+        total = self.world.total(counts.ravel().tolist(), self.lm.device)
+        before, after = numpy.array(total, dtype=numpy.int64).reshape(counts.shape)
+        name = Path(self.settings.judge.recipe or "").name
+        found = compared(name, before, after, step=adapted - self.head_steps)
+        kept = adapted if found["gain"] > 0 else first
+        self._take(kept)
+        return kept, found
+
+    def _take(self, step: int) -> None:
+        _, weights, _ = self.checkpoints.load(step)
+        self._set_weights(weights)
+
+    def _save_encoder(self, path: Path) -> None:
+        self.lm.save_encoder(path, self.source, new_vocabulary=self.vocabulary is not None)
+
+    def _judged(
+        self, step: int, moment: str, training: Optional[Dict[str, Any]]
+    ) -> Optional[Dict[str, Any]]:
         if self.judge is None:
             return None
         counts = {name: numpy.array(rows) for name, rows in self.state.judged.items()}
-        kept = "best" if step == self.state.best_step else "last"
         steps = self.state.step - self.head_steps
         return self.judge.report(
             counts["before"],
             counts["last"],
-            counts[kept],
+            counts[moment],
             step=step - self.head_steps,
             evaluations=math.ceil(steps / self.settings.training.eval_every),
+            training=training,
         )
 
     def _save(self) -> None:

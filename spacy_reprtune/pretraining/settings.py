@@ -187,9 +187,18 @@ class JudgePart:
     corpus: A .spacy file with categories or entities, or null. A probe is scored on its docs at
         each evaluation, and `keep = "best"` goes by that score instead of the held-out loss; the
         original encoder is one of the candidates.
+    recipe: A training config, or null. At the end it is trained on each half of the docs and scored
+        on the other, with the original encoder and with the adapted one that is best by the probe,
+        or else the last one. The better of the two is kept.
     """
 
     corpus: Optional[str] = None
+    recipe: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        """RAISES (ValueError): There is a recipe without docs to train it on."""
+        if self.recipe and not self.corpus:
+            raise ValueError("recipe needs corpus, the docs that it is trained on.")
 
 
 @dataclass(frozen=True)

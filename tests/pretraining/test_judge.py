@@ -5,12 +5,14 @@ import json
 import numpy
 import pytest
 import spacy
+import torch
 from conftest import BAD, GOOD, make_entity_examples
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.pretraining import judge as judging
+from spacy_reprtune.pretraining import judge_training
 from spacy_reprtune.pretraining.checkpoint import Checkpoints
 from spacy_reprtune.pretraining.judge import Judge, gain_interval, score_of, verdict
 from spacy_reprtune.pretraining.model import load
@@ -196,3 +198,164 @@ def test_the_command_prints_the_verdict(tmp_path, run_config, labeled):
     result = CliRunner().invoke(reprtune_cli, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     assert "A probe on 24 docs with labels has accuracy" in " ".join(result.output.split())
+
+
+RECIPE = """
+[paths]
+train = null
+dev = null
+
+[nlp]
+lang = "xx"
+pipeline = ["COMPONENT"]
+
+[components]
+
+[components.COMPONENT]
+factory = "reprtune_COMPONENT"
+
+[components.COMPONENT.model]
+
+[components.COMPONENT.model.encoder]
+@architectures = "spacy_reprtune.Encoder.v1"
+name = "replaced"
+precision = "fp32"
+
+[corpora]
+
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+
+[training]
+max_steps = 40
+eval_frequency = 40
+
+[training.optimizer]
+@optimizers = "Adam.v1"
+learn_rate = 0.005
+"""
+
+
+def written_recipe(path, component, **changes):
+    text = RECIPE.replace("COMPONENT", component)
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf8")
+    return path
+
+
+def trained_recipe(monkeypatch, shares):
+    """Let the trainings with both encoders find these shares of right docs."""
+    left = iter(shares)
+
+    def counts(self, encoder, device):
+        assert (encoder / "model.safetensors").is_file()
+        right = numpy.arange(len(self.docs)) < next(left) * len(self.docs)
+        return numpy.stack([right, ~right, ~right], axis=1).astype(numpy.int64)
+
+    monkeypatch.setattr(judge_training.TrainingJudge, "counts", counts)
+
+
+@pytest.mark.parametrize(
+    "probe, trained, kept, says",
+    [
+        # The probe's best encoder is compared, or the last one.
+        ([0.5, 0.75, 1.0, 0.75], [0.5, 0.75], 4, "that of step 4: +0.250 (+0.083 to +0.417)"),
+        ([0.5, 0.75, 1.0, 0.75], [0.75, 0.5], 0, "So the original encoder is kept."),
+        ([0.75, 0.5, 0.75, 0.25], [0.5, 0.75], 6, "that of step 6: +0.250"),
+        ([0.75, 0.5, 0.75, 0.25], [0.5, 0.5], 0, "+0.000 (+0.000 to +0.000), which may be due to"),
+    ],
+)
+def test_a_training_decides_instead_of_the_probe(
+    probe, trained, kept, says, labeled, settings, tmp_path, monkeypatch, tiny_encoder
+):
+    from safetensors.torch import load_file
+
+    scripted(monkeypatch, probe)
+    trained_recipe(monkeypatch, trained)
+    recipe = written_recipe(tmp_path / "recipe.cfg", "textcat")
+    run = settings(training=TRAINING, judge={"corpus": str(labeled), "recipe": str(recipe)})
+    report = pretrain(run, tmp_path / "run")
+    judged = report["judge"]
+    assert report["result_step"] == judged["kept_step"] == kept
+    assert (judged["training"]["before"], judged["training"]["after"]) == tuple(trained)
+    assert judged["kept"] == probe[kept // 2]
+    assert says in verdict(judged) and "recipe.cfg, trained on each half" in verdict(judged)
+    assert says in (tmp_path / "run" / "report.md").read_text("utf8")
+    name = "encoder.layer.0.output.dense.weight"
+    original = load_file(tiny_encoder / "model.safetensors")[name]
+    written = load_file(tmp_path / "run" / "encoder" / "model.safetensors")[f"bert.{name}"]
+    assert (written == original).all() == (kept == 0)
+
+
+@pytest.mark.parametrize("component", ["textcat", "ner"])
+def test_the_recipe_is_trained_on_halves_and_scored_on_the_others(
+    component, labeled, tmp_path, tiny_encoder
+):
+    if component == "ner":
+        docs = [eg.reference for _ in range(4) for eg in make_entity_examples(spacy.blank("xx"))]
+        labeled = saved(docs, tmp_path / "dev.spacy")
+    judge = Judge(labeled, batch_pieces=64)
+    trained = judge_training.TrainingJudge(
+        written_recipe(tmp_path / "recipe.cfg", component),
+        [item.doc for item in judge.docs],
+        texts=judge.kind == "texts",
+        exclusive=judge.exclusive,
+    )
+    counts = trained.counts(tiny_encoder, torch.device("cpu"))
+    assert counts.shape == (len(judge.docs), 3)
+    gold = [1 if component == "textcat" else len(item.doc.ents) for item in judge.docs]
+    assert (counts[:, 0] + counts[:, 2] == gold).all()
+    # All texts are in both halves up to a number, so there is much to learn.
+    assert score_of(counts) > 0.8
+    numpy.testing.assert_array_equal(trained.counts(tiny_encoder, torch.device("cpu")), counts)
+
+
+def test_recipes_that_can_judge_nothing_are_named(labeled, settings, tmp_path):
+    def starting(recipe):
+        return pretrain(
+            settings(training=TRAINING, judge={"corpus": str(labeled), "recipe": str(recipe)}),
+            tmp_path / "run",
+        )
+
+    with pytest.raises(ValueError, match=r"no component that sets doc.cats, and that is what"):
+        starting(written_recipe(tmp_path / "ner.cfg", "ner"))
+    elsewhere = written_recipe(tmp_path / "other.cfg", "textcat", **{"${paths.dev}": "dev.spacy"})
+    with pytest.raises(ValueError, match=r"its corpora have to be \$\{paths.train\} and"):
+        starting(elsewhere)
+    with pytest.raises(ValueError, match="broken.cfg can't be the recipe of the judge"):
+        starting(written_recipe(tmp_path / "broken.cfg", "textcat", **{"[nlp]": "[nlq]"}))
+    with pytest.raises(ValueError, match="recipe needs corpus, the docs that it is trained on"):
+        settings(judge={"recipe": "recipe.cfg"})
+    assert not (tmp_path / "run").exists()
+
+
+def test_probabilities_are_judged_by_the_most_probable_label(tmp_path, lm):
+    soft = reviews(lambda good: {"GOOD": 0.9 if good else 0.2, "BAD": 0.1 if good else 0.8})
+    hard = reviews(lambda good: {"GOOD": float(good), "BAD": float(not good)})
+    judges = [
+        Judge(saved(d, tmp_path / f"{i}.spacy"), batch_pieces=64)
+        for i, d in enumerate((soft, hard))
+    ]
+    assert all(judge.exclusive for judge in judges)
+    numpy.testing.assert_array_equal(judges[0].counts(lm), judges[1].counts(lm))
+
+
+def test_long_docs_and_rare_labels(tmp_path):
+    nlp = spacy.blank("xx")
+    docs = []
+    for n in range(12):
+        doc = nlp.make_doc(" ".join(["Ann", "ran", "home"] * 1000))
+        doc.set_ents([Span(doc, 0, 1, label="NAME")] if n else [])
+        docs.append(doc)
+    # More tokens than are judged: still as many docs as folds need.
+    assert len(Judge(saved(docs, tmp_path / "long.spacy"), batch_pieces=64).docs) == 10
+    rare = reviews(lambda good: {"GOOD": 1.0, "BAD": 0.0})
+    rare[0].cats = {"GOOD": 0.0, "BAD": 1.0}
+    with pytest.raises(ValueError, match="rare.spacy can't be the judge.* each in several docs"):
+        Judge(saved(rare, tmp_path / "rare.spacy"), batch_pieces=64)
