@@ -24,13 +24,14 @@ from typing import (
 import numpy
 import torch
 from numpy.typing import NDArray
-from spacy.tokens import Doc, DocBin
 
 from ..encoder.align import align
 from ..heads.probe import Probe, fit_classes, fit_independent
 from .text import find_files
 
 if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
     # Imports transformers; the report of a project only puts the verdict into words.
     from .model import Restorer
 
@@ -43,7 +44,7 @@ OUTSIDE = ""
 
 
 class _Doc(NamedTuple):
-    doc: Doc
+    doc: "Doc"
     # Characters and entity types of the tokens.
     tokens: NDArray
     types: List[str]
@@ -265,6 +266,7 @@ def _gain(compared: Dict[str, Any]) -> str:
 
 def _read(path: Path) -> List[_Doc]:
     import spacy
+    from spacy.tokens import DocBin
 
     found = []
     for file in find_files([path]):

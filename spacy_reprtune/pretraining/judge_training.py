@@ -8,17 +8,16 @@ steps and seeds.
 import copy
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Set, Tuple
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from spacy.tokens import Doc, DocBin
-from thinc.api import Config
 
-from ..training.experiments import train
-from ..training.sweep import encoder_blocks
 from .judge import gain_interval, labels_of, score_of
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
 
 HALVES = 2
 
@@ -26,7 +25,7 @@ HALVES = 2
 class TrainingJudge:
     """A training config, and the docs that its pipelines are trained on and scored on."""
 
-    def __init__(self, path: Path, docs: Sequence[Doc], *, texts: bool, exclusive: bool) -> None:
+    def __init__(self, path: Path, docs: Sequence["Doc"], *, texts: bool, exclusive: bool) -> None:
         """Read the config.
 
         path (Path): The training config.
@@ -38,13 +37,15 @@ class TrainingJudge:
         """
         from spacy.util import load_config, load_model_from_config
 
+        from ..training.sweep import encoder_blocks
+
         self.docs, self.texts, self.exclusive = docs, texts, exclusive
         try:
             config = load_config(path, interpolate=False)
             nlp = load_model_from_config(config, auto_fill=True)
         except (ValueError, OSError) as error:
             raise ValueError(f"{path} can't be the recipe of the judge: {error}") from error
-        self.config: Config = nlp.config
+        self.config = nlp.config
         attribute = "doc.cats" if texts else "doc.ents"
         if not any(attribute in nlp.get_pipe_meta(name).assigns for name in nlp.pipe_names):
             raise ValueError(
@@ -67,6 +68,8 @@ class TrainingJudge:
         RETURNS (ndarray): Labels or entities that are right, spurious, and missed, int64, shape
             (n_docs, 3).
         """
+        from spacy.tokens import Doc
+
         counts = numpy.zeros((len(self.docs), 3), dtype=numpy.int64)
         use_gpu = (device.index or 0) if device.type == "cuda" else -1
         for half in range(HALVES):
@@ -81,8 +84,13 @@ class TrainingJudge:
         return counts
 
     def _train(
-        self, encoder: Path, docs: Sequence[Doc], scored: Sequence[Doc], use_gpu: int
+        self, encoder: Path, docs: Sequence["Doc"], scored: Sequence["Doc"], use_gpu: int
     ) -> Any:
+        from spacy.tokens import DocBin
+
+        from ..training.experiments import train
+        from ..training.sweep import encoder_blocks
+
         config = copy.deepcopy(self.config)
         with tempfile.TemporaryDirectory() as folder:
             for name, part in (("train", docs), ("dev", scored)):
@@ -94,11 +102,11 @@ class TrainingJudge:
             seed = config.interpolate()["training"]["seed"] or 0
             return train(config, seed, use_gpu=use_gpu)[0]
 
-    def _count(self, found: Doc, gold: Doc) -> Tuple[int, int, int]:
+    def _count(self, found: "Doc", gold: "Doc") -> Tuple[int, int, int]:
         wanted, got = self._answers(gold, gold), self._answers(found, gold)
         return len(wanted & got), len(got - wanted), len(wanted - got)
 
-    def _answers(self, doc: Doc, gold: Doc) -> Set[Any]:
+    def _answers(self, doc: "Doc", gold: "Doc") -> Set[Any]:
         """The entities of a doc, or its categories, of independent ones those that are annotated
         in the gold doc."""
         if not self.texts:

@@ -292,9 +292,9 @@ class _Run:
         RETURNS (Tuple[int, Optional[Dict[str, Any]]]): The step whose weights are the result now,
             and what the trainings say; None without a recipe.
         """
-        first = self.state.first_step
         if self.recipe is None:
             return step, None
+        first = self.state.first_step
         adapted = self.state.step if step == first else step
         counts = numpy.zeros((2, len(self.recipe.docs), 3), dtype=numpy.int64)
         if self.world.is_first:
