@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 # Docs per memory zone, after which the vocabulary forgets their words.
 _ZONE = 2000
+# What separates words. A hyphen at the edge of a word is a sign: -1 is not 1, and A- is not A.
+_SEPARATOR = r"(?:\s-+\s|[\s_]|(?<=\w)-+(?=\w))+"
 
 
 def convert(
@@ -181,8 +183,10 @@ def label_variants(labels: Iterable[str]) -> List[List[str]]:
     groups: Dict[str, List[str]] = {}
     for label in sorted(set(labels)):
         plain = unicodedata.normalize("NFKC", label).casefold()
-        folded = "".join(c for c in plain if not c.isspace() and c not in "-_")
-        folded = re.sub(r"^0*(\d+)(\.0*)?$", r"\1", folded)
+        # 1-2 is not 12.
+        folded = re.sub(rf"(?<=\d){_SEPARATOR}(?=\d)", "|", plain)
+        folded = re.sub(_SEPARATOR, "", folded)
+        folded = re.sub(r"^(-?)0*(\d+)(\.0*)?$", r"\1\2", folded)
         groups.setdefault(folded, []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 

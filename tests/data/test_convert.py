@@ -308,6 +308,25 @@ def test_label_variants_are_found_reported_and_merged(tmp_path):
     assert docs[0].cats == {"bad": 0.0, "good": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("-1", "1"), ("-1.0", "1"), ("A-", "A"), ("-", "--"), ("1-2", "12"), ("drift -1", "drift-1")],
+)
+def test_labels_that_differ_by_a_sign_or_a_range_are_not_variants(one, other, tmp_path):
+    assert label_variants([one, other]) == []
+    path = write(tmp_path / "a.csv", f"text,label\nwarm,{one}\ncold,{other}\n")
+    manifest, _ = converted(path, tmp_path, merge_labels=True)
+    assert manifest["labels"] == sorted([one, other])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("-1", "-1.0"), ("very - bad", "very bad"), ("top-10", "Top 10"), ("1-2", "1 - 2")],
+)
+def test_labels_that_differ_by_separators_are_variants(one, other):
+    assert label_variants([one, other]) == [sorted([one, other])]
+
+
 def test_an_unfinished_conversion_leaves_the_old_corpus(tmp_path):
     shutil.copy(SAMPLES / "reviews.tsv", tmp_path / "a.tsv")
     converted(tmp_path / "a.tsv", tmp_path)
