@@ -92,6 +92,25 @@ def test_tables_with_lists_of_tokens_are_read(cell, tmp_path):
     assert ents(converted(path, tmp_path)[1]) == [("Bo", "P")]
 
 
+@pytest.mark.parametrize("header", ["label\ttext", "text\tlabel"])
+def test_cells_of_a_table_with_tabs_may_have_line_ends_in_quotes(header, tmp_path):
+    texts = ["first\n\nsecond", 'she said ""yes"" twice', "one\ttwo", "plain"]
+    rows = [("good", f'"{text}"') for text in texts[:3]] + [("bad", texts[3])]
+    rows = ["\t".join(row if header.startswith("label") else row[::-1]) for row in rows]
+    path = write(tmp_path / "a.tsv", "\n".join([header, *rows, ""]))
+    manifest, docs = converted(path, tmp_path)
+    assert adds_up(manifest) == (4, 4)
+    assert [doc.text for doc in docs] == [text.replace('""', '"') for text in texts]
+    assert cats(docs) == [{"good"}] * 3 + [{"bad"}]
+
+
+@pytest.mark.parametrize("more", ["", "bad\tcool\tnights\n", "bad\n"])
+def test_quotes_that_enclose_no_cells_of_a_table_with_tabs_are_text(more, tmp_path):
+    rows = 'label\ttext\ngood\t"Warm" is how I like it\nbad\t"cold\nbad\tdamp"\n'
+    manifest, docs = converted(write(tmp_path / "a.tsv", rows + more), tmp_path)
+    assert [doc.text for doc in docs] == ['"Warm" is how I like it', '"cold', 'damp"']
+
+
 def test_a_key_or_a_column_twice_is_never_resolved_in_silence(tmp_path):
     twice = '{"text": "a", "label": "x", "label": "y"}'
     good = {"text": "b", "label": "x"}

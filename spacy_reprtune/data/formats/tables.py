@@ -120,11 +120,25 @@ class _Rows:
 
 def _quotes_pair_up(path: Path, columns: Columns) -> bool:
     """Whether quotes enclose cells. Many tables with tabs have them as part of the text."""
+    pair_up, widths = True, set()
     for _, line in read_lines(path, columns.encodings):
-        for cell in line.split("\t"):
+        cells = line.split("\t")
+        widths.add(len(cells))
+        for cell in cells:
             if cell.startswith('"') and (len(cell) == 1 or not cell.endswith('"')):
-                return False
-    return True
+                pair_up = False
+    # A cell with a line end in it leaves lines with other numbers of cells.
+    return pair_up or (len(widths) > 1 and _reads_with_quotes(path, columns))
+
+
+def _reads_with_quotes(path: Path, columns: Columns) -> bool:
+    """Whether all rows of a table with tabs have as many cells, if quotes enclose them."""
+    with open_text(path, columns.encodings) as file:
+        try:
+            rows = csv.reader(file, delimiter="\t", strict=True)
+            return len({len(row) for row in rows if row}) == 1
+        except csv.Error:
+            return False
 
 
 def _name_columns(cells: List[str], path: Path, separator: str, columns: Columns) -> List[str]:
