@@ -107,7 +107,7 @@ def test_cells_of_a_table_with_tabs_may_have_line_ends_in_quotes(header, tmp_pat
 @pytest.mark.parametrize("more", ["", "bad\tcool\tnights\n", "bad\n"])
 def test_quotes_that_enclose_no_cells_of_a_table_with_tabs_are_text(more, tmp_path):
     rows = 'label\ttext\ngood\t"Warm" is how I like it\nbad\t"cold\nbad\tdamp"\n'
-    manifest, docs = converted(write(tmp_path / "a.tsv", rows + more), tmp_path)
+    _, docs = converted(write(tmp_path / "a.tsv", rows + more), tmp_path)
     assert [doc.text for doc in docs] == ['"Warm" is how I like it', '"cold', 'damp"']
 
 

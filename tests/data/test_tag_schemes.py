@@ -1,8 +1,9 @@
-"""Whatever the scheme of the tags, the entities are the same."""
+"""Whatever the scheme of the tags and the file with them, the entities are the same."""
 
 from collections import Counter
 
 import pytest
+from converting import adds_up, converted, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,10 @@ def encode(entities, length, scheme):
         tags[start:end] = [f"{prefix}-{label}" for prefix in inside]
         previous_end, previous_label = end, label
     return tags
+
+
+def entities_of(docs):
+    return [(ent.text, ent.label_) for doc in docs for ent in doc.ents]
 
 
 @st.composite
@@ -84,3 +89,35 @@ def test_labels_may_have_hyphens():
 )
 def test_other_ways_to_write_tags_are_understood(tags, entities):
     assert decode_tags(tags)[0] == entities
+
+
+@pytest.mark.parametrize(
+    "comments",
+    [
+        "# text = Answer my e-mail\n",
+        "# sent_id = s_12\n",
+        "#text = Write an e-mail\n",
+        "# from his e-mail\n",
+        "# Part I\n# sent_id = 3\n",
+        "# a note O\n",
+        "# e-mail\n",
+    ],
+)
+def test_comments_of_conll_u_are_not_tokens(comments, tmp_path):
+    block = f"{comments}Bo B-P\ncame O\n\n"
+    manifest, docs = converted(write(tmp_path / "a.conll", block * 2), tmp_path)
+    assert [doc.text for doc in docs] == ["Bo came"] * 2 and entities_of(docs) == [("Bo", "P")] * 2
+    assert adds_up(manifest) == (2, 2)
+
+
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_tokens_of_conll_may_begin_with_a_number_sign(between, tmp_path):
+    block = "# text = # # 5 came\n# O\n# B-N\n5 I-N\n# I-N\ncame O\n\n#tag=x O\n\n# O\n\n"
+    head = "".join(x.replace(" ", between) if " = " not in x else x for x in block.splitlines(True))
+    _, docs = converted(write(tmp_path / "a.conll", head), tmp_path)
+    assert [[token.text for token in doc] for doc in docs] == [
+        ["#", "#", "5", "#", "came"],
+        ["#tag=x"],
+        ["#"],
+    ]
+    assert [label for _, label in entities_of(docs)] == ["N"]

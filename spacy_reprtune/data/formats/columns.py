@@ -4,17 +4,21 @@ import re
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ..record import BadRow, Columns, Record
-from .tags import looks_like_tags, split_tag
+from .tags import is_tag, looks_like_tags, split_tag
 from .text import read_lines
 from .tokens import tagged_record
 
+# Number of a line, from 1, and the line.
+Line = Tuple[int, str]
 DOCUMENT_MARK = "-DOCSTART-"
 # CoNLL-U Plus and CoNLL-2012 mark documents in comments.
 _NEW_DOCUMENT = re.compile(r"#\s*newdoc\b|#begin document\b")
 _COMMENT = re.compile(r"#([ \t].*|end document.*)?")
+# Metadata of a sentence in CoNLL-U: "# text = Bo came". It is never a token.
+_METADATA = re.compile(r"#(?: +[^\s=]+ *| *[^\s=]+ +)=")
 # A no-break space is part of a token, so columns are cut at ASCII blanks only.
 _BLANKS = " \t"
 
@@ -49,7 +53,8 @@ def looks_like_columns(path: Path, lines: int = 200) -> bool:
     rows: List[List[str]] = []
     try:
         for _, line in islice(read_lines(path, ("utf-8", "cp1252")), lines):
-            if line.strip(_BLANKS) and not _COMMENT.fullmatch(line.strip(_BLANKS)):
+            line = line.strip(_BLANKS)
+            if line and not _COMMENT.fullmatch(line) and not _METADATA.match(line):
                 rows.append(_cells(line))
     except (ValueError, OSError):
         return False
@@ -110,19 +115,15 @@ def _read_blocks(path: Path, columns: Columns) -> Iterator[Block]:
     tag_column = _number(columns.labels, "--label", default=-1)
     begins_document = False
     block: Optional[Block] = None
-    for number, line in read_lines(path, columns.encodings):
-        is_mark = line.startswith(DOCUMENT_MARK) or _NEW_DOCUMENT.match(line)
+    for number, line in _without_comments(read_lines(path, columns.encodings), tag_column):
+        is_mark = _is_mark(line)
         if is_mark or not line.strip(_BLANKS):
             if block:
                 yield block
                 block = None
-            begins_document = begins_document or bool(is_mark)
+            begins_document = begins_document or is_mark
             continue
         cells = _cells(line)
-        # A line of the text may begin with "#": it is a comment only between sentences, and only
-        # without a tag.
-        if block is None and _COMMENT.fullmatch(line) and not looks_like_tags([cells[-1], "B-X"]):
-            continue
         if block is None:
             block = Block(number, begins_document)
             begins_document = False
@@ -133,6 +134,44 @@ def _read_blocks(path: Path, columns: Columns) -> Iterator[Block]:
                 block.error = error
     if block:
         yield block
+
+
+def _without_comments(lines: Iterable[Line], tag_column: int) -> Iterator[Line]:
+    """Leave out comments. They are before a sentence, whose first tokens may begin with "#" too."""
+    held: List[Line] = []
+    n_cells, inside = 0, False
+    for number, line in lines:
+        ends = _is_mark(line) or not line.strip(_BLANKS)
+        if not ends and _METADATA.match(line):
+            # What is in front of a comment is a comment.
+            held = []
+        elif not ends and not inside and _COMMENT.fullmatch(line):
+            held.append((number, line))
+        else:
+            n_cells = n_cells if ends else len(_cells(line))
+            yield from _tokens_of(held, n_cells, tag_column)
+            yield number, line
+            held, inside = [], not ends
+    yield from _tokens_of(held, n_cells, tag_column)
+
+
+def _tokens_of(held: List[Line], n_cells: int, tag_column: int) -> List[Line]:
+    """The last of some lines with "#" that look like tokens: they have a tag, and as many cells as
+    the token after them."""
+    first = len(held)
+    while first:
+        cells = _cells(held[first - 1][1])
+        fits = len(cells) == n_cells if n_cells else len(cells) > 1
+        tag = cells[tag_column] if fits and tag_column < len(cells) else ""
+        # "e-mail" is a word, although tags may have small letters.
+        if not is_tag(tag) or (tag[0].islower() and tag != "o"):
+            break
+        first -= 1
+    return held[first:]
+
+
+def _is_mark(line: str) -> bool:
+    return line.startswith(DOCUMENT_MARK) or bool(_NEW_DOCUMENT.match(line))
 
 
 def _add_line(block: Block, cells: List[str], word: int, tag: int, where: str) -> None:
