@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Sequence, Tuple, Union
 
 from .formats.text import read_lines, read_text
 
@@ -14,10 +15,11 @@ def read_label_names(path: Path, encodings: Tuple[str, ...]) -> Names:
     """Read a file of names.
 
     path (Path): One name per line in the order of the ids, or an id and a name per line with a tab
-        or a comma between them, or the same as JSON: a list, or an object of ids and names.
+        or a comma between them, or with a space if no two names are then the same; or the same as
+        JSON: a list, or an object of ids and names.
     encodings (Tuple[str, ...]): Encodings of the file.
     RETURNS (Union[List[str], Dict[str, str]]): Names in order, or id to name.
-    RAISES (ValueError): It is none of these.
+    RAISES (ValueError): It is none of these, or names two ids alike or one id twice.
     """
     if not path.is_file():
         raise ValueError(f"There is no file of label names at {path}.")
@@ -29,15 +31,33 @@ def read_label_names(path: Path, encodings: Tuple[str, ...]) -> Names:
         values = list(found.values()) if isinstance(found, Mapping) else found
         if not isinstance(values, list) or not all(isinstance(x, str) for x in values):
             raise ValueError(f"{path} has to be a list of names, or an object of ids and names.")
+        _check_once(values, "name", path)
+        if isinstance(found, Mapping):
+            _check_once([_plain_id(x) for x in found], "id", path)
         return dict(found) if isinstance(found, Mapping) else values
     lines = [line.strip() for _, line in read_lines(path, encodings) if line.strip()]
     for separator in ("\t", ",", " "):
         pairs = [[part.strip() for part in line.split(separator, 1)] for line in lines]
         if lines and all(len(pair) == 2 and pair[0].lstrip("-").isdecimal() for pair in pairs):
-            return {pair[0]: pair[1] for pair in pairs}
+            ids, names = zip(*pairs, strict=True)
+            if separator == " " and len(set(names)) < len(names):
+                # "1 star" and "2 star" are names.
+                break
+            _check_once([_plain_id(x) for x in ids], "id", path)
+            _check_once(names, "name", path)
+            return dict(zip(ids, names, strict=True))
     if not lines:
         raise ValueError(f"{path} has no names of labels.")
+    _check_once(lines, "name", path)
     return lines
+
+
+def _check_once(values: Sequence[str], what: str, path: Path) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{path} has the {what} {twice[0]!r} more than once. Each id needs a name of its own."
+        )
 
 
 def name_labels(labels: Iterable[str], names: Names, path: Path) -> Dict[str, str]:

@@ -65,6 +65,34 @@ def test_ids_get_their_names_however_they_are_written(ids, tmp_path):
     assert cats(docs) == [{"good"}, {"bad"}]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_that_begin_with_numbers_are_names_if_the_rest_is_not_unique(first, tmp_path):
+    names = write(tmp_path / "names.txt", "1 star\n2 star\n3 stars\n4 stars\n")
+    rows = "".join(f"review {k},{k}\n" for k in range(first, first + 4))
+    path = write(tmp_path / "a.csv", f"text,label\n{rows}")
+    _, docs = converted(path, tmp_path, label_names=names)
+    assert cats(docs) == [{"1 star"}, {"2 star"}, {"3 stars"}, {"4 stars"}]
+    names = write(tmp_path / "names.txt", "0 none\n1 low\n2 fair\n3 good\n4 best\n")
+    _, docs = converted(path, tmp_path, label_names=names)
+    assert cats(docs) == [{"none"}, {"low"}, {"fair"}, {"good"}, {"best"}][first : first + 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("names.txt", "0\tbad\n1\tbad\n", "the name 'bad' more than once"),
+        ("names.txt", "0,bad\n00,good\n", "the id '0' more than once"),
+        ("names.txt", "bad\ngood\nbad\n", "the name 'bad' more than once"),
+        ("names.json", '{"0": "bad", "1": "bad"}', "the name 'bad' more than once"),
+        ("names.json", '["bad", "bad"]', "the name 'bad' more than once"),
+    ],
+)
+def test_a_name_of_two_ids_is_refused(name, content, message, tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\nwarm,1\ncold,0\n")
+    with pytest.raises(ValueError, match=rf"{name} has {message}"):
+        converted(path, tmp_path, label_names=write(tmp_path / name, content))
+
+
 @pytest.mark.parametrize(
     ("cell", "labels"),
     [
