@@ -121,3 +121,17 @@ def test_tokens_of_conll_may_begin_with_a_number_sign(between, tmp_path):
         ["#"],
     ]
     assert [label for _, label in entities_of(docs)] == ["N"]
+
+
+def test_a_document_whose_first_sentence_can_not_be_read_begins_with_its_next_one(tmp_path):
+    mark, good, bad = "-DOCSTART- O\n\n", "Bo B-P\ncame O\n\n", "Ida XX\n\n"
+    path = tmp_path / "a.conll"
+    for content, lengths in (
+        (mark + good + mark + bad + good, [2, 2]),
+        (mark + bad + good + good + mark + good, [4, 2]),
+        (mark + good + mark + bad + mark + good + good, [2, 4]),
+        (mark + good + good + mark + bad, [4]),
+    ):
+        manifest, docs = converted(write(path, content), tmp_path)
+        assert [len(doc) for doc in docs] == lengths
+        assert manifest["texts"]["dropped"] == {"tag not understood": 1} and not manifest["notes"]

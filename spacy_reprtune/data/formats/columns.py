@@ -82,18 +82,22 @@ def read_columns(path: Path, columns: Columns) -> Iterator[Record]:
         )
     document: List[Block] = []
     marks = blocks = 0
+    begins_document = False
     for block in _read_blocks(path, columns):
+        marks += block.begins_document
+        # A block that can't be read hands its mark to the next one.
+        begins_document = begins_document or block.begins_document
         if block.error:
             where = f"{path}, line {block.line}"
             yield Record("", where, drop=block.error.reason, case=str(block.error))
             continue
-        marks += block.begins_document
         blocks += 1
         full = len(document) >= columns.sentences if columns.sentences else not marks
         # The end of a document always ends a record, however many sentences are asked for.
-        if document and (full or block.begins_document):
+        if document and (full or begins_document):
             yield _to_record(document, path)
             document = []
+        begins_document = False
         document.append(block)
     if document:
         record = _to_record(document, path)
