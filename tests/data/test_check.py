@@ -1,7 +1,9 @@
 """Every planted fault is found, and a clean corpus has none."""
 
+import gzip
 import json
 import random
+import textwrap
 
 import numpy
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.copies import Signer, near_pairs
 from spacy_reprtune.data.check import check
+from spacy_reprtune.data.checks.facts import find_in_text, gather
 
 NLP = spacy.blank("en")
 SIZES = {"train": 160, "dev": 60, "test": 60}
@@ -392,6 +395,37 @@ def test_texts_of_test_are_found_in_the_text_for_pretraining(tmp_path, tiny_enco
     assert set(findings) == {"pretraining_leak"}
     assert findings["pretraining_leak"]["count"] == 1
     assert findings["pretraining_leak"]["cases"][0].startswith("test 4: ")
+
+
+def as_lines(texts):
+    return "\n".join(texts).encode()
+
+
+LONG = [" ".join(word(random.Random(100 * k + n)) for n in range(40)) for k in range(3)]
+LONG[1] = LONG[1].replace("a", "ä")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pool.txt", as_lines(LONG)),
+        ("pool.txt", as_lines(textwrap.fill(text, 30) + "\n" for text in LONG)),
+        ("pool.txt.gz", gzip.compress(as_lines(LONG))),
+        ("pool.jsonl", as_lines(json.dumps({"text": text}) for text in LONG)),
+        ("pool.jsonl.gz", gzip.compress(as_lines(json.dumps({"text": x}) for x in LONG))),
+        ("pool.spacy", DocBin(docs=map(NLP.make_doc, LONG)).to_bytes()),
+        ("folder/pool.md", as_lines(LONG)),
+    ],
+)
+def test_texts_are_found_in_every_file_that_pretraining_reads(name, content, tmp_path):
+    corpus = reviews()
+    corpus["test"] += [labeled(text, "good") for text in LONG]
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    facts = gather("test", corpus["test"], NLP, with_grams=True)
+    source = path.parent if "/" in name else path
+    assert find_in_text([facts], source)["test"].count == 3
 
 
 def test_trivial_texts_in_two_splits_are_not_a_leak(tmp_path, tiny_encoder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Set, Tuple
 import numpy
 
 from ...copies import Signatures, Signer, runs_of, words_of
+from ...pretraining.text import find_files, read_documents
 from ..spool import Spool
 from .finding import Cases
 from .pieces import PieceCounter
@@ -154,15 +155,21 @@ def find_in_text(facts: Iterable[Facts], path: Path) -> Dict[str, Cases]:
     """Find the texts of a corpus in the text for pretraining.
 
     facts (Iterable[Facts]): Facts about the splits, gathered with runs of words.
-    path (Path): Text file, read line by line.
+    path (Path): File or folder that `reprtune mlm` reads. Plain text is read line by line.
     RETURNS (Dict[str, Cases]): For each split, the texts with at least half of their runs there.
+    RAISES (ValueError): It can't be read.
     """
     facts = list(facts)
     wanted = {gram for part in facts for runs in part.grams.values() for gram in runs}
     seen: Set[int] = set()
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for line in file:
-            seen.update(_grams(line) & wanted)
+    for file in find_files([path]):
+        before: List[str] = []
+        for document in read_documents(file):
+            words = words_of(document)
+            # A text that is wrapped has runs that go on in the next line.
+            across = runs_of([*before, *words[: GRAM - 1]], GRAM)
+            seen.update({hash(run) for run in (*runs_of(words, GRAM), *across)} & wanted)
+            before = [*before, *words][1 - GRAM :]
     found: Dict[str, Cases] = {}
     for part in facts:
         cases = found.setdefault(part.split, Cases())
