@@ -69,7 +69,8 @@ def convert(
         of a seeded split that keeps copies and groups together. A label with few texts may have
         none in a split.
     align (str): "strict", "contract" or "expand", for spans that cut a token.
-    spans_key (Optional[str]): Key in `doc.spans` for spans, instead of `doc.ents`.
+    spans_key (Optional[str]): Key in `doc.spans` for spans, instead of `doc.ents`. A file that has
+        a group of this name brings its spans.
     merge_labels (bool): Whether to merge labels that differ only by case and spaces.
     lang (str): Language of the tokenizer.
     progress (bool): Whether to show a progress bar.
@@ -79,6 +80,7 @@ def convert(
     _check_options(inputs, split, align, columns, in_order)
     formats = {name: format or detect_format(path) for name, path in inputs.items()}
     readers = {name: find_reader(formats[name]) for name in inputs}
+    columns = replace(columns, spans_key=spans_key)
     names = read_label_names(label_names, columns.encodings) if label_names else None
     if names is not None:
         ids = names if isinstance(names, dict) else {str(k): x for k, x in enumerate(names)}
@@ -165,7 +167,11 @@ def convert(
             "spans_key": spans_key,
             "merge_labels": merge_labels,
             "lang": lang,
-            "columns": {key: x for key, x in asdict(replace(columns, names=None)).items() if x},
+            "columns": {
+                key: x
+                for key, x in asdict(replace(columns, names=None, spans_key=None)).items()
+                if x
+            },
         },
     }
     with replaced_file(output_dir / MANIFEST) as fresh:

@@ -133,6 +133,7 @@ class Columns:
         the second.
     sentences (Optional[int]): Sentences per text, for files of one token per line. None for whole
         documents if the file marks them, and else one sentence.
+    spans_key (Optional[str]): Group of `doc.spans` to read where a file has groups.
     """
 
     texts: Tuple[str, ...] = ()
@@ -145,3 +146,4 @@ class Columns:
     offsets: str = "characters"
     encodings: Tuple[str, ...] = ("utf-8",)
     sentences: Optional[int] = None
+    spans_key: Optional[str] = None

@@ -302,6 +302,30 @@ def test_what_doc_to_json_wrote_comes_back(tmp_path):
         assert len(list(docs[0].sents)) == 2
 
 
+def test_a_group_of_doc_spans_is_read_if_it_is_named_and_else_counted(tmp_path):
+    doc = spacy.blank("en")("Ida Berg met Tom Lind.")
+    doc.ents = [Span(doc, 0, 2, "PERSON")]
+    doc.spans["roles"] = [Span(doc, 0, 2, "WHO"), Span(doc, 3, 5, "WHOM")]
+    doc.spans["verbs"] = [Span(doc, 2, 3, "VERB")]
+    pair = {"entities": [[0, 8, "PERSON"]], "spans": doc.to_json()["spans"]}
+    for rows in ([doc.to_json()], [[doc.text, pair]]):
+        path = write_json(tmp_path / "a.json", rows)
+        manifest, docs = converted(path, tmp_path)
+        assert ents(docs) == [("Ida Berg", "PERSON")]
+        assert manifest["ignored"] == {"span in doc.spans": 3}
+        manifest, docs = converted(path, tmp_path, spans_key="roles")
+        found = [(span.text, span.label_) for span in docs[0].spans["roles"]]
+        assert found == [("Ida Berg", "WHO"), ("Tom Lind", "WHOM")] and not docs[0].ents
+        assert manifest["ignored"] == {"entity in doc.ents": 1, "span in doc.spans": 1}
+        manifest, docs = converted(path, tmp_path, spans_key="sc")
+        assert [span.label_ for span in docs[0].spans["sc"]] == ["PERSON"]
+        assert manifest["ignored"] == {"span in doc.spans": 3}
+    doc.ents = []
+    manifest, docs = converted(write_json(tmp_path / "a.json", [doc.to_json()]), tmp_path)
+    assert [label for _, label in ents(docs)] == ["WHO", "VERB", "WHOM"]
+    assert not manifest["ignored"]
+
+
 def test_tables_without_a_header_have_numbered_columns(tmp_path):
     path = write(
         tmp_path / "a.csv", '"3","Wall St. Bears","Short-sellers."\n"4","Oil","Up, again."\n'

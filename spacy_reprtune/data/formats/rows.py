@@ -59,7 +59,8 @@ def read_row(row: Any, where: str, columns: Columns) -> Record:
         keys: Sequence[str] = [find_key(row, columns.labels[0], "--label", where)]
     else:
         keys = [key for key in (*LABEL_KEYS, *SPAN_KEYS) if key in row]
-    for key in keys:
+    # Groups come last: what they add depends on the entities.
+    for key in sorted(keys, key=lambda key: _is_groups(key, row[key])):
         read_annotation(row[key], key, record, columns)
     if isinstance(row.get("relations"), list) and row["relations"]:
         record.ignored["relation"] += len(row["relations"])
@@ -133,10 +134,8 @@ def read_annotation(value: Any, key: str, record: Record, columns: Columns) -> N
         read_annotation(value["choices"], key, record, columns)
     elif isinstance(value, Mapping) and _has_offsets(value):
         _read_list([value], key, record, columns)
-    elif isinstance(value, Mapping) and key == "spans":
-        # Doc.to_json: groups of spans by their key.
-        for spans in value.values():
-            read_annotation(spans, key, record, columns)
+    elif _is_groups(key, value):
+        _read_groups(value, key, record, columns)
     elif isinstance(value, Mapping):
         scores = {str(x): _as_score(score, x, record.where) for x, score in value.items()}
         record.cats = {**(record.cats or {}), **scores}
@@ -233,6 +232,26 @@ def _read_list(values: Sequence[Any], key: str, record: Record, columns: Columns
         raise BadRow(
             f"{record.where}: '{key}' is {_short(values)}; allowed are {_ALLOWED}.", _SHAPE
         )
+
+
+def _is_groups(key: str, value: Any) -> bool:
+    """Whether a value has the groups of `doc.spans` by their keys, as `Doc.to_json` writes them."""
+    return key == "spans" and isinstance(value, Mapping) and not _has_offsets(value)
+
+
+def _read_groups(groups: Mapping[str, Any], key: str, record: Record, columns: Columns) -> None:
+    """Read the group that --spans-key names; without it, the entities, or all groups."""
+    chosen = [name for name in groups if name == columns.spans_key]
+    if chosen and record.n_spans:
+        record.ignored["entity in doc.ents"] += record.n_spans
+        record.spans, record.lost = None, []
+    elif not chosen and not record.n_spans:
+        chosen = list(groups)
+    for name, group in groups.items():
+        if name in chosen:
+            read_annotation(group, key, record, columns)
+        elif isinstance(group, list) and group:
+            record.ignored["span in doc.spans"] += len(group)
 
 
 def _add_labels(record: Record, labels: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any, List, Mapping, Tuple
 
 from ..record import BadRow, Columns, Record
 from ..spans import is_offset
-from .rows import read_annotation, read_row
+from .rows import read_row
 
 
 def as_row(value: Any) -> Any:
@@ -42,12 +42,9 @@ def read_document(row: Mapping[str, Any], where: str, columns: Columns) -> Recor
     RETURNS (Record): The text with its tokens, entities, categories and sentences.
     RAISES (BadRow): Tokens or annotations are not what spaCy writes.
     """
-    record = read_row({key: x for key, x in row.items() if key != "spans"}, where, columns)
+    record = read_row(row, where, columns)
     if record.drop:
         return record
-    groups = row.get("spans")
-    if not record.spans and isinstance(groups, Mapping) and groups:
-        read_annotation(groups, "spans", record, columns)
     borders = [(token["start"], token["end"]) for token in row["tokens"]]
     if not columns.texts and borders:
         _set_words(record, borders, row.get("sents"))
