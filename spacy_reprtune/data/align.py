@@ -88,15 +88,20 @@ def make_doc(
     for reason, case in record.lost:
         account.drop(reason, case)
     found: List[Tuple[int, DocSpan]] = []
+    moves: Dict[int, List[Tuple[str, str]]] = {}
     for k, span in enumerate(record.spans):
-        aligned = _align(doc, span, record, account, align)
+        moves[k] = []
+        aligned = _align(doc, span, record, account, align, moves[k])
         if aligned is not None:
             found.append((k, aligned))
     if spans_key is None:
-        kept = _without_overlaps(found, record, account)
+        found = _without_overlaps(found, record, account)
+    kept = [span for _, span in found]
+    for reason, case in (move for k, _ in found for move in moves[k]):
+        account.move(reason, case)
+    if spans_key is None:
         doc.set_ents(kept, default="outside" if record.spans_complete else "missing")
     else:
-        kept = [span for _, span in found]
         if kept or record.spans_complete:
             doc.spans[spans_key] = kept
         if not record.spans_complete:
@@ -116,8 +121,14 @@ def _set_sentences(doc: "Doc", record: Record) -> None:
 
 
 def _align(
-    doc: "Doc", span: Span, record: Record, account: Account, mode: str
+    doc: "Doc",
+    span: Span,
+    record: Record,
+    account: Account,
+    mode: str,
+    moves: List[Tuple[str, str]],
 ) -> "Optional[DocSpan]":
+    """The tokens of a span. Adds to `moves` how its borders change: the reason, and the case."""
     start, end, label = span
     text = record.text
     if not label.strip():
@@ -135,7 +146,7 @@ def _align(
     trimmed_start = start + len(text[start:end]) - len(text[start:end].lstrip())
     trimmed_end = end - (len(text[start:end]) - len(text[start:end].rstrip()))
     if (trimmed_start, trimmed_end) != (start, end):
-        account.move("white space at the edge trimmed", _show(record, span))
+        moves.append(("white space at the edge trimmed", _show(record, span)))
     aligned = doc.char_span(trimmed_start, trimmed_end, label=label, alignment_mode="strict")
     if aligned is not None:
         return aligned
@@ -147,21 +158,21 @@ def _align(
     if aligned is None or not len(aligned):
         account.drop("cuts a token and has none inside", case)
         return None
-    account.move(f"{mode}ed to whole tokens", f"{case} → '{aligned.text}'")
+    moves.append((f"{mode}ed to whole tokens", f"{case} → '{aligned.text}'"))
     return aligned
 
 
 def _without_overlaps(
     found: "Sequence[Tuple[int, DocSpan]]", record: Record, account: Account
-) -> "List[DocSpan]":
+) -> "List[Tuple[int, DocSpan]]":
     """Of spans that overlap, keep the longest, and of those the first, like `filter_spans`."""
-    kept: List[DocSpan] = []
+    kept: List[Tuple[int, DocSpan]] = []
     borders: Dict[Tuple[int, int], str] = {}
     taken: set = set()
     for k, span in sorted(found, key=lambda pair: (-len(pair[1]), pair[1].start, pair[0])):
         tokens = range(span.start, span.end)
         if taken.isdisjoint(tokens):
-            kept.append(span)
+            kept.append((k, span))
             taken.update(tokens)
             borders[(span.start, span.end)] = span.label_
         else:
@@ -169,7 +180,7 @@ def _without_overlaps(
             reason = "overlaps a longer one" if label is None else "another label of the same words"
             reason = "the same entity once more" if label == span.label_ else reason
             account.drop(reason, _show(record, record.spans[k]))
-    return sorted(kept, key=lambda span: span.start)
+    return sorted(kept, key=lambda pair: pair[1].start)
 
 
 def _show(record: Record, span: Span) -> str:

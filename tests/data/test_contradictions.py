@@ -302,6 +302,17 @@ def test_what_doc_to_json_wrote_comes_back(tmp_path):
         assert len(list(docs[0].sents)) == 2
 
 
+def test_a_token_list_that_leaves_out_the_first_space_of_a_text_is_refused(tmp_path):
+    tokens = [{"id": 0, "start": 1, "end": 4}, {"id": 1, "start": 5, "end": 8}]
+    rows = [
+        {"text": " Ida ran", "tokens": tokens, "ents": [{"start": 1, "end": 4, "label": "P"}]},
+        {**spacy.blank("en")(" Ida ran").to_json(), "entities": [[1, 4, "P"]]},
+    ]
+    manifest, docs = converted(write_json(tmp_path / "a.json", rows), tmp_path)
+    assert manifest["texts"]["dropped"] == {"tokens and text differ": 1}
+    assert ents(docs) == [("Ida", "P")] and docs[0].text == " Ida ran"
+
+
 def test_a_group_of_doc_spans_is_read_if_it_is_named_and_else_counted(tmp_path):
     doc = spacy.blank("en")("Ida Berg met Tom Lind.")
     doc.ents = [Span(doc, 0, 2, "PERSON")]

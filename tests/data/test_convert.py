@@ -189,6 +189,21 @@ def test_white_space_at_the_edge_of_a_span_is_trimmed(tmp_path):
     assert manifest["entities"]["moved"] == {"white space at the edge trimmed": 1}
 
 
+def test_spans_that_are_dropped_are_not_counted_as_moved(tmp_path):
+    spans = [[0, 6, "TIME"], [8, 13, "WORD"], [5, 18, "LONG"], [10, 18, "SHORT"]]
+    path = write(tmp_path / "a.jsonl", json.dumps({"text": "today  tomorrow now", "spans": spans}))
+    manifest, docs = converted(path, tmp_path, align="expand")
+    adds_up(manifest)
+    assert [ent.label_ for ent in docs[0].ents] == ["TIME", "LONG"]
+    assert manifest["entities"]["moved"] == {
+        "white space at the edge trimmed": 2,
+        "expanded to whole tokens": 1,
+    }
+    manifest, docs = converted(path, tmp_path)
+    assert [ent.label_ for ent in docs[0].ents] == ["TIME"]
+    assert manifest["entities"]["moved"] == {"white space at the edge trimmed": 1}
+
+
 def test_documents_stay_whole_and_read_as_text(tmp_path):
     manifest, docs = converted(SAMPLES / "conll2003.txt", tmp_path)
     assert manifest["sources"]["train"]["tags"] == "IOB1"

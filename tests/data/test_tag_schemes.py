@@ -1,5 +1,6 @@
 """Whatever the scheme of the tags and the file with them, the entities are the same."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -135,3 +136,14 @@ def test_a_document_whose_first_sentence_can_not_be_read_begins_with_its_next_on
         manifest, docs = converted(write(path, content), tmp_path)
         assert [len(doc) for doc in docs] == lengths
         assert manifest["texts"]["dropped"] == {"tag not understood": 1} and not manifest["notes"]
+
+
+@pytest.mark.parametrize("word", ["Oslo ", " Oslo", "\u00a0Oslo\u00a0", "Oslo\n"])
+def test_white_space_at_the_edge_of_a_token_costs_no_entity(word, tmp_path):
+    row = {"tokens": ["to ", word, "now"], "ner_tags": ["O", "B-LOC", "O"]}
+    manifest, docs = converted(write(tmp_path / "a.jsonl", json.dumps(row)), tmp_path)
+    assert docs[0].text.strip() == "to Oslo now" and entities_of(docs) == [("Oslo", "LOC")]
+    assert not manifest["entities"]["moved"]
+    if "\n" not in word:
+        path = write(tmp_path / "a.conll", f"to\tO\n{word}\tB-LOC\nnow\tO\n")
+        assert entities_of(converted(path, tmp_path)[1]) == [("Oslo", "LOC")]

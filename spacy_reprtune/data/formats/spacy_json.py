@@ -62,6 +62,9 @@ def _set_words(record: Record, borders: List[Tuple[Any, Any]], sents: Any) -> No
             break
         if words:
             spaces.append(start > position)
+        elif start > 0:
+            # spaCy has a token for white space in front of a text.
+            break
         if start - position > 1 or (start > position and record.text[position] != " "):
             break
         words.append(record.text[start:end])

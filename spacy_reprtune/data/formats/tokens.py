@@ -30,14 +30,16 @@ def tagged_record(sentences: Sequence[Tagged], where: str, group: Optional[str] 
                 f"{where}: there are {len(tokens)} tokens and {len(all_tags)} tags.",
                 "tokens and tags differ in number",
             )
-        pairs = [(unescape(w), t) for w, t in zip(tokens, all_tags, strict=True) if w.strip()]
+        # Entities have no white space at their edges, so words have none either.
+        stripped = [unescape(word.strip()).strip() for word in tokens]
+        pairs = [(w, t) for w, t in zip(stripped, all_tags, strict=True) if w]
         if len(pairs) < len(tokens):
             record.ignored["token of white space"] += len(tokens) - len(pairs)
             # An entity that is only white space is lost with its words.
             record.lost += [
                 ("only white space", f"{where}: {label} of {tokens[i:j]!r}")
                 for i, j, label in decode_tags(all_tags, where)[0]
-                if not "".join(tokens[i:j]).strip()
+                if not "".join(stripped[i:j])
             ]
         tags = [tag for _, tag in pairs]
         found, begun_inside = decode_tags(tags, where)
