@@ -1,6 +1,7 @@
 """The model card of a trained pipeline: a README that the hub and `spacy package` understand."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -76,7 +77,7 @@ def render_card(facts: CardFacts) -> str:
             for label, own in ((facts.scores or {}).get(key) or {}).items()
         ],
         resamples=RESAMPLES,
-        counts=_counts(facts),
+        counts=data_counts(facts),
         dropped=join_words([f"{count:,} {what}" for what, count in dropped.items() if count]),
         training=_training(facts.config.get("training", {})),
         freezing=freezing,
@@ -191,26 +192,42 @@ def _label_cell(label: str, kind: str) -> str:
     return f"{code_cell(label)} ({plain(kind[len('spans_') :])})" if spans else code_cell(label)
 
 
-def _counts(facts: CardFacts) -> str:
-    """A table with one row per label and one column per split, from either kind of manifest."""
+def data_counts(facts: CardFacts) -> str:
+    """RETURNS (str): A table with one row per label and one column per split, from either kind of
+    manifest."""
     manifest = facts.manifest or {}
     if "splits" in manifest:
         counts = {
-            split: {"texts": own["texts"], **own["labels"], **own["entities"]}
+            split: {
+                ("", "texts"): own["texts"],
+                **{("texts", name): count for name, count in own["labels"].items()},
+                **{("entities", name): count for name, count in own["entities"].items()},
+            }
             for split, own in manifest["splits"].items()
         }
-        names = dict.fromkeys(name for own in counts.values() for name in own)
+        rows = dict.fromkeys(row for own in counts.values() for row in own)
     else:
         # A harvest has one set for texts and one for entities, of which the pipeline knows one.
-        sets = [part(manifest, key) for key in ("topics", "entities")]
         counts = {
-            split: {name: count for one in sets for name, count in part(one, split).items()}
+            split: {
+                (kind, name): count
+                for kind, key in (("texts", "topics"), ("entities", "entities"))
+                for name, count in part(part(manifest, key), split).items()
+            }
             for split in ("train", "dev", "test")
         }
         known = {label for labels in facts.meta.get("labels", {}).values() for label in labels}
-        names = dict.fromkeys(name for own in counts.values() for name in own if name in known)
-    rows = [[name, *(f"{own.get(name, 0):,}" for own in counts.values())] for name in names]
-    return markdown_table(["", *counts], rows) if rows else ""
+        rows = dict.fromkeys(row for own in counts.values() for row in own if row[1] in known)
+    names = Counter(name for _, name in rows)
+    cells = [
+        [
+            # A text and an entity may have the same label.
+            f"{name} ({kind})" if kind and names[name] > 1 else name,
+            *(f"{own.get((kind, name), 0):,}" for own in counts.values()),
+        ]
+        for kind, name in rows
+    ]
+    return markdown_table(["", *counts], cells) if cells else ""
 
 
 def _training(training: Dict[str, Any]) -> List[List[str]]:

@@ -17,8 +17,8 @@ import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
 from spacy_reprtune.data.convert import convert
 from spacy_reprtune.packaging.half import find_encoders
 from spacy_reprtune.packaging.wheels import package_pipeline
-from spacy_reprtune.reporting.card import freezing
-from spacy_reprtune.reporting.card_facts import EncoderFacts, read_pipeline
+from spacy_reprtune.reporting.card import data_counts, freezing
+from spacy_reprtune.reporting.card_facts import CardFacts, EncoderFacts, read_pipeline
 from spacy_reprtune.reporting.intervals import score_intervals
 from spacy_reprtune.reporting.metrics import find_metrics
 from spacy_reprtune.reporting.predictions import read_own_predictions
@@ -234,6 +234,23 @@ def test_intervals_of_entities_draw_documents_not_entities(tmp_path):
     # Always right in two documents, never in one.
     assert per_label["A"] == pytest.approx((0.342, 1.0), abs=1e-3)
     assert per_label["B"] == pytest.approx((0.0, 0.793), abs=1e-3)
+
+
+def test_labels_with_the_same_name_have_a_row_each():
+    own = {"texts": 9, "labels": {"WATER": 4, "texts": 3}, "entities": {"WATER": 7, "CITY": 1}}
+    table = data_counts(CardFacts({}, {}, manifest={"splits": {"train": own}}))
+    rows = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
+    assert rows == {
+        "texts": "9",
+        "WATER (texts)": "4",
+        "texts (texts)": "3",
+        "WATER (entities)": "7",
+        "CITY": "1",
+    }
+    manifest = {"topics": {"train": {"WATER": 4}}, "entities": {"train": {"WATER": 7}}}
+    facts = CardFacts({"labels": {"ner": ["WATER"]}}, {}, manifest=manifest)
+    assert "WATER (texts) | 4" in data_counts(facts)
+    assert "WATER (entities) | 7" in data_counts(facts)
 
 
 def test_the_card_and_its_scores_are_in_the_package(trained, tmp_path):
