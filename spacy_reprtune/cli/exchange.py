@@ -117,7 +117,10 @@ def _report_import(nlp: Any, output_dir: Path) -> None:
 def _export(export: Any, model: str, name: str, output_dir: Path) -> Any:
     from spacy.util import load_model
 
-    nlp = load_model(model)
+    try:
+        nlp = load_model(model)
+    except (ValueError, OSError) as error:
+        msg.fail("Cannot load the pipeline", str(error), exits=1)
     if name not in nlp.pipe_names:
         found = f"It has {', '.join(nlp.pipe_names)}."
         msg.fail(f"The pipeline has no component '{name}'", found, exits=1)

@@ -121,3 +121,11 @@ def test_other_components_and_directories_in_use_are_refused(tmp_path, nlp):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="exists and is not empty"):
         export_huggingface(pipe, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["export-hf", "export-setfit"])
+def test_a_pipeline_that_is_not_there_is_named_without_a_traceback(command, tmp_path):
+    arguments = [command, str(tmp_path / "nowhere"), str(tmp_path / "out"), "--name", "textcat"]
+    done = CliRunner().invoke(reprtune_cli, arguments)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
+    assert "Cannot load the pipeline" in done.output and "nowhere" in done.output
