@@ -273,7 +273,8 @@ def _check_output(output_dir: Path) -> None:
     """Refuse to overwrite a corpus that is not the result of an earlier conversion."""
     found = [f"{split}.spacy" for split in SPLITS if (output_dir / f"{split}.spacy").exists()]
     try:
-        ours = "reprtune convert" in srsly.read_json(output_dir / MANIFEST).get("about", "")
+        manifest = srsly.read_json(output_dir / MANIFEST)
+        ours = isinstance(manifest, dict) and "reprtune convert" in str(manifest.get("about"))
     except (ValueError, OSError):
         ours = False
     if found and not ours:

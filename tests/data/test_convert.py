@@ -292,9 +292,13 @@ def test_another_tool_s_corpus_is_not_overwritten_and_an_own_one_is(tmp_path):
     convert({"train": SAMPLES / "reviews.csv"}, tmp_path / "out", split="50/25/25")
     convert({"train": SAMPLES / "reviews.csv"}, tmp_path / "out", split="100")
     assert not (tmp_path / "out" / "dev.spacy").exists()
-    (tmp_path / "out" / "manifest.json").unlink()
-    with pytest.raises(ValueError, match=r"already has train\.spacy, which no conversion wrote"):
-        convert({"train": SAMPLES / "reviews.csv"}, tmp_path / "out")
+    for manifest in ("[]", '{"about": 3}', '"reprtune convert"', None):
+        path = tmp_path / "out" / "manifest.json"
+        path.write_text(manifest) if manifest else path.unlink()
+        with pytest.raises(
+            ValueError, match=r"already has train\.spacy, which no conversion wrote"
+        ):
+            convert({"train": SAMPLES / "reviews.csv"}, tmp_path / "out")
 
 
 def test_large_splits_become_parts_that_spacy_reads_as_one(tmp_path):
