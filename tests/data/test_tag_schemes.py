@@ -147,3 +147,11 @@ def test_white_space_at_the_edge_of_a_token_costs_no_entity(word, tmp_path):
     if "\n" not in word:
         path = write(tmp_path / "a.conll", f"to\tO\n{word}\tB-LOC\nnow\tO\n")
         assert entities_of(converted(path, tmp_path)[1]) == [("Oslo", "LOC")]
+
+
+def test_numbers_of_sentences_may_begin_again_in_each_document(tmp_path):
+    rows = "a,1,Bo,B-P\na,1,came,O\nb,1,Ida,B-P\n,,sat,O\nc,1,Tom,B-P\nc,2,ran,O\n"
+    path = write(tmp_path / "a.csv", f"doc_id,sent_id,word,tag\n{rows}")
+    manifest, docs = converted(path, tmp_path)
+    assert [doc.text for doc in docs] == ["Bo came", "Ida sat", "Tom", "ran"]
+    assert adds_up(manifest) == (4, 4)

@@ -7,6 +7,7 @@ from typing import (
     AbstractSet,
     Any,
     Callable,
+    Dict,
     Iterable,
     Iterator,
     List,
@@ -34,7 +35,8 @@ _TAGS = ("tag", "tags", "ner_tag", "ner_tags", "ner", "bio", "label", "labels")
 class _Table(NamedTuple):
     word: str
     tag: str
-    sentence: str
+    # Columns whose values change where a sentence ends.
+    borders: List[str]
 
 
 def read_rows(
@@ -80,10 +82,10 @@ def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
     tags = [value for value in values if is_tag(value)]
     outside = sum(value in ("O", "o") for value in values) / len(values)
     tagged = len(tags) >= _SHARE * len(values) and looks_like_tags(tags)
-    sentence = _sentence_column(mappings, names, {word, tag})
-    if sentence is not None and (tagged or outside == 1):
-        return _Table(word, tag, sentence)
-    named = sentence is not None and word.strip().casefold() in WORDS
+    borders = _border_columns(mappings, names, {word, tag})
+    if borders and (tagged or outside == 1):
+        return _Table(word, tag, borders)
+    named = borders and word.strip().casefold() in WORDS
     if not tagged and not named and outside < 0.5:
         return None
     example = next((value for value in values if value not in ("O", "o")), "O")
@@ -91,7 +93,7 @@ def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
         f"{head[0][0].rpartition(',')[0]} looks like a table of words: '{word}' has single words "
         f"and '{tag}' has tags such as {example!r}, "
     )
-    if sentence is None:
+    if not borders:
         raise ValueError(
             f"{looks}and no column tells where a sentence ends. Name such a column 'sentence', "
             "with the same number for all words of a sentence; or write one word and its tag per "
@@ -104,17 +106,19 @@ def _find_table(head: List[Row], columns: Columns) -> Optional[_Table]:
     )
 
 
-def _sentence_column(
+def _border_columns(
     rows: List[Mapping[str, Any]], names: Mapping[str, str], others: AbstractSet[str]
-) -> Optional[str]:
-    """The column that numbers sentences: several rows have the same number, or none."""
+) -> List[str]:
+    """The columns that number sentences and documents: several rows have the same number, or none.
+    Numbers of sentences may begin again in each document."""
+    found: Dict[str, str] = {}
     for pattern in ("sent(?!i)", "doc"):
         for name in (names[name] for name in names if re.match(pattern, name)):
             numbers = [row.get(name) for row in rows]
             repeated = any(x in (None, "", before) for before, x in pairwise(numbers))
             if name not in others and (repeated or len(rows) == 1):
-                return name
-    return None
+                found.setdefault(pattern, name)
+    return list(found.values())
 
 
 def _named(tag: Any, columns: Columns) -> Any:
@@ -125,16 +129,17 @@ def _named(tag: Any, columns: Columns) -> Any:
 
 
 def _sentences(rows: Iterable[Row], table: _Table) -> Iterator[Tuple[str, List[Row]]]:
-    """The rows of each sentence. It ends where its number changes; a blank cell repeats it."""
+    """The rows of each sentence. It ends where a number changes; a blank cell repeats it."""
     current: List[Row] = []
-    number: Any = None
+    numbers: Dict[str, Any] = {}
     for where, row in rows:
-        value = row.get(table.sentence) if isinstance(row, Mapping) else None
-        value = value.strip() if isinstance(value, str) else value
-        if current and value not in (None, "", number):
+        values = {x: row.get(x) for x in table.borders} if isinstance(row, Mapping) else {}
+        values = {x: v.strip() if isinstance(v, str) else v for x, v in values.items()}
+        values = {x: v for x, v in values.items() if v not in (None, "")}
+        if current and any(numbers.get(x) != v for x, v in values.items()):
             yield current[0][0], current
             current = []
-        number = number if value in (None, "") else value
+        numbers.update(values)
         current.append((where, row))
     if current:
         yield current[0][0], current
