@@ -128,5 +128,6 @@ def _piece_counter(encoder: Optional[str], window: Optional[int]) -> Optional[pi
     tokenizer = PieceTokenizer.from_directory(path)
     limit = pieces.encoder_limit(path, tokenizer)
     if window is not None and not 8 <= window <= limit:
-        raise ValueError(f"--window is {window}; the encoder {encoder} takes 8 to {limit} pieces.")
+        name = encoder or DEFAULT_ENCODER
+        raise ValueError(f"--window is {window}; the encoder {name} takes 8 to {limit} pieces.")
     return pieces.PieceCounter(tokenizer, window or limit)

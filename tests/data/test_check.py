@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import textwrap
 
 import numpy
@@ -542,3 +543,10 @@ def test_near_pairs_are_those_that_share_most_runs_of_words():
     for text in texts:
         signer.add(text)
     assert list(near_pairs(signer.finish())) == [(k, 300 + k) for k in range(50)]
+
+
+def test_a_wrong_window_names_the_default_encoder(tmp_path, tiny_encoder, monkeypatch):
+    monkeypatch.setattr("spacy_reprtune.data.check.DEFAULT_ENCODER", str(tiny_encoder))
+    name = re.escape(str(tiny_encoder))
+    with pytest.raises(ValueError, match=f"the encoder {name} takes 8 to 64 pieces"):
+        check(save(reviews(), tmp_path / "c"), window=4)
