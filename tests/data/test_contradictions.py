@@ -313,6 +313,20 @@ def test_a_token_list_that_leaves_out_the_first_space_of_a_text_is_refused(tmp_p
     assert ents(docs) == [("Ida", "P")] and docs[0].text == " Ida ran"
 
 
+def test_the_label_of_prodigy_may_be_named(tmp_path):
+    rows = [
+        {"text": "warm", "label": "good", "answer": "accept"},
+        {"text": "cold", "label": "good", "answer": "reject"},
+    ]
+    path = write_lines(tmp_path / "a.jsonl", rows)
+    _, docs = converted(path, tmp_path, columns=Columns(labels=("label",)))
+    assert [doc.cats for doc in docs] == [{"good": 1.0}, {"good": 0.0}]
+    choice = {"options": [{"id": "a"}, {"id": "b"}], "accept": ["b"], "answer": "accept"}
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "warm", **choice}])
+    _, docs = converted(path, tmp_path, columns=Columns(labels=("accept",)))
+    assert docs[0].cats == {"a": 0.0, "b": 1.0}
+
+
 def test_a_group_of_doc_spans_is_read_if_it_is_named_and_else_counted(tmp_path):
     doc = spacy.blank("en")("Ida Berg met Tom Lind.")
     doc.ents = [Span(doc, 0, 2, "PERSON")]

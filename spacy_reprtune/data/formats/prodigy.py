@@ -1,5 +1,6 @@
 """Read Prodigy's answers: `accept`, `reject` or `ignore`, and what each says about a text."""
 
+from dataclasses import replace
 from typing import Any, Dict, Mapping
 
 from ..record import BadRow, Columns, Record
@@ -7,6 +8,8 @@ from ..spans import as_offset
 from .rows import as_label, read_row
 
 _ANSWERS = ("accept", "reject", "ignore")
+# Keys that mean in Prodigy what they mean in no other format.
+_OWN_KEYS = {"label", "accept", "options"}
 
 
 def read_answer(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
@@ -24,7 +27,10 @@ def read_answer(row: Mapping[str, Any], where: str, columns: Columns) -> Record:
             f"{where}: 'answer' is {answer!r}; Prodigy writes accept, reject or ignore.",
             "answer not understood",
         )
-    bare = {key: value for key, value in row.items() if key not in ("label", "accept", "options")}
+    bare = {key: value for key, value in row.items() if key not in _OWN_KEYS}
+    if len(columns.labels) == 1 and columns.labels[0] in _OWN_KEYS & row.keys():
+        # --label names what is read anyway.
+        columns = replace(columns, labels=())
     tokens = _tokens_by_id(row)
     if isinstance(row.get("spans"), list):
         bare["spans"] = [_with_text(span, tokens) for span in row["spans"]]
