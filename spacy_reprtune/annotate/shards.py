@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ..files import is_utf8
 
@@ -92,26 +92,26 @@ def cut(path: Path, first: int, columns: Sequence[str], shard_rows: int) -> List
     """
     if path.suffix.lower() == ".parquet":
         return _cut_row_groups(path, first, columns)
-    table = path.suffix.lower() in (".csv", ".tsv")
     shards: List[Shard] = []
     start = rows = 0
-    if table:
-        header, start = _header(path)
-        check_columns(path, header, columns)
-    elif path.suffix.lower() == ".jsonl":
-        keys = _first_keys(path, columns)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        records = _records(path)
+        header, start = next(records, ([], 0))
+        check_columns(path, _column_names(header), columns)
+        ends = ((end, not _is_blank(record)) for record, end in records)
+    else:
+        keys = _first_keys(path, columns) if path.suffix.lower() == ".jsonl" else []
         # Rows that are all damaged fail one by one, each with its reason.
         if keys:
             check_columns(path, keys, columns)
-    with path.open("rb") as file:
-        file.seek(start)
-        for end, counts in _ends(file, start, quoted=table):
-            rows += counts
-            if rows == shard_rows:
-                shards.append(Shard(str(path), first, rows, start, end))
-                first, start, rows = first + rows, end, 0
-        if rows:
+        ends = _lines(path)
+    for end, counts in ends:
+        rows += counts
+        if rows == shard_rows:
             shards.append(Shard(str(path), first, rows, start, end))
+            first, start, rows = first + rows, end, 0
+    if rows:
+        shards.append(Shard(str(path), first, rows, start, end))
     return shards
 
 
@@ -132,7 +132,7 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
         file.seek(shard.start)
         data = file.read(shard.stop - shard.start)
     if kind in (".csv", ".tsv"):
-        rows = list(_records(data, path, text, id, shard.first))
+        rows = list(_table_rows(data, path, text, id, shard.first))
     else:
         lines = [line for line in data.split(b"\n") if line.strip()]
         parse = _parse_json if kind == ".jsonl" else _parse_line
@@ -145,29 +145,48 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
     return rows
 
 
-def _ends(file: Any, position: int, *, quoted: bool) -> Iterator[Tuple[int, bool]]:
-    """YIELDS (Tuple[int, bool]): Where each line ends, or each record of a table, in which line
-    breaks between quotes are text; and whether it counts. Blank ones do not."""
-    inside, blank = False, True
-    for line in file:
-        position += len(line)
-        blank = blank and not line.strip()
-        if quoted:
-            inside ^= bool(line.count(b'"') % 2)
-        if not inside:
-            yield position, not blank
-            blank = True
-    if inside:
-        yield position, True
-
-
-def _header(path: Path) -> Tuple[List[str], int]:
-    """RETURNS (Tuple[List[str], int]): The columns of a table, and where its rows begin."""
+def _lines(path: Path) -> Iterator[Tuple[int, bool]]:
+    """YIELDS (Tuple[int, bool]): Where each line of a file ends, and whether it is a row, which
+    blank lines are not."""
+    end = 0
     with path.open("rb") as file:
-        end = next(_ends(file, 0, quoted=True), (0, False))[0]
-        file.seek(0)
-        text = file.read(end).decode("utf-8-sig", errors="replace")
-    return next(csv.reader(io.StringIO(text), delimiter=_delimiter(path)), []), end
+        for line in file:
+            end += len(line)
+            yield end, bool(line.strip())
+
+
+def _records(path: Path) -> Iterator[Tuple[List[str], int]]:
+    """YIELDS (Tuple[List[str], int]): Each record of a table, the header first, and where it ends.
+    Bytes that are not UTF-8 are half surrogate pairs."""
+    end = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal end
+        with path.open(encoding="utf8", errors="surrogateescape", newline="") as file:
+            for line in file:
+                # A quote after a byte order mark begins a field.
+                text = line if end else line.removeprefix("\ufeff")
+                end += len(line.encode("utf8", "surrogateescape"))
+                yield text
+
+    # The reader takes no line before it needs it, so `end` belongs to the record.
+    for record in _parse_table(lines(), path):
+        yield record, end
+
+
+def _parse_table(lines: Iterable[str], path: Path) -> Iterator[List[str]]:
+    # A field may be as long as any text.
+    csv.field_size_limit(2**31 - 1)
+    yield from csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def _column_names(header: Sequence[str]) -> List[str]:
+    """RETURNS (List[str]): The names of columns, which may not be UTF-8, as text to print."""
+    return [cell.encode("utf8", "surrogateescape").decode("utf8", "replace") for cell in header]
+
+
+def _is_blank(record: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in record)
 
 
 def _first_keys(path: Path, wanted: Sequence[str]) -> List[str]:
@@ -182,10 +201,6 @@ def _first_keys(path: Path, wanted: Sequence[str]) -> List[str]:
             if keys.keys() >= set(wanted):
                 break
     return list(keys)
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -203,14 +218,12 @@ def check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> No
         )
 
 
-def _records(data: bytes, path: Path, text: str, id: Optional[str], first: int) -> Iterator[Row]:
-    header, _ = _header(path)
-    decoded = data.decode("utf8", errors="surrogateescape")
-    # A field may be as long as any text.
-    csv.field_size_limit(2**31 - 1)
+def _table_rows(data: bytes, path: Path, text: str, id: Optional[str], first: int) -> Iterator[Row]:
+    header = _column_names(next(_records(path), ([], 0))[0])
+    decoded = io.StringIO(data.decode("utf8", errors="surrogateescape"), newline="")
     number = first
-    for record in csv.reader(io.StringIO(decoded, newline=""), delimiter=_delimiter(path)):
-        if not any(cell.strip() for cell in record):
+    for record in _parse_table(decoded, path):
+        if _is_blank(record):
             continue
         named = dict(zip(header, record, strict=False))
         error = None

@@ -1,5 +1,7 @@
 """Files in, files out: every row once, whatever happens in between."""
 
+import csv
+import io
 import json
 import multiprocessing
 import shutil
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -79,6 +83,32 @@ def test_line_breaks_in_quotes_are_text(tmp_path):
     [first, second] = cut(path, 0, ["text"], 1)
     assert read_rows(first, text="text", id="n")[0].text == 'one\ntwo, "three" \n'
     assert read_rows(second, text="text", id="n")[0].id == "2"
+
+
+@pytest.mark.parametrize("kind, cell", [("csv", ","), ("tsv", "\t")])
+@given(
+    st.lists(
+        st.lists(st.text(['"', ",", "\t", "\r", "\n", " ", "a", "é", "\udce9"]), max_size=3),
+        max_size=6,
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+@example([["1", "He is 6'2\" tall"], ["2", "x"], ["3", '"two\n""lines"""']], "\n")
+@example([["1", "one\rtwo"], ["2", "x"]], "\r\n")
+@example([['"1', "an open quote"], ["2", "x"]], "\n")
+def test_a_table_has_the_rows_that_the_csv_module_finds(tmp_path_factory, kind, cell, rows, end):
+    path = tmp_path_factory.mktemp("table") / f"rows.{kind}"
+    text = "".join(cell.join(row) + end for row in [["\ufeffid", "text"], *rows])
+    path.write_bytes(text.encode("utf8", "surrogateescape"))
+    found = [
+        row for shard in cut(path, 0, ["text"], 2) for row in read_rows(shard, text="text", id=None)
+    ]
+    records = list(csv.reader(io.StringIO(text, newline=""), delimiter=cell))[1:]
+    expected = [record for record in records if any(value.strip() for value in record)]
+    assert [row.number for row in found] == list(range(len(expected)))
+    for row, record in zip(found, expected, strict=True):
+        assert row.text == (record[1] if len(record) > 1 else None)
+        assert row.error or len(record) == 2
 
 
 def test_rows_that_fail_have_their_reason_and_the_others_go_on(failing_pipeline, tmp_path):
