@@ -77,7 +77,11 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> Pool:
         columns = [text] if id is None else [text, id]
         for shard in cut(path, first, columns, SHARD_ROWS):
             rows = read_rows(shard, text=text, id=id)
-            found += [(r.id, r.text) for r in rows if isinstance(r.text, str) and r.text.strip()]
+            found += [
+                (row.id, row.text)
+                for row in rows
+                if row.error is None and isinstance(row.text, str) and row.text.strip()
+            ]
             first += len(rows)
     if not found:
         raise ValueError(f"There is no text in {', '.join(map(str, paths))}.")

@@ -66,7 +66,8 @@ def distill_cli(
         msg.fail("Not distilled", str(error), exits=1)
     msg.good(f"{labeled.texts:,} texts are annotated in {corpus}")
     if labeled.skipped:
-        msg.warn(f"{labeled.skipped:,} rows were skipped: blank, too long, or the teacher failed")
+        reasons = "damaged, blank, too long, or the teacher failed"
+        msg.warn(f"{labeled.skipped:,} rows were skipped: {reasons}")
     result_path = output / "result.json"
     if not result_path.exists():
         run_training(config_path, output, overrides, use_gpu)

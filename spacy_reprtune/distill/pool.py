@@ -27,7 +27,7 @@ class Labeled(NamedTuple):
     """Counts of an annotated pool.
 
     texts (int): Annotated texts.
-    skipped (int): Rows without a text that the teacher could annotate.
+    skipped (int): Rows that are damaged, or have no text that the teacher could annotate.
     """
 
     texts: int
@@ -163,7 +163,8 @@ def _cut(path: Path, first: int, text: str) -> List[Shard]:
 
 def _texts(shard: Shard, column: str) -> Iterator[Any]:
     if not shard.path.lower().endswith(".spacy"):
-        yield from (row.text for row in read_rows(shard, text=column, id=None))
+        rows = read_rows(shard, text=column, id=None)
+        yield from (row.text for row in rows if row.error is None)
         return
     from spacy.vocab import Vocab
 

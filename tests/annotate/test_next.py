@@ -249,6 +249,12 @@ def test_copies_and_rows_that_are_not_text_are_counted(tiny_encoder, tmp_path):
     assert "Chose 1 of 2 texts" in said
 
 
+def test_damaged_rows_of_a_table_are_counted_and_not_chosen(tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_bytes(b"id,text\n1,caf\xe9 au lait\n2,a film, cut off\n3\n4,a great film\n")
+    assert read_pool([pool], text="text", id=None) == ([(3, "a great film")], 0, 3)
+
+
 def test_a_wrong_column_is_an_error_that_names_the_columns(tmp_path):
     pool = tmp_path / "pool.jsonl"
     pool.write_text('nonsense\n{"body": "a film"}\n{"id": 1}\n')

@@ -107,6 +107,14 @@ def test_every_text_of_a_pool_gets_the_probabilities_of_the_teacher(teachers, te
     assert docs[25].cats == pytest.approx(nlp(found[25]).cats, abs=1e-5)
 
 
+def test_damaged_rows_of_a_table_are_skipped(teachers, tmp_path):
+    path = tmp_path / "pool.csv"
+    path.write_bytes(b"id,text\n1,caf\xe9 au lait\n2,a film, cut off\n3\n4,a great film\n")
+    labeled = label_pool(str(teachers / "textcat"), [path], tmp_path / "corpus")
+    assert labeled == (1, 3)
+    assert [doc.text for doc in docs_of(tmp_path / "corpus")] == ["a great film"]
+
+
 def test_a_run_goes_on_where_it_was_stopped(teachers, texts, tmp_path, monkeypatch):
     folder, found = texts
     monkeypatch.setattr(pool, "SHARD_TEXTS", 5)
