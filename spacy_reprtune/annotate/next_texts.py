@@ -54,7 +54,8 @@ class Pool(NamedTuple):
 
     texts (List[Tuple[Any, str]]): Id and text.
     copies (int): Number of rows left out because they are copies or near copies of earlier ones.
-    damaged (int): Number of rows left out because their text is missing, blank or not readable.
+    damaged (int): Number of rows left out because their text is missing, blank or not readable, or
+        their id is missing or not readable.
     """
 
     texts: List[Tuple[Any, str]]

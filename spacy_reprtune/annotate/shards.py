@@ -40,7 +40,8 @@ class Row:
     """A row of an input.
 
     number (int): Number of the row among all rows of all inputs, from 0.
-    id (Any): Value of the id column, or else the number.
+    id (Any): Value of the id column, as int or str, or None if it can't be read. Without an id
+        column, the number.
     text (Any): Value of the text column, of any type.
     error (Optional[str]): Why the row could not be read, or None.
     """
@@ -124,10 +125,19 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
     RETURNS (List[Row]): The rows. A row that can't be read has an error.
     RAISES (ValueError): The file is damaged, or has changed.
     """
+    if Path(shard.path).suffix.lower() == ".parquet":
+        rows = _read_row_group(shard, text, id)
+    else:
+        rows = _read_range(shard, text, id)
+    if id is not None:
+        for row in rows:
+            _check_id(row, id)
+    return rows
+
+
+def _read_range(shard: Shard, text: str, id: Optional[str]) -> List[Row]:
     path = Path(shard.path)
     kind = path.suffix.lower()
-    if kind == ".parquet":
-        return _read_row_group(shard, text, id)
     with path.open("rb") as file:
         file.seek(shard.start)
         data = file.read(shard.stop - shard.start)
@@ -143,6 +153,19 @@ def read_rows(shard: Shard, *, text: str, id: Optional[str]) -> List[Row]:
             f"{shard.first + shard.rows} are now {len(rows)} rows. Start again with another output."
         )
     return rows
+
+
+def _check_id(row: Row, column: str) -> None:
+    """Make the id of a row an int or a string that can be written, or give the row an error."""
+    if row.id is not None and type(row.id) not in (int, str):
+        row.id = str(row.id)
+    error = None
+    if row.id is None or row.id == "":
+        error = f"The row has no {column!r}."
+    elif isinstance(row.id, str) and not is_utf8(row.id):
+        error = f"The {column!r} {row.id!r} is not UTF-8."
+    if error is not None:
+        row.id, row.error = None, row.error or error
 
 
 def _lines(path: Path) -> Iterator[Tuple[int, bool]]:

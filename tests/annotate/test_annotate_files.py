@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pyarrow
@@ -127,6 +128,43 @@ def test_rows_that_fail_have_their_reason_and_the_others_go_on(failing_pipeline,
     reasons = " ".join(error["reason"] for error in errors)
     for said in ("can't be annotated", "not JSON", "a list, not", "no 'text'", "NoneType", "half"):
         assert said in reasons
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_row_without_a_readable_id_fails(kind, format, annotate_pipeline, tmp_path):
+    path = tmp_path / f"rows.{kind}"
+    if kind == "csv":
+        path.write_bytes(b"id,text\ncaf\xe9,a film\ncaf\xe8,a film\n,a film\n,a film\nb,a film\n")
+    else:
+        ids = ['"id": "\\ud83d",', '"id": "\\ud83e",', "", '"id": null,', '"id": "b",']
+        path.write_text("".join(f'{{{id} "text": "a film"}}\n' for id in ids), encoding="utf8")
+    outcome = annotate_files(
+        Annotator(annotate_pipeline), [path], tmp_path / "out", id="id", format=format
+    )
+    assert (outcome.rows, outcome.failed) == (5, 4)
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == ["b"]
+    errors = [json.loads(x) for x in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()]
+    assert [(error["id"], error["row"]) for error in errors] == [(None, row) for row in range(4)]
+    reasons = [error["reason"] for error in errors]
+    assert all("'id'" in reason and "is not UTF-8" in reason for reason in reasons[:2])
+    assert reasons[2:] == ["The row has no 'id'."] * 2
+
+
+@pytest.mark.parametrize(
+    "ids", [[date(2020, 1, 1), date(2020, 1, 2)], [b"\x01", b"\x02"], [0.5, 1.5], [True, False]]
+)
+def test_ids_of_other_types_are_written_as_strings(ids, annotate_pipeline, tmp_path):
+    parquet.write_table(
+        pyarrow.table({"id": ids, "text": ["a film", None]}), tmp_path / "a.parquet"
+    )
+    for _ in range(2):
+        outcome = annotate_files(
+            Annotator(annotate_pipeline), [tmp_path / "a.parquet"], tmp_path / "out", id="id"
+        )
+        assert (outcome.rows, outcome.failed) == (2, 1)
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == [str(ids[0])]
+    assert json.loads((tmp_path / "out" / "errors.jsonl").read_text())["id"] == str(ids[1])
 
 
 def test_a_command_whose_every_row_fails_says_why_and_fails(failing_pipeline, tmp_path):

@@ -255,6 +255,12 @@ def test_damaged_rows_of_a_table_are_counted_and_not_chosen(tmp_path):
     assert read_pool([pool], text="text", id=None) == ([(3, "a great film")], 0, 3)
 
 
+def test_rows_without_a_readable_id_are_counted_and_not_chosen(tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_bytes(b"id,text\ncaf\xe9,dull\n,a cold plot\n4,a great film\n")
+    assert read_pool([pool], text="text", id="id") == ([("4", "a great film")], 0, 2)
+
+
 def test_a_wrong_column_is_an_error_that_names_the_columns(tmp_path):
     pool = tmp_path / "pool.jsonl"
     pool.write_text('nonsense\n{"body": "a film"}\n{"id": 1}\n')
