@@ -15,13 +15,19 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy
 
-from ..files import digest_of, replaced_file
 from ..progress import bar
 from .annotator import Annotated, Annotator
 from .columns import output_columns
+from .resume import (
+    MANIFEST,
+    damage_mark,
+    describe_inputs,
+    earlier_run,
+    model_digest,
+    write_manifest,
+)
 from .shards import SHARD_ROWS, Shard, cut, find_inputs, read_rows
 
-MANIFEST = "manifest.json"
 ERRORS = "errors.jsonl"
 FORMATS = ("parquet", "jsonl")
 # Modules that every pipeline loads, some through spaCy's entry points. Missing ones are skipped.
@@ -168,6 +174,7 @@ def annotate_shard(
     try:
         rows = read_rows(shard, text=plan.text, id=plan.id)
     except ValueError as error:
+        damage_mark(output, number).touch()
         return 0, str(error)
     readable = [row for row in rows if row.error is None]
     done = annotator.annotate([row.text for row in readable])
@@ -198,9 +205,8 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
         "model_digest": model_digest(annotator.path),
         "versions": {name: _version(name) for name in VERSIONS},
         "settings": settings,
-        "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
     }
-    saved = earlier_run(output, known)
+    saved = earlier_run(output, known, paths)
     if saved is not None:
         shards = [Shard(**shard) for shard in saved["shards"]]
     else:
@@ -209,6 +215,7 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
                 f"{output} has files but no {MANIFEST}, so it is not the output of an earlier run. "
                 "Name an empty folder."
             )
+        known["inputs"] = describe_inputs(paths)
         columns = [name for name in (settings["text"], settings["id"]) if name is not None]
         shards = []
         for path in paths:
@@ -216,32 +223,9 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
             shards += cut(path, first, columns, settings["shard_rows"])
         known["integer_ids"] = settings["id"] is None or _check_ids(shards, settings)
         known["shards"] = [asdict(shard) for shard in shards]
-        output.mkdir(parents=True, exist_ok=True)
-        with replaced_file(output / MANIFEST) as fresh:
-            fresh.write_text(json.dumps(known, indent=1) + "\n", encoding="utf8")
+        write_manifest(output, known)
         saved = known
     return Plan(shards, settings["text"], settings["id"], saved["integer_ids"], settings["format"])
-
-
-def earlier_run(output: Path, known: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """Find the run to resume in an output folder.
-
-    output (Path): The folder.
-    known (Dict[str, Any]): Values that have to be the same in both runs.
-    RETURNS (Optional[Dict[str, Any]]): The manifest of the earlier run, or None if there was none.
-    RAISES (ValueError): A value differs.
-    """
-    if not (output / MANIFEST).exists():
-        return None
-    saved = json.loads((output / MANIFEST).read_text(encoding="utf8"))
-    for name, value in known.items():
-        if saved.get(name) != value:
-            raise ValueError(
-                f"{output} is the output of another run: its {name.replace('_', ' ')} is "
-                f"{saved.get(name)}, but now it is {value}. Name another folder, or repeat the "
-                "command of that run to resume it."
-            )
-    return saved
 
 
 def _check_ids(shards: Sequence[Shard], settings: Dict[str, Any]) -> bool:
@@ -350,20 +334,6 @@ def _merge_errors(plan: Plan, output: Path) -> List[Dict[str, Any]]:
     if rows:
         write_lines(output / ERRORS, rows)
     return rows
-
-
-def model_digest(path: str) -> str:
-    """RETURNS (str): A digest of a pipeline's files."""
-    import importlib.util
-
-    folder = Path(path)
-    if not folder.is_dir():
-        spec = importlib.util.find_spec(path) if path.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"There is no pipeline {path!r}: neither a folder nor a package.")
-        folder = Path(spec.submodule_search_locations[0])
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
-    return digest_of(*files, algorithm="blake2b")
 
 
 def _version(name: str) -> Optional[str]:

@@ -1,16 +1,15 @@
 """Let a teacher annotate a pool of unlabeled texts, in shards, so that a run can be resumed."""
 
-import json
 import shutil
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
-from ..annotate.run import MANIFEST, earlier_run, model_digest
+from ..annotate.resume import describe_inputs, earlier_run, model_digest, write_manifest
 from ..annotate.shards import READABLE, Shard, cut, find_inputs, read_rows
 from ..components.entity_recognizer import EntityRecognizer
 from ..components.soft_tags import TAGS
@@ -59,16 +58,17 @@ def label_pool(
         neither categories nor entities.
     """
     paths = find_inputs(inputs, readable=(*READABLE, ".spacy"))
-    known = {
+    known: Dict[str, Any] = {
         "model": teacher,
         "model_digest": model_digest(teacher),
         "settings": {"text": text, "gold": None if gold is None else str(gold)},
-        "inputs": [{"path": str(p), "size": p.stat().st_size} for p in paths],
     }
-    saved = earlier_run(output, known)
+    files = paths if gold is None else [*paths, gold]
+    saved = earlier_run(output, known, files)
     if saved is not None:
         shards = [Shard(**shard) for shard in saved["shards"]]
     else:
+        known["inputs"] = describe_inputs(files)
         shards = []
         for path in paths:
             first = shards[-1].first + shards[-1].rows if shards else 0
@@ -77,9 +77,8 @@ def label_pool(
         if gold is not None:
             with replaced_file(output / f"{GOLD}.spacy") as fresh:
                 shutil.copyfile(gold, fresh)
-        with replaced_file(output / MANIFEST) as fresh:
-            made = {**known, "shards": [asdict(shard) for shard in shards]}
-            fresh.write_text(json.dumps(made, indent=1) + "\n", encoding="utf8")
+        known["shards"] = [asdict(shard) for shard in shards]
+        write_manifest(output, known)
     total = sum(shard.rows for shard in shards)
     parts = [output / f"part-{number:05d}.spacy" for number in range(len(shards))]
     left = [(s, p) for s, p in zip(shards, parts, strict=True) if not p.exists()]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -257,6 +258,10 @@ def test_a_damaged_row_group_is_named_and_the_others_are_there(annotate_pipeline
         reprtune_cli, ["annotate", str(annotate_pipeline), str(path), str(tmp_path / "out")]
     )
     assert done.exit_code == 1 and "Row group 1" in done.output.replace("\n", " ")
+    write_input(tmp_path, "parquet")
+    for _ in range(2):
+        outcome = annotate_files(Annotator(annotate_pipeline), [path], tmp_path / "out")
+        assert (outcome.rows, outcome.damaged) == (25, [])
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])
@@ -312,6 +317,20 @@ def test_another_model_or_setting_is_refused(annotate_pipeline, failing_pipeline
     (copy / "meta.json").write_text((copy / "meta.json").read_text() + " ")
     with pytest.raises(ValueError, match="its model digest is"):
         annotate_files(Annotator(copy), [path], tmp_path / "of copy")
+
+
+def test_an_input_of_other_rows_is_refused_and_a_touched_one_is_not(annotate_pipeline, tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_text("a film\nb film\nc film\n", encoding="utf8")
+    arguments = Annotator(annotate_pipeline), [path], tmp_path / "out"
+    annotate_files(*arguments, shard_rows=2)
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    os.utime(path, ns=(1, 1))
+    annotate_files(*arguments, shard_rows=2)
+    assert [row["id"] for row in output_rows(tmp_path / "out")] == [0, 1, 2]
+    path.write_text("c film\nb film\na film\n", encoding="utf8")
+    with pytest.raises(ValueError, match="rows.txt has changed since the run in"):
+        annotate_files(*arguments, shard_rows=2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A teacher annotates a pool, and a student learns from it."""
 
 import json
+import os
+import shutil
 
 import pytest
 import spacy
@@ -139,6 +141,23 @@ def test_a_run_goes_on_where_it_was_stopped(teachers, texts, tmp_path, monkeypat
     (folder / "b.txt").write_text("another pool\n", encoding="utf8")
     with pytest.raises(ValueError, match="output of another run: its inputs"):
         label_pool(*arguments)
+
+
+def test_texts_or_gold_docs_that_have_changed_are_refused(teachers, tmp_path):
+    path, gold = tmp_path / "pool.txt", tmp_path / "gold.spacy"
+    path.write_text("a film\n", encoding="utf8")
+    shutil.copyfile(teachers / "textcat.spacy", gold)
+    arguments = (str(teachers / "textcat"), [path], tmp_path / "corpus")
+    label_pool(*arguments, gold=gold)
+    os.utime(path, ns=(1, 1))
+    assert label_pool(*arguments, gold=gold).texts == 1
+    path.write_text("b film\n", encoding="utf8")
+    with pytest.raises(ValueError, match="pool.txt has changed"):
+        label_pool(*arguments, gold=gold)
+    path.write_text("a film\n", encoding="utf8")
+    DocBin().to_disk(gold)
+    with pytest.raises(ValueError, match="output of another run: its inputs"):
+        label_pool(*arguments, gold=gold)
 
 
 def test_posteriors_of_a_recognizer_reach_the_training_data(teachers, texts, tmp_path):
