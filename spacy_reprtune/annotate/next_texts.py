@@ -63,18 +63,19 @@ class Pool(NamedTuple):
     damaged: int
 
 
-def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str]) -> Pool:
+def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str], output: Path) -> Pool:
     """Read the texts to choose from.
 
     paths (Sequence[Path]): Files and folders of Parquet, JSONL, CSV, TSV or txt.
     text (str): Name of the column with the texts.
     id (Optional[str]): Name of the column with the ids, or None for the numbers of the rows.
+    output (Path): The file that the chosen texts are written to. It is no part of the pool.
     RETURNS (Pool): The texts, without copies, near copies and damaged rows.
     RAISES (ValueError): An input is wrong, or there is no text.
     """
     found: List[Tuple[Any, str]] = []
     first = 0
-    for path in find_inputs(paths):
+    for path in find_inputs(paths, output=output):
         columns = [text] if id is None else [text, id]
         for shard in cut(path, first, columns, SHARD_ROWS):
             rows = read_rows(shard, text=text, id=id)

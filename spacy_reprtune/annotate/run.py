@@ -122,7 +122,7 @@ def annotate_files(
         raise ValueError(f"engine = {engine!r}. Use one of {', '.join(ENGINES)}.")
     if address is not None and engine != "ray":
         raise ValueError(f"An address, here {address!r}, is only for the engine 'ray'.")
-    paths = find_inputs(inputs)
+    paths = find_inputs(inputs, output=output)
     if id is not None and any(path.suffix.lower() == ".txt" for path in paths):
         raise ValueError(
             f"A .txt file has no column {id!r}: its rows are numbered. Leave --id out."

@@ -52,10 +52,14 @@ class Row:
     error: Optional[str] = None
 
 
-def find_inputs(paths: Sequence[Path], *, readable: Sequence[str] = READABLE) -> List[Path]:
+def find_inputs(
+    paths: Sequence[Path], *, output: Path, readable: Sequence[str] = READABLE
+) -> List[Path]:
     """List the files to annotate.
 
     paths (Sequence[Path]): Files, and folders whose readable files are used in order of name.
+    output (Path): What the run writes: a file, or a folder. If it is below one of the folders, an
+        earlier run may have written it, so its files are left out.
     readable (Sequence[str]): Endings of readable files.
     RETURNS (List[Path]): The files.
     RAISES (ValueError): A file is missing, named twice, or has an unknown ending, or a folder has
@@ -64,10 +68,12 @@ def find_inputs(paths: Sequence[Path], *, readable: Sequence[str] = READABLE) ->
     found: List[Path] = []
     for path in paths:
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in readable)
+            files = [f for f in path.rglob("*") if f.suffix.lower() in readable]
+            if path.resolve() in output.resolve().parents:
+                files = [f for f in files if not f.resolve().is_relative_to(output.resolve())]
             if not files:
                 raise ValueError(f"{path} has no file that ends in {', '.join(readable)}.")
-            found += files
+            found += sorted(files)
         elif not path.is_file():
             raise ValueError(f"{path} does not exist.")
         elif path.suffix.lower() not in readable:

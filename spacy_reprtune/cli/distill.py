@@ -61,7 +61,9 @@ def distill_cli(
     try:
         config = load_config(config_path, overrides=given, interpolate=False)
         overrides = {**student_overrides(config, teacher, corpus, dev), **given}
-        labeled = label_pool(teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu)
+        labeled = label_pool(
+            teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu, left_out=output
+        )
     except (ValueError, OSError) as error:
         msg.fail("Not distilled", str(error), exits=1)
     msg.good(f"{labeled.texts:,} texts are annotated in {corpus}")

@@ -50,7 +50,7 @@ def next_cli(
         msg.fail(f"--format is {format!r}", f"It can be {', '.join(TOOLS)}.", exits=1)
     import_code(code_path)
     try:
-        found = read_pool(pool, text=text, id=id)
+        found = read_pool(pool, text=text, id=id, output=output)
         setup_gpu(use_gpu, silent=True)
         if cold:
             choices = choose_first(model, found.texts, n)

@@ -41,6 +41,7 @@ def label_pool(
     text: str = "text",
     gold: Optional[Path] = None,
     use_gpu: int = -1,
+    left_out: Optional[Path] = None,
 ) -> Labeled:
     """Let a teacher annotate texts, or resume an earlier run. Writes `part-00000.spacy` and so on.
 
@@ -53,11 +54,13 @@ def label_pool(
     text (str): Column with the texts, if a file has columns.
     gold (Optional[Path]): A .spacy file of annotated docs to add.
     use_gpu (int): GPU ID, or -1 for the CPU.
+    left_out (Optional[Path]): Folder below an input whose files are not texts of the pool. None
+        stands for `output`.
     RETURNS (Labeled): Counts.
     RAISES (ValueError): An input is wrong, the folder holds another run, or the teacher writes
         neither categories nor entities.
     """
-    paths = find_inputs(inputs, readable=(*READABLE, ".spacy"))
+    paths = find_inputs(inputs, output=left_out or output, readable=(*READABLE, ".spacy"))
     known: Dict[str, Any] = {
         "model": teacher,
         "model_digest": model_digest(teacher),

@@ -379,6 +379,15 @@ def test_an_empty_input_gives_no_part(annotate_pipeline, tmp_path):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["manifest.json"]
 
 
+def test_an_output_below_the_inputs_is_not_an_input(annotate_pipeline, tmp_path, monkeypatch):
+    write_input(tmp_path, "jsonl")
+    monkeypatch.chdir(tmp_path)
+    for output in (tmp_path / "out", Path("out")):
+        annotate_files(Annotator(annotate_pipeline), [tmp_path], output, format="jsonl")
+        assert len(output_rows(output)) == 25
+        (output / "part-00000.jsonl").unlink()
+
+
 def test_an_input_that_is_named_twice_is_refused(annotate_pipeline, tmp_path):
     path = write_input(tmp_path, "txt")
     with pytest.raises(ValueError, match="rows.txt is named twice"):

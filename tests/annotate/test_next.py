@@ -233,14 +233,14 @@ def test_the_command_chooses_with_and_without_a_pipeline(annotate_pipeline, tiny
 def test_a_pool_without_texts_is_an_error(tmp_path):
     (tmp_path / "pool.jsonl").write_text('{"text": " "}\n')
     with pytest.raises(ValueError, match="no text in"):
-        read_pool([tmp_path / "pool.jsonl"], text="text", id=None)
+        read_pool([tmp_path / "pool.jsonl"], text="text", id=None, output=tmp_path / "next.jsonl")
 
 
 def test_copies_and_rows_that_are_not_text_are_counted(tiny_encoder, tmp_path):
     lines = [json.dumps({"text": text}) for text in ("a great film", "A great film!", "dull", " ")]
     pool = tmp_path / "pool.jsonl"
     pool.write_text("\n".join([*lines, "nonsense", '{"text": 7}', '{"body": "x"}']))
-    found = read_pool([pool], text="text", id=None)
+    found = read_pool([pool], text="text", id=None, output=tmp_path / "next.jsonl")
     assert found == ([(0, "a great film"), (2, "dull")], 1, 4)
     arguments = ["next", tiny_encoder, pool, "--cold", "-n", 1, "-o", tmp_path / "next.jsonl"]
     done = CliRunner().invoke(reprtune_cli, list(map(str, arguments)))
@@ -252,13 +252,30 @@ def test_copies_and_rows_that_are_not_text_are_counted(tiny_encoder, tmp_path):
 def test_damaged_rows_of_a_table_are_counted_and_not_chosen(tmp_path):
     pool = tmp_path / "pool.csv"
     pool.write_bytes(b"id,text\n1,caf\xe9 au lait\n2,a film, cut off\n3\n4,a great film\n")
-    assert read_pool([pool], text="text", id=None) == ([(3, "a great film")], 0, 3)
+    assert read_pool([pool], text="text", id=None, output=tmp_path / "next.jsonl") == (
+        [(3, "a great film")],
+        0,
+        3,
+    )
 
 
 def test_rows_without_a_readable_id_are_counted_and_not_chosen(tmp_path):
     pool = tmp_path / "pool.csv"
     pool.write_bytes(b"id,text\ncaf\xe9,dull\n,a cold plot\n4,a great film\n")
-    assert read_pool([pool], text="text", id="id") == ([("4", "a great film")], 0, 2)
+    assert read_pool([pool], text="text", id="id", output=tmp_path / "next.jsonl") == (
+        [("4", "a great film")],
+        0,
+        2,
+    )
+
+
+def test_an_output_in_the_folder_of_the_pool_is_not_chosen_from(tiny_encoder, tmp_path):
+    (tmp_path / "pool.txt").write_text("a great film\ndull\n")
+    arguments = ["next", tiny_encoder, tmp_path, "--cold", "-n", 2, "-o", tmp_path / "next.jsonl"]
+    for _ in range(2):
+        done = CliRunner().invoke(reprtune_cli, list(map(str, arguments)))
+        assert done.exit_code == 0 and "Chose 2 of 2 texts" in done.output
+        assert "left out" not in done.output
 
 
 def test_a_wrong_column_is_an_error_that_names_the_columns(tmp_path):

@@ -195,19 +195,22 @@ def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts,
 def test_a_student_is_trained_and_compared_with_its_teacher(teachers, texts, tmp_path):
     (tmp_path / "student.cfg").write_text(STUDENT, encoding="utf8")
     command = ["distill", str(teachers / "textcat"), str(tmp_path / "student.cfg")]
-    command += ["--text", str(texts[0]), "--output", str(tmp_path / "out")]
+    out = texts[0] / "out"
+    command += ["--text", str(texts[0]), "--output", str(out)]
     command += ["--dev", str(teachers / "textcat.spacy"), "--gold", str(teachers / "textcat.spacy")]
     done = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "31"])
     assert done.exit_code == 0, done.output
     assert "words per second" in done.output and "2 rows were skipped" in done.output
-    student = spacy.load(tmp_path / "out" / "model-best")
+    student = spacy.load(out / "model-best")
     assert student.config["components"]["textcat"]["soft_labels"] is True
     assert student.config["training"]["max_steps"] == 31
     assert student.get_pipe("textcat").encoder.width == 8
     assert student.evaluate(make_examples(student))["cats_score"] > 0.8
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    result = json.loads((out / "result.json").read_text())
     for scores in (result["teacher"]["scores"], result["student"]["scores"]):
         assert list(scores) == ["macro F", "accuracy"] and scores["accuracy"] > 0.8
     assert result["student"]["mb"] < result["teacher"]["mb"]
+    # What was written below the pool is not a part of it.
+    (out / "model-best" / "notes.txt").write_text("a film\n", encoding="utf8")
     again = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "31"])
     assert again.exit_code == 0 and "Training pipeline" not in again.output
