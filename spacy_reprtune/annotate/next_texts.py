@@ -54,8 +54,8 @@ class Pool(NamedTuple):
 
     texts (List[Tuple[Any, str]]): Id and text.
     copies (int): Number of rows left out because they are copies or near copies of earlier ones.
-    damaged (int): Number of rows left out because their text is missing, blank or not readable, or
-        their id is missing or not readable.
+    damaged (int): Number of rows left out because their text or id is missing, blank, too long for
+        the pipeline, or not readable.
     """
 
     texts: List[Tuple[Any, str]]
@@ -91,12 +91,28 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str], output: Pa
     return Pool(texts, copies=len(found) - len(texts), damaged=first - len(found))
 
 
+def without_long_texts(nlp: "Language", pool: Pool) -> Pool:
+    """Leave out the texts that a pipeline refuses.
+
+    nlp (Language): The pipeline.
+    pool (Pool): The texts to choose from.
+    RETURNS (Pool): Those of at most `nlp.max_length` characters. The others count as damaged.
+    RAISES (ValueError): All texts are longer.
+    """
+    texts = [(id, text) for id, text in pool.texts if len(text) <= nlp.max_length]
+    if not texts:
+        raise ValueError(
+            f"All texts have more than {nlp.max_length:,} characters, which is nlp.max_length."
+        )
+    return pool._replace(texts=texts, damaged=pool.damaged + len(pool.texts) - len(texts))
+
+
 def choose_next(nlp: "Language", pool: Sequence[Tuple[Any, str]], n: int) -> List[Choice]:
     """Choose texts that a pipeline is unsure of, no two of them alike.
 
     nlp (Language): The pipeline, with a text classifier, entity recognizer or span classifier of
         this package.
-    pool (Sequence[Tuple[Any, str]]): Id and text.
+    pool (Sequence[Tuple[Any, str]]): Id and text, none of them longer than `nlp.max_length`.
     n (int): How many texts to choose.
     RETURNS (List[Choice]): The texts with the pipeline's annotation, the least sure first.
     RAISES (ValueError): The pipeline has no such component, or no spans that it could classify.

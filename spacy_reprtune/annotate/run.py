@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -112,7 +113,7 @@ def annotate_files(
     address (Optional[str]): Address of a Ray cluster, or None to start Ray on this machine.
     RETURNS (Outcome): Counts of rows and failures.
     RAISES (ValueError): An input is wrong, the folder belongs to another run, or there is no
-        cluster.
+        cluster. ChildProcessError: A worker was killed.
     """
     if workers < 1 or shard_rows < 1:
         raise ValueError(f"workers = {workers} and shard rows = {shard_rows}: use 1 or more.")
@@ -278,6 +279,11 @@ def _run(
         try:
             for done in as_completed(running):
                 yield done.result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                f"One of {workers} workers has ended without an error of its own, as when the "
+                "memory is used up. Use fewer --workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -43,7 +43,7 @@ def next_cli(
     from spacy.cli._util import import_code, setup_gpu
     from spacy.util import load_model
 
-    from ..annotate.next_texts import choose_first, choose_next, read_pool
+    from ..annotate.next_texts import choose_first, choose_next, read_pool, without_long_texts
     from ..annotate.tools import TOOLS, write_tasks
 
     if format not in TOOLS:
@@ -55,7 +55,9 @@ def next_cli(
         if cold:
             choices = choose_first(model, found.texts, n)
         else:
-            choices = choose_next(load_model(model), found.texts, n)
+            nlp = load_model(model)
+            found = without_long_texts(nlp, found)
+            choices = choose_next(nlp, found.texts, n)
         labels = sorted({label for choice in choices for label in choice.cats})
         write_tasks(choices, output, format, labels)
     except (ValueError, OSError) as error:
@@ -66,6 +68,6 @@ def next_cli(
     if found.copies or found.damaged:
         msg.warn(
             f"Rows left out: {found.copies:,} as copies or near copies, {found.damaged:,} because "
-            "their text is missing, blank or not readable"
+            "their text is missing, blank, too long or not readable, or because they have no id"
         )
     msg.good(f"Chose {len(choices)} of {len(found.texts):,} texts. Saved to {output}")

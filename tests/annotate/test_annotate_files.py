@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+import spacy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from spacy.cli._util import import_code
 from typer.testing import CliRunner
 
 from spacy_reprtune.annotate import Annotator
@@ -241,6 +243,24 @@ def test_two_workers_write_what_one_writes(annotate_pipeline, tmp_path):
         annotator = Annotator(annotate_pipeline, threads=1)
         annotate_files(annotator, [path], tmp_path / str(workers), workers=workers)
     assert output_rows(tmp_path / "1") == output_rows(tmp_path / "2")
+
+
+def test_a_worker_that_is_killed_stops_the_command_which_says_so(tmp_path):
+    code = tmp_path / "code.py"
+    code.write_text(
+        "import os\nimport spacy\n@spacy.Language.component('killed')\n"
+        "def killed(doc):\n    return os._exit(9) if doc.text == 'die' else doc\n"
+    )
+    import_code(code)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("killed")
+    nlp.to_disk(tmp_path / "pipeline")
+    (tmp_path / "rows.txt").write_text("a film\ndie\n", encoding="utf8")
+    command = ["annotate", *(str(tmp_path / name) for name in ("pipeline", "rows.txt", "out"))]
+    command += ["--workers", "2", "--shard-rows", "1", "--code", str(code)]
+    done = CliRunner().invoke(reprtune_cli, command)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "Use fewer --workers. The same command continues" in said
 
 
 def test_a_damaged_row_group_is_named_and_the_others_are_there(annotate_pipeline, tmp_path):

@@ -278,6 +278,20 @@ def test_an_output_in_the_folder_of_the_pool_is_not_chosen_from(tiny_encoder, tm
         assert "left out" not in done.output
 
 
+def test_a_text_that_is_too_long_for_the_pipeline_is_counted(annotate_pipeline, tmp_path):
+    pool = tmp_path / "pool.txt"
+    arguments = ["next", annotate_pipeline, pool, "-n", 2, "-o", tmp_path / "next.jsonl"]
+    for texts, code, said in (
+        (["a great film", "x" * 1_000_001, "dull"], 0, "Chose 2 of 2 texts"),
+        (["x" * 1_000_001], 1, "All texts have more than 1,000,000 characters"),
+    ):
+        pool.write_text("\n".join(texts))
+        done = CliRunner().invoke(reprtune_cli, list(map(str, arguments)))
+        output = " ".join(done.output.split())
+        assert done.exit_code == code and said in output
+        assert code or "1 because their text is missing, blank, too long" in output
+
+
 def test_a_wrong_column_is_an_error_that_names_the_columns(tmp_path):
     pool = tmp_path / "pool.jsonl"
     pool.write_text('nonsense\n{"body": "a film"}\n{"id": 1}\n')
