@@ -97,8 +97,8 @@ class Annotator:
         batch (Union[Mapping[str, Sequence], pandas.DataFrame, pyarrow.Table, RecordBatch]): The
             rows, by column.
         RETURNS (Union[Dict[str, ndarray], pandas.DataFrame, pyarrow.Table]): All columns of the
-            batch and those of `columns`, in the form of the batch: a table for a RecordBatch,
-            arrays of objects and numbers for a mapping.
+            batch and those of `columns`, which replace columns of the same name, in the form of the
+            batch: a table for a RecordBatch, arrays of objects and numbers for a mapping.
         RAISES (ValueError): There is no column of texts, or a text can't be annotated and
             `keep_failed` is false.
         """
@@ -136,7 +136,12 @@ class Annotator:
             part = texts[start : start + ZONE_ROWS]
             with _zone:
                 reasons = [self._refusal(text) for text in part]
-                good = [text for text, reason in zip(part, reasons, strict=True) if reason is None]
+                # Strings of numpy are a subclass of str, which spaCy refuses.
+                good = [
+                    str.__str__(text)
+                    for text, reason in zip(part, reasons, strict=True)
+                    if reason is None
+                ]
                 with self.nlp.memory_zone():
                     found = iter(self._annotate(good))
                     for reason in reasons:
@@ -260,13 +265,19 @@ def _stamp(path: Union[str, Path]) -> Any:
 def _names(batch: Any) -> List[str]:
     if isinstance(batch, Mapping):
         return list(batch)
-    return list(batch.schema.names if hasattr(batch, "schema") else batch.columns)
+    return list(batch.columns if _is_frame(batch) else batch.schema.names)
+
+
+def _is_frame(batch: Any) -> bool:
+    """RETURNS (bool): Whether a batch is a pandas DataFrame. Its columns are attributes too, so a
+    column could have the name of an attribute of pyarrow, but none hides this method."""
+    return hasattr(batch, "assign")
 
 
 def _with_columns(batch: Any, added: Dict[str, List[Any]]) -> Any:
     if isinstance(batch, Mapping):
         return {**batch, **{name: _array(values) for name, values in added.items()}}
-    if not hasattr(batch, "schema"):
+    if _is_frame(batch):
         return batch.assign(**added)
     import pyarrow
 
@@ -275,7 +286,11 @@ def _with_columns(batch: Any, added: Dict[str, List[Any]]) -> Any:
     if isinstance(batch, pyarrow.RecordBatch):
         batch = pyarrow.Table.from_batches([batch])
     for name, values in added.items():
-        batch = batch.append_column(name, arrow_column(name, values))
+        column = arrow_column(name, values)
+        if name in batch.column_names:
+            batch = batch.set_column(batch.column_names.index(name), name, column)
+        else:
+            batch = batch.append_column(name, column)
     return batch
 
 

@@ -43,6 +43,27 @@ def test_every_form_of_a_batch_gives_the_same(annotate_pipeline):
         assert list(arrays[name]) == list(frame[name]) == table[name].to_pylist()
 
 
+def test_strings_of_numpy_are_texts(annotate_pipeline):
+    annotator = Annotator(annotate_pipeline, columns=["cats"])
+    expected = list(annotator({"text": TEXTS})["cats_label"])
+    assert list(annotator({"text": numpy.array(TEXTS)})["cats_label"]) == expected
+    strings = numpy.array([numpy.str_(text) for text in TEXTS], dtype=object)
+    assert list(annotator(pandas.DataFrame({"text": strings}))["cats_label"]) == expected
+
+
+def test_columns_of_any_name_stay_and_those_of_annotation_are_replaced(failing_pipeline):
+    annotator = Annotator(failing_pipeline, columns=["ents"], keep_failed=True)
+    rows = {"ents": [1, 2], "text": ["a film", "fail"], "error": ["", ""], "schema": ["x", "y"]}
+    arrays, frame = annotator(rows), annotator(pandas.DataFrame(rows))
+    table = annotator(pyarrow.table(rows))
+    assert list(arrays) == list(frame.columns) == table.column_names == list(rows)
+    for name in ("ents", "text", "schema"):
+        assert list(arrays[name]) == list(frame[name]) == table[name].to_pylist()
+    assert list(arrays["error"]) == table["error"].to_pylist()
+    assert pandas.isna(frame["error"][0]) and frame["error"][1] == arrays["error"][1]
+    assert arrays["error"][0] is None and table["ents"].to_pylist() != rows["ents"]
+
+
 def test_batches_of_a_stream_are_annotated_as_they_come(annotate_pipeline):
     annotator = Annotator(annotate_pipeline)
     done = list(annotator.stream({"text": [text]} for text in TEXTS))
