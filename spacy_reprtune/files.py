@@ -16,11 +16,12 @@ from typing import Iterator
 def replaced_directory(path: Path) -> Iterator[Path]:
     """Write a directory beside the one that it replaces, and exchange them at the end.
 
-    path (Path): The directory to write or replace.
+    path (Path): The directory to write or replace. A link stays, and what it leads to is replaced.
     YIELDS (Path): An empty directory to write into. If writing fails or is interrupted, it is
         removed and what was at `path` is as before. If the process is killed, it stays, and the
         next call for the same path removes it.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     # `spacy package` leaves names with a leading dot out.
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
@@ -63,10 +64,11 @@ def flush_directory(folder: Path) -> None:
 def replaced_file(path: Path) -> Iterator[Path]:
     """Write a file beside the one that it replaces, and exchange them at the end.
 
-    path (Path): The file to write or replace.
+    path (Path): The file to write or replace. A link stays, and what it leads to is replaced.
     YIELDS (Path): Where to write: `.NAME.part` in the same directory. If writing fails or is
         interrupted, that is removed and what was at `path` is as before.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")
     try:
