@@ -9,8 +9,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy
 import spacy
 from spacy.language import Language
+from spacy.util import load_config
 
 from .columns import empty_row, output_columns, row_of
+from .resume import model_folder
 
 # Rows that are annotated in one memory zone: enough for `nlp.pipe` to sort texts by length, but few
 # enough to hold all of their docs in memory.
@@ -225,6 +227,7 @@ class _Loaded:
             import torch
 
             torch.set_num_threads(threads)
+        check_disabled(path, disable)
         self.path, self.disable = path, disable
         self._nlp: Optional[Language] = spacy.load(path, disable=disable)
         self._stamp = _stamp(self._nlp.path)
@@ -246,6 +249,27 @@ class _Loaded:
             self._nlp = None
             gc.collect()
             self._nlp = self.nlp
+
+
+def check_disabled(path: str, disable: Sequence[str]) -> None:
+    """Check that a pipeline has the components that should not run, without loading it.
+
+    path (str): Directory or name of the pipeline.
+    disable (Sequence[str]): Names of the components.
+    RAISES (ValueError): There is no such component, or no such pipeline.
+    """
+    if not disable:
+        return
+    # A package has its pipeline in a folder below its own.
+    folder = model_folder(path)
+    configs = sorted(folder.rglob("config.cfg"), key=lambda found: len(found.parts))
+    names = load_config([*configs, folder / "config.cfg"][0])["nlp"]["pipeline"]
+    unknown = [name for name in disable if name not in names]
+    if unknown:
+        raise ValueError(
+            f"disable has {unknown[0]!r}, but the components of the pipeline are "
+            f"{', '.join(names) or 'none'}."
+        )
 
 
 @lru_cache(maxsize=1)

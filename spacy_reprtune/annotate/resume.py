@@ -73,6 +73,13 @@ def damage_mark(output: Path, number: int) -> Path:
 
 def model_digest(path: str) -> str:
     """RETURNS (str): A digest of a pipeline's files."""
+    folder = model_folder(path)
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return digest_of(*files, algorithm="blake2b")
+
+
+def model_folder(path: str) -> Path:
+    """RETURNS (Path): The folder of a pipeline, given its directory or the name of its package."""
     import importlib.util
 
     folder = Path(path)
@@ -81,8 +88,7 @@ def model_digest(path: str) -> str:
         if spec is None or not spec.submodule_search_locations:
             raise ValueError(f"There is no pipeline {path!r}: neither a folder nor a package.")
         folder = Path(spec.submodule_search_locations[0])
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
-    return digest_of(*files, algorithm="blake2b")
+    return folder
 
 
 def _quick(path: Path) -> Dict[str, Any]:

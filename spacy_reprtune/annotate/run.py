@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import numpy
 
 from ..progress import bar
-from .annotator import Annotated, Annotator
+from .annotator import Annotated, Annotator, check_disabled
 from .columns import output_columns
 from .resume import (
     MANIFEST,
@@ -216,6 +216,7 @@ def _plan(annotator: Annotator, paths: List[Path], output: Path, settings: Dict[
                 f"{output} has files but no {MANIFEST}, so it is not the output of an earlier run. "
                 "Name an empty folder."
             )
+        check_disabled(annotator.path, annotator.disable)
         known["inputs"] = describe_inputs(paths)
         columns = [name for name in (settings["text"], settings["id"]) if name is not None]
         shards = []

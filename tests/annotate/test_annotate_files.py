@@ -384,6 +384,13 @@ def test_wrong_input_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_component_to_disable_that_is_not_there_is_refused_first(annotate_pipeline, tmp_path):
+    path = write_input(tmp_path, "txt")
+    with pytest.raises(ValueError, match="disable has 'typo'"):
+        annotate_files(Annotator(annotate_pipeline, disable=["typo"]), [path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_other_files_is_not_written_into(annotate_pipeline, tmp_path):
     (tmp_path / "a.txt").write_text("a\n", encoding="utf8")
     with pytest.raises(ValueError, match="not the output of an earlier run"):

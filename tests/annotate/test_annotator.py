@@ -167,3 +167,9 @@ def test_settings_out_of_range_are_refused(settings, said):
 def test_a_missing_column_is_named_with_those_that_are_there(annotate_pipeline):
     with pytest.raises(ValueError, match="no column 'text'. The columns are body, id"):
         Annotator(annotate_pipeline)({"body": [], "id": []})
+
+
+def test_a_component_to_disable_that_is_not_there_is_named(annotate_pipeline):
+    with pytest.raises(ValueError, match="disable has 'typo', but the components .* are .*ner"):
+        Annotator(annotate_pipeline, disable=["ner", "typo"])({"text": TEXTS})
+    assert not any(Annotator(annotate_pipeline, disable=["ner"])({"text": TEXTS})["ents"])
