@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Collection, Dict, List, Optional, Tuple
 from spacy.language import Language
 from thinc.api import Config
 
-from ..files import digest_of, replaced_file
+from ..files import replaced_file
+from .data_digests import data_digests, flat
 from .state import Tensors, caches
 
 if TYPE_CHECKING:
     from ..encoder.cache import PrefixCache
 
 STATE_FILE = "state.json"
-# Settings outside of [paths], [corpora] and [initialize] that may name files or directories.
-_NAMING = ("name", "source")
 
 
 @dataclass
@@ -43,12 +42,12 @@ class Checkpoint:
     def __init__(self, folder: Path, config: Config) -> None:
         """Find out whether there is a state to resume from.
 
-        folder (Path): The directory. It need not exist.
+        folder (Path): The directory, in that of the training's output. It need not exist.
         config (Config): The full config of the training.
         RAISES (ValueError): The directory has the state of another training, or is damaged.
         """
         self.folder = folder
-        self.description = describe(config)
+        self.description = describe(config, folder.parent)
         self._content: Optional[Dict[str, Any]] = None
         self._rows: Dict[Tuple[str, str], int] = {}
         self._row_files: List[str] = []
@@ -153,12 +152,13 @@ class Checkpoint:
         return f"Delete {self.folder}, or name another --output, to start from the beginning."
 
 
-def describe(config: Config) -> Dict[str, Any]:
+def describe(config: Config, output: Path) -> Dict[str, Any]:
     """Describe everything that a training depends on.
 
     config (Config): The full config of the training.
+    output (Path): The directory that it writes.
     RETURNS (Dict[str, Any]): All settings by their dotted names, digests of the files and
-        directories that they name, and versions of the libraries.
+        directories that it reads, and versions of the libraries.
     """
     import spacy
     import thinc
@@ -167,13 +167,8 @@ def describe(config: Config) -> Dict[str, Any]:
 
     from .. import __version__
 
-    settings = dict(_flat(config.interpolate()))
-    data = {}
-    for name, value in settings.items():
-        section, _, key = name.partition(".")
-        names_a_path = section in ("paths", "corpora", "initialize") or key.endswith(_NAMING)
-        if names_a_path and isinstance(value, str) and value and Path(value).exists():
-            data[value] = digest_of(Path(value))
+    settings = dict(flat(config.interpolate()))
+    data = data_digests(config, [output])
     versions = {
         "spacy": spacy.__version__,
         "spacy_reprtune": __version__,
@@ -183,16 +178,6 @@ def describe(config: Config) -> Dict[str, Any]:
     }
     # Converted to JSON and back, because it is compared with a description from a file.
     return json.loads(json.dumps({"settings": settings, "data": data, "versions": versions}))
-
-
-def _flat(section: Dict[str, Any], prefix: str = "") -> List[Tuple[str, Any]]:
-    found: List[Tuple[str, Any]] = []
-    for key, value in section.items():
-        if isinstance(value, dict) and value:
-            found += _flat(value, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found
 
 
 def _differences(before: Dict[str, Any], now: Dict[str, Any], most: int = 5) -> List[str]:

@@ -27,7 +27,8 @@ from typing import (
 import srsly
 from thinc.api import Config
 
-from ..files import digest_of, replaced_file
+from ..files import replaced_file
+from .data_digests import data_digests
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -92,17 +93,18 @@ def mean_and_std(scores: Sequence[float]) -> Tuple[float, float]:
     return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
 
 
-def fingerprint(*configs: Config) -> str:
-    """RETURNS (str): Digest of configs and of the files and directories that [paths] names."""
+def fingerprint(*configs: Config, output: Path) -> str:
+    """Compute a digest of what an experiment depends on.
+
+    configs (Config): Its full configs.
+    output (Path): The file of its results, which may be in a directory that it reads.
+    RETURNS (str): Digest of the configs and of the data that they name.
+    """
     state = hashlib.blake2b(digest_size=12)
+    written = [output, output.with_suffix(".png")]
     for config in configs:
         state.update(config.to_str(interpolate=False).encode())
-        # Interpolated separately, because a sweep leaves out settings that other sections refer to.
-        paths = Config({"paths": config.get("paths", {})}).interpolate()["paths"]
-        for value in paths.values():
-            path = Path(value) if isinstance(value, str) else None
-            if path is not None and path.exists():
-                state.update(digest_of(path).encode())
+        state.update(json.dumps(data_digests(config, written)).encode())
     return state.hexdigest()
 
 

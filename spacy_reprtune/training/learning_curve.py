@@ -87,7 +87,7 @@ def learning_curve(
     RAISES (ValueError): The file has results of other configs or data.
     """
     setfit, joint = full_config(setfit), full_config(joint)
-    own = fingerprint(setfit, joint)
+    own = fingerprint(setfit, joint, output=output)
     results = read_results(output, "results", Result, own, what="learning curve")
     pairs = list(product(sizes, range(seeds)))
     with bar(pairs, unit="sizes and seeds", shown=progress) as shown:

@@ -136,7 +136,7 @@ def sweep(
     """
     config = full_config(config)
     _check_depth(config, points)
-    own = fingerprint(_without_points(config))
+    own = fingerprint(_without_points(config), output=output)
     runs = read_results(output, "runs", Run, own, what="sweep", replace=replace)
     caches: List[Any] = []
     done = {(run.unfreeze, run.seed) for run in runs}
@@ -224,12 +224,13 @@ def _write(output: Path, own: str, runs: Sequence[Run], wanted: Sequence[Run]) -
 
 
 def _without_points(config: Config) -> Config:
-    """The config without the settings that a sweep varies."""
+    """The config without values for the settings that a sweep varies. Others may refer to them."""
     plain = copy.deepcopy(config)
     for block in encoder_blocks(plain):
-        block.pop("unfreeze", None)
-    plain["training"].pop("seed", None)
-    plain.get("system", {}).pop("seed", None)
+        block["unfreeze"] = None
+    plain["training"]["seed"] = None
+    if "seed" in plain.get("system", {}):
+        plain["system"]["seed"] = None
     return plain
 
 

@@ -153,7 +153,7 @@ def tune(
     # Finds settings that the config does not have.
     with_settings(full, {name: tried[0] for name, tried in space.items()})
     drawn = candidates(space, values, values["training"]["seed"] or 0)
-    own = fingerprint(full)
+    own = fingerprint(full, output=output)
     trials = read_results(output, "trials", Trial, own, what="search", replace=replace)
     kept: List[Any] = []
     spent = sum(trial.seconds for trial in trials)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -272,6 +273,27 @@ def test_a_changed_setting_or_changed_data_are_refused_by_name(killed, tmp_path)
     tensors.write_bytes(tensors.read_bytes()[:-10])
     with pytest.raises(ValueError, match="training-state is damaged"):
         run(config, output)
+
+
+def test_what_the_training_writes_itself_does_not_count_as_changed_data(
+    make_config, pipelines, tmp_path
+):
+    components, training = pipelines["textcat"]
+    log = tmp_path / "log.jsonl"
+    log.write_text("of an earlier training")
+    logger = {"@loggers": "spacy_reprtune.JsonlLogger.v1", "path": "${paths.log}"}
+    config = make_config(components, **training, logger=logger)
+    data = tmp_path / "train.spacy"
+    shutil.copyfile(config["paths"]["train"], data)
+    # The directory that is read has the log and the output, too.
+    config["paths"].update(log=str(log), data=str(tmp_path), train=str(tmp_path))
+    run_and_die(config, tmp_path / "output", 4)
+    data.write_bytes(data.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=rf"the content of {tmp_path} has changed"):
+        run(config, tmp_path / "output")
+    data.write_bytes(data.read_bytes()[:-1])
+    run(config, tmp_path / "output")
+    assert (tmp_path / "output" / "model-best").is_dir()
 
 
 def test_the_command_goes_on_and_prints_the_whole_table(killed, unbroken):

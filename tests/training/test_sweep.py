@@ -5,11 +5,13 @@ import pytest
 import spacy
 from conftest import make_entity_examples, make_examples, save_encoder
 from spacy.tokens import DocBin
+from spacy.util import load_config
 from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
 from spacy_reprtune.training import sweep as sweeping
+from spacy_reprtune.training.experiments import fingerprint
 from spacy_reprtune.training.sweep import Point, Run, parse_points, smallest_good_point, summarize
 
 CONFIG = """
@@ -197,6 +199,20 @@ def test_results_of_another_sweep_are_never_mixed_in(files):
     broken = run(files, "-u", "none")
     assert broken.exit_code == 1
     assert "was not written by a sweep" in " ".join(broken.output.split())
+
+
+def test_all_data_that_is_read_counts_and_what_only_has_a_name_does_not(files):
+    config = load_config(files / "config.cfg", interpolate=False)
+    data, log = files / "data.spacy", files / "log.jsonl"
+    config["corpora"]["train"]["path"] = str(data)
+    config["paths"].update(log=str(log), folder=str(files))
+    log.write_text("a")
+    before = fingerprint(config, output=files / "sweep.json")
+    log.write_text("b")
+    (files / "sweep.json").write_text("{}")
+    assert fingerprint(config, output=files / "sweep.json") == before
+    data.write_bytes(b"other")
+    assert fingerprint(config, output=files / "sweep.json") != before
 
 
 @pytest.mark.parametrize(
