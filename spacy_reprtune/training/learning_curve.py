@@ -89,21 +89,25 @@ def learning_curve(
     setfit, joint = full_config(setfit), full_config(joint)
     own = fingerprint(setfit, joint, output=output)
     results = read_results(output, "results", Result, own, what="learning curve")
+
+    def keep(size: int, seed: int, scores: Dict[str, float]) -> None:
+        for recipe, score in scores.items():
+            results.append(Result(recipe, size, seed, score))
+            logger.info("%s, %d per label, seed %d: %.4f", recipe, size, seed, score)
+        content = {"results": list(map(asdict, results)), "points": summarize(results)}
+        write_results(output, {"fingerprint": own, **content})
+
     pairs = list(product(sizes, range(seeds)))
     with bar(pairs, unit="sizes and seeds", shown=progress) as shown:
         for size, seed in shown:
             shown.set_description(f"Training on {size} per label")
             done = {r.recipe for r in results if (r.per_class, r.seed) == (size, seed)}
-            scores: Dict[str, float] = {}
             if not {"probe", "setfit"} <= done:
-                scores.update(_train(setfit, size, seed, use_gpu, before="probe", after="setfit"))
+                keep(
+                    size, seed, _train(setfit, size, seed, use_gpu, before="probe", after="setfit")
+                )
             if "joint" not in done:
-                scores.update(_train(joint, size, seed, use_gpu, after="joint"))
-            for recipe, score in scores.items():
-                results.append(Result(recipe, size, seed, score))
-                logger.info("%s, %d per label, seed %d: %.4f", recipe, size, seed, score)
-            content = {"results": list(map(asdict, results)), "points": summarize(results)}
-            write_results(output, {"fingerprint": own, **content})
+                keep(size, seed, _train(joint, size, seed, use_gpu, after="joint"))
     return [r for r in results if r.per_class in sizes and r.seed < seeds]
 
 

@@ -8,6 +8,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
+from spacy_reprtune.training import learning_curve
 from spacy_reprtune.training.learning_curve import Result, parse_sizes, summarize
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -53,6 +54,23 @@ def test_all_recipes_are_scored_on_the_same_samples_and_drawn(corpus, tiny_encod
     first = (corpus.parent / "curve.json").read_text()
     assert run(corpus, tiny_encoder, "--per-class", "2,4").exit_code == 0
     assert (corpus.parent / "curve.json").read_text() == first
+
+
+def test_results_of_setfit_are_saved_before_joint_training(corpus, tiny_encoder, monkeypatch):
+    train, trained = learning_curve._train, []
+
+    def killed(config, *args, after, **kwargs):
+        trained.append(after)
+        if trained == ["setfit", "joint"]:
+            raise KeyboardInterrupt
+        return train(config, *args, after=after, **kwargs)
+
+    monkeypatch.setattr(learning_curve, "_train", killed)
+    assert run(corpus, tiny_encoder, "--per-class", "2").exit_code != 0
+    saved = srsly.read_json(corpus.parent / "curve.json")["results"]
+    assert [r["recipe"] for r in saved] == ["probe", "setfit"]
+    assert run(corpus, tiny_encoder, "--per-class", "2").exit_code == 0
+    assert trained == ["setfit", "joint", "joint"]
 
 
 def test_patience_ends_no_training_of_a_curve(corpus, tiny_encoder):
