@@ -1,12 +1,15 @@
 """`python -m spacy reprtune tune`: search for the settings with the best score on dev."""
 
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 from wasabi import msg
 
 from .overrides import CODE_PATH, REPLACE, USE_GPU, experiment_config
+
+if TYPE_CHECKING:
+    from thinc.api import Config
 
 
 def tune_cli(
@@ -37,6 +40,7 @@ def tune_cli(
     """
     from ..data.recipes import set_value
     from ..training import tune as tuning
+    from ..training.full_config import full_config
 
     config, overrides = experiment_config(ctx, config_path, code_path, use_gpu)
     try:
@@ -56,10 +60,14 @@ def tune_cli(
     ]
     header = ("settings", "steps", "score", "seconds")
     msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r"), multiline=True)
+    changed = tuning.with_settings(full_config(config), trials[0].settings)
     text = config_path.read_text(encoding="utf8")
     for name, value in {**overrides, **trials[0].settings}.items():
         section, _, key = name.rpartition(".")
         text = set_value(text, section, key, value)
+    if not _reads_as(text, changed):
+        # A section that the file leaves to the defaults, or writes in one line, can't be added to.
+        text = changed.to_str(interpolate=False)
     best = best or config_path.with_name(f"{config_path.stem}-tuned.cfg")
     best.parent.mkdir(parents=True, exist_ok=True)
     best.write_text(text, encoding="utf8")
@@ -68,3 +76,17 @@ def tune_cli(
             "The best of several looks better than it is: compare it with your config on a test set"
         )
     msg.good(f"Saved {best} and {output}")
+
+
+def _reads_as(text: str, expected: "Config") -> bool:
+    """RETURNS (bool): Whether a config, with all defaults filled in, is the expected one."""
+    from thinc.api import Config
+
+    from ..training.full_config import full_config
+    from ..training.tune import with_settings
+
+    try:
+        written = full_config(Config().from_str(text, interpolate=False))
+    except ValueError:
+        return False
+    return with_settings(written, {}) == expected

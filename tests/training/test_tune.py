@@ -219,6 +219,37 @@ def test_the_command_trains_and_writes_a_config_that_trains(config_path, tmp_pat
     assert (trained / "model-last" / "config.cfg").is_file()
 
 
+INLINE = (
+    'learn_rate = {"@schedules":"warmup_linear.v1","warmup_steps":1,"total_steps":9,'
+    '"initial_rate":0.5}'
+)
+OPTIMIZER = CONFIG[CONFIG.index("[training.optimizer]") : CONFIG.index("[tune]")]
+MODEL = CONFIG[CONFIG.index("[components.textcat.model]") : CONFIG.index("[corpora]")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "value"),
+    [
+        (OPTIMIZER, "", "training.optimizer.eps", 0.001),
+        ("learn_rate = 0.0000001", INLINE, "training.optimizer.learn_rate.initial_rate", 0.01),
+        (MODEL, "", "components.textcat.model.encoder.unfreeze", 1),
+    ],
+)
+def test_a_setting_that_the_file_leaves_to_defaults_or_writes_inline_is_in_the_tuned_config(
+    old, new, name, value, config_path, tiny_encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: [Trial({name: value}, 2, 9, 0.9, 1.0)])
+    assert old in CONFIG
+    config_path.write_text(CONFIG.replace(old, new).replace("ENCODER", str(tiny_encoder)))
+    command = ["tune", str(config_path), "-m", "1", "-o", str(tmp_path / "tune.json")]
+    done = CliRunner().invoke(reprtune_cli, [*command, "--training.max_steps", "5"])
+    assert done.exit_code == 0, done.output
+    tuned = load_config(tmp_path / "config-tuned.cfg", interpolate=False)
+    before = load_config(config_path, interpolate=False, overrides={"training.max_steps": 5})
+    expected = tuning.with_settings(full_config(before), {name: value})
+    assert tuning.with_settings(full_config(tuned), {}) == expected
+
+
 def test_numbers_come_back_from_the_file_as_they_were(config_path, scores, tmp_path):
     config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
     config["tune"]["space"] = {"training.optimizer.learn_rate": [3e-5, 0.0003, 0.7]}
