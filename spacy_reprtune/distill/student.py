@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from spacy.language import Language
 from thinc.api import Config
-
-# Components that have the setting soft_labels. Others, such as spaCy's own text classifiers, always
-# use the values of `doc.cats` as they are.
-SOFT = ("reprtune_textcat", "reprtune_textcat_multilabel", "reprtune_ner")
 
 
 def student_overrides(
@@ -32,8 +29,9 @@ def student_overrides(
     overrides: Dict[str, Any] = {"paths.train": str(corpus)}
     if dev is not None:
         overrides["paths.dev"] = str(dev)
+    nlp = Language()  # Imports all factories.
     for name, settings in config.get("components", {}).items():
-        if settings.get("factory") in SOFT:
+        if _learns_probabilities(nlp, settings.get("factory")):
             overrides[f"components.{name}.soft_labels"] = True
     if "encoder" in paths and not paths["encoder"]:
         overrides["paths.encoder"] = str(_only_encoder(teacher))
@@ -66,6 +64,14 @@ def rows_of(result: Dict[str, Dict[str, Any]]) -> List[Tuple[str, ...]]:
     for key, title in (("words_per_second", "words per second"), ("mb", "MB")):
         rows.append((title, f"{first[key]:,.0f}", f"{second[key]:,.0f}"))
     return rows
+
+
+def _learns_probabilities(nlp: Language, factory: Optional[str]) -> bool:
+    """RETURNS (bool): Whether a factory has the setting soft_labels. Components of other factories,
+    such as spaCy's own text classifiers, always use the values of `doc.cats` as they are."""
+    if factory is None or not nlp.has_factory(factory):
+        return False
+    return "soft_labels" in nlp.get_factory_meta(factory).default_config
 
 
 def _measure(model: str, corpus: Path, use_gpu: int) -> Dict[str, Any]:

@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import spacy
 import srsly
 from conftest import BAD, GOOD, make_entity_examples, make_examples
 from spacy.tokens import DocBin
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
@@ -190,6 +193,25 @@ def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts,
     nlp.to_disk(tmp_path / "teacher")
     with pytest.raises(ValueError, match="but only sentencizer"):
         label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
+
+
+def test_every_component_that_can_learns_probabilities(tmp_path):
+    factories = ["reprtune_cascade", "reprtune_ner", "reprtune_spans", "textcat"]
+    config = Config().from_str(STUDENT, interpolate=False)
+    config["paths"]["encoder"] = "given"
+    config["components"] = {name: {"factory": name} for name in factories}
+    config["components"]["sourced"] = {"source": "teacher"}
+    config.to_disk(tmp_path / "student.cfg")
+    # In a process of its own, because here all factories are imported already.
+    program = f"""if True:
+        from spacy.util import load_config
+        from spacy_reprtune.distill.student import student_overrides
+        config = load_config({str(tmp_path / "student.cfg")!r}, interpolate=False)
+        print(*student_overrides(config, "teacher", "corpus", None))
+    """
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    soft = [name for name in done.stdout.split() if name.endswith("soft_labels")]
+    assert soft == [f"components.{name}.soft_labels" for name in factories[:2]]
 
 
 def test_a_student_is_trained_and_compared_with_its_teacher(teachers, texts, tmp_path):
