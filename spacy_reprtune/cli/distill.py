@@ -28,10 +28,13 @@ def distill_cli(
         None, "--gold", help="Annotated docs to mix in, a .spacy file", exists=True, dir_okay=False
     ),
     dev: Optional[Path] = typer.Option(
-        None, "--dev", help="Annotated docs to choose on  [default: the config's paths.dev]"
+        None,
+        "--dev",
+        help="Annotated docs to choose on  [default: the config's paths.dev]",
+        exists=True,
     ),
     test: Optional[Path] = typer.Option(
-        None, "--test", help="Annotated docs to compare both on  [default: dev]"
+        None, "--test", help="Annotated docs to compare both on  [default: dev]", exists=True
     ),
     column: str = typer.Option("text", "--column", help="Column with the texts"),
     code_path: Optional[Path] = CODE_PATH,
@@ -51,16 +54,22 @@ def distill_cli(
     from spacy.util import load_config
 
     from ..distill.pool import label_pool
-    from ..distill.student import compare, rows_of, student_overrides
+    from ..distill.student import compare, dev_corpus, rows_of, student_overrides
+    from ..training.full_config import full_config
     from .train import run_training
 
     given = config_overrides(ctx)
     import_code(code_path)
-    corpus = output / "corpus"
+    corpus, result_path = output / "corpus", output / "result.json"
     msg.divider("Annotating the pool")
     try:
         config = load_config(config_path, overrides=given, interpolate=False)
         overrides = {**student_overrides(config, teacher, corpus, dev), **given}
+        full = full_config(load_config(config_path, overrides=overrides, interpolate=False))
+        chosen_on = dev_corpus(full)
+        judged = test or dev or chosen_on
+        if judged is None:
+            raise ValueError("The config names no docs to compare on. Name some: --test FILE")
         labeled = label_pool(
             teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu, left_out=output
         )
@@ -70,12 +79,10 @@ def distill_cli(
     if labeled.skipped:
         reasons = "damaged, blank, too long, or the teacher failed"
         msg.warn(f"{labeled.skipped:,} rows were skipped: {reasons}")
-    result_path = output / "result.json"
     if not result_path.exists():
         run_training(config_path, output, overrides, use_gpu)
-        judged = test or dev or config.get("paths", {}).get("dev")
         try:
-            result = compare(teacher, output / "model-best", Path(judged), use_gpu=use_gpu)
+            result = compare(teacher, output / "model-best", judged, use_gpu=use_gpu)
         except (ValueError, OSError) as error:
             msg.fail("The student is trained, but can't be compared", str(error), exits=1)
         srsly.write_json(result_path, result)

@@ -38,6 +38,23 @@ def student_overrides(
     return overrides
 
 
+def dev_corpus(config: Config) -> Optional[Path]:
+    """RETURNS (Optional[Path]): The docs that a full config chooses the best student on, or None
+    if their reader has no path.
+    RAISES (ValueError): Nothing is at the path."""
+    name = config["training"]["dev_corpus"]
+    reader: Any = config.interpolate()
+    for section in name.split("."):
+        reader = reader.get(section) or {}
+    path = reader.get("path")
+    if "path" in reader and (path is None or not Path(path).exists()):
+        raise ValueError(
+            f"The student's config chooses the best student on docs at {path!r}, but nothing is "
+            f"there. Name a file with --dev, if [{name}] reads [paths] dev, or correct the config."
+        )
+    return None if path is None else Path(path)
+
+
 def compare(
     teacher: str, student: Path, corpus: Path, *, use_gpu: int = -1
 ) -> Dict[str, Dict[str, Any]]:

@@ -195,6 +195,38 @@ def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts,
         label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
 
 
+@pytest.fixture
+def distill(teachers, texts, tmp_path):
+    """Runs the command with a short training, and shows its output in one line."""
+
+    def run(*more, config=STUDENT, dev=True):
+        (tmp_path / "student.cfg").write_text(config, encoding="utf8")
+        command = ["distill", str(teachers / "textcat"), str(tmp_path / "student.cfg")]
+        command += ["--text", str(texts[0]), "--output", str(tmp_path / "out")]
+        command += ["--dev", str(teachers / "textcat.spacy")] if dev else []
+        steps = ["--training.max_steps", "2", "--training.eval_frequency", "1"]
+        done = CliRunner().invoke(reprtune_cli, [*command, *steps, *more])
+        return done.exit_code, " ".join(done.output.split())
+
+    return run
+
+
+def test_dev_is_what_the_config_reads_and_missing_docs_are_noticed_first(
+    distill, teachers, tmp_path
+):
+    code, output = distill(dev=False)
+    assert code == 1 and "on docs at None, but nothing is there" in output
+    named = STUDENT.replace("dev = null", f'data = "{teachers}"\ndev = "${{paths.data}}/no.spacy"')
+    code, output = distill(config=named, dev=False)
+    assert code == 1 and "no.spacy" in output and not (tmp_path / "out").exists()
+    assert distill(config=named.replace("no.spacy", "textcat.spacy"), dev=False)[0] == 0
+
+
+def test_dev_docs_that_only_the_corpus_names_are_found(distill, teachers):
+    reader = f'[corpora.dev]\n@readers = "spacy.Corpus.v1"\npath = "{teachers}/textcat.spacy"\n'
+    assert distill(config=f"{STUDENT}\n[corpora]\n\n{reader}", dev=False)[0] == 0
+
+
 def test_every_component_that_can_learns_probabilities(tmp_path):
     factories = ["reprtune_cascade", "reprtune_ner", "reprtune_spans", "textcat"]
     config = Config().from_str(STUDENT, interpolate=False)
