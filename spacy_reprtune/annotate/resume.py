@@ -25,7 +25,7 @@ def describe_inputs(paths: Sequence[Path]) -> List[Dict[str, Any]]:
 
 
 def earlier_run(
-    output: Path, known: Dict[str, Any], inputs: Sequence[Path]
+    output: Path, known: Dict[str, Any], inputs: Sequence[Path] = ()
 ) -> Optional[Dict[str, Any]]:
     """Find the run to resume in an output folder.
 
@@ -39,25 +39,28 @@ def earlier_run(
     if not (output / MANIFEST).exists():
         return None
     saved = json.loads((output / MANIFEST).read_text(encoding="utf8"))
-    sizes = [{"path": each["path"], "size": each["size"]} for each in saved["inputs"]]
-    now = [{"path": str(path), "size": path.stat().st_size} for path in inputs]
-    for name, value in {**known, "inputs": now}.items():
-        before = sizes if name == "inputs" else saved.get(name)
-        if before != value:
+    before, now = dict(saved), dict(known)
+    if inputs:
+        before["inputs"] = [{"path": old["path"], "size": old["size"]} for old in saved["inputs"]]
+        now["inputs"] = [{"path": str(path), "size": path.stat().st_size} for path in inputs]
+    for name, value in now.items():
+        if before.get(name) != value:
             raise ValueError(
                 f"{output} is the output of another run: its {name.replace('_', ' ')} is "
-                f"{before}, but now it is {value}. Name another folder, or repeat the "
+                f"{before.get(name)}, but now it is {value}. Name another folder, or repeat the "
                 "command of that run to resume it."
             )
+    if not inputs:
+        return saved
     mended = {
         shard["path"]
         for number, shard in enumerate(saved["shards"])
         if damage_mark(output, number).exists()
     }
-    for path, before in zip(inputs, saved["inputs"], strict=True):
-        if str(path) in mended or before["mtime_ns"] == path.stat().st_mtime_ns:
+    for path, old in zip(inputs, saved["inputs"], strict=True):
+        if str(path) in mended or old["mtime_ns"] == path.stat().st_mtime_ns:
             continue
-        if before["digest"] != digest_of(path):
+        if old["digest"] != digest_of(path):
             raise ValueError(
                 f"{path} has changed since the run in {output} began, so its rows can't be added "
                 "to those that are there. Name another folder."

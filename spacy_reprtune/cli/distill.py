@@ -53,8 +53,10 @@ def distill_cli(
     from spacy.cli._util import import_code
     from spacy.util import load_config
 
+    from ..annotate.resume import MANIFEST, earlier_run, write_manifest
     from ..distill.pool import label_pool
-    from ..distill.student import compare, dev_corpus, rows_of, student_overrides
+    from ..distill.student import compare, described, dev_corpus, rows_of, student_overrides
+    from ..training.experiments import fingerprint
     from ..training.full_config import full_config
     from .train import run_training
 
@@ -73,19 +75,33 @@ def distill_cli(
         labeled = label_pool(
             teacher, pool, corpus, text=column, gold=gold, use_gpu=use_gpu, left_out=output
         )
+        request = {
+            "corpus": described(corpus / MANIFEST),
+            "dev": described(chosen_on),
+            "config": fingerprint(full, output=output),
+        }
+        compared = {**request, "test": described(judged)}
+        trained = earlier_run(output, request)
+        done = bool(trained and "test" in trained and result_path.exists())
+        if done:
+            earlier_run(output, compared)
     except (ValueError, OSError) as error:
         msg.fail("Not distilled", str(error), exits=1)
     msg.good(f"{labeled.texts:,} texts are annotated in {corpus}")
     if labeled.skipped:
         reasons = "damaged, blank, too long, or the teacher failed"
         msg.warn(f"{labeled.skipped:,} rows were skipped: {reasons}")
-    if not result_path.exists():
+    if not trained:
         run_training(config_path, output, overrides, use_gpu)
+        # A comparison that fails or is stopped then leaves only itself to be repeated.
+        write_manifest(output, request)
+    if not done:
         try:
             result = compare(teacher, output / "model-best", judged, use_gpu=use_gpu)
         except (ValueError, OSError) as error:
             msg.fail("The student is trained, but can't be compared", str(error), exits=1)
         srsly.write_json(result_path, result)
+        write_manifest(output, compared)
     result = srsly.read_json(result_path)
     header = ("", "teacher", "student")
     msg.table(rows_of(result), header=header, divider=True, aligns=("l", "r", "r"))

@@ -6,6 +6,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from spacy.language import Language
 from thinc.api import Config
 
+from ..files import digest_of
+
 
 def student_overrides(
     config: Config, teacher: str, corpus: Path, dev: Optional[Path]
@@ -53,6 +55,11 @@ def dev_corpus(config: Config) -> Optional[Path]:
             f"there. Name a file with --dev, if [{name}] reads [paths] dev, or correct the config."
         )
     return None if path is None else Path(path)
+
+
+def described(path: Optional[Path]) -> Optional[Dict[str, str]]:
+    """RETURNS (Optional[Dict[str, str]]): Path and digest of a file or folder, or None."""
+    return None if path is None else {"path": str(path), "sha256": digest_of(path)}
 
 
 def compare(

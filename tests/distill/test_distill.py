@@ -195,6 +195,16 @@ def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts,
         label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
 
 
+def test_other_gold_docs_under_the_same_name_are_another_run(teachers, texts, tmp_path):
+    gold = tmp_path / "gold.spacy"
+    gold.write_bytes((teachers / "textcat.spacy").read_bytes())
+    arguments = (str(teachers / "textcat"), [texts[0]], tmp_path / "corpus")
+    label_pool(*arguments, gold=gold)
+    DocBin(docs=docs_of(texts[0])).to_disk(gold)
+    with pytest.raises(ValueError, match="output of another run: its settings"):
+        label_pool(*arguments, gold=gold)
+
+
 @pytest.fixture
 def distill(teachers, texts, tmp_path):
     """Runs the command with a short training, and shows its output in one line."""
@@ -209,6 +219,31 @@ def distill(teachers, texts, tmp_path):
         return done.exit_code, " ".join(done.output.split())
 
     return run
+
+
+def test_the_result_of_another_request_is_not_shown(distill, teachers, tmp_path):
+    other = tmp_path / "other.spacy"
+    other.write_bytes((teachers / "textcat.spacy").read_bytes())
+    assert distill()[0] == 0
+    for changed, more in (
+        ("config", ["--training.dropout", "0.3"]),
+        ("dev", ["--dev", str(other)]),
+        ("test", ["--test", str(other)]),
+    ):
+        code, output = distill(*more)
+        assert code == 1 and f"output of another run: its {changed} is" in output
+    code, output = distill()
+    assert code == 0 and "Training pipeline" not in output
+
+
+def test_a_comparison_that_fails_does_not_cost_the_training(distill, teachers, tmp_path):
+    code, output = distill("--test", str(tmp_path / "missing.spacy"))
+    assert code == 2 and not (tmp_path / "out").exists()
+    DocBin().to_disk(tmp_path / "empty.spacy")
+    code, output = distill("--test", str(tmp_path / "empty.spacy"))
+    assert code == 1 and "is trained, but can't be compared" in output
+    code, output = distill("--test", str(teachers / "textcat.spacy"))
+    assert code == 0 and "Training pipeline" not in output and "words per second" in output
 
 
 def test_dev_is_what_the_config_reads_and_missing_docs_are_noticed_first(
