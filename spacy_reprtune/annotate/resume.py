@@ -58,9 +58,9 @@ def earlier_run(
         if damage_mark(output, number).exists()
     }
     for path, old in zip(inputs, saved["inputs"], strict=True):
-        if str(path) in mended or old["mtime_ns"] == path.stat().st_mtime_ns:
+        if str(path) in mended or old.get("mtime_ns") == path.stat().st_mtime_ns:
             continue
-        if old["digest"] != digest_of(path):
+        if old.get("digest") != digest_of(path):
             raise ValueError(
                 f"{path} has changed since the run in {output} began, so its rows can't be added "
                 "to those that are there. Name another folder."

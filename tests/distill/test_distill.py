@@ -195,16 +195,6 @@ def test_a_teacher_that_writes_neither_categories_nor_entities_is_refused(texts,
         label_pool(str(tmp_path / "teacher"), [texts[0]], tmp_path / "corpus")
 
 
-def test_other_gold_docs_under_the_same_name_are_another_run(teachers, texts, tmp_path):
-    gold = tmp_path / "gold.spacy"
-    gold.write_bytes((teachers / "textcat.spacy").read_bytes())
-    arguments = (str(teachers / "textcat"), [texts[0]], tmp_path / "corpus")
-    label_pool(*arguments, gold=gold)
-    DocBin(docs=docs_of(texts[0])).to_disk(gold)
-    with pytest.raises(ValueError, match="output of another run: its settings"):
-        label_pool(*arguments, gold=gold)
-
-
 @pytest.fixture
 def distill(teachers, texts, tmp_path):
     """Runs the command with a short training, and shows its output in one line."""
