@@ -19,7 +19,7 @@ from .resume import model_folder
 ZONE_ROWS = 2048
 # Words that a vocabulary may have forgotten before the pipeline is loaded again. A zone frees its
 # words, but spaCy's maps keep a place for each: 40 bytes, which is 4 GB per 100 million words.
-FORGOTTEN_WORDS = 200_000
+FORGOTTEN_WORDS = 100_000
 # Only one memory zone may be open at a time, and engines may call from several threads.
 _zone = threading.Lock()
 
