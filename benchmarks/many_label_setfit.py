@@ -94,7 +94,7 @@ def _regression(nlp: "Language", sample: Texts, dev: Texts, test: Texts) -> floa
             for x, part in zip(vectors[1:], (dev, test), strict=True)
         ]
         scored.append((shares[0], -strength, shares[1]))
-    # Of equal values on dev, the smallest C.
+    # Among equal values on dev, the smallest C.
     return max(scored)[2]
 
 

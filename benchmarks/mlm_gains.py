@@ -15,7 +15,7 @@ from benchmarks.mlm_tasks import Task, available_tasks
 # Of the encoder, and of each training with it.
 ADAPT_STEPS, QUICK_ADAPT_STEPS = 500, 4
 TASK_STEPS, QUICK_TASK_STEPS = 300, 4
-# Of the trainings that judge an encoder.
+# Steps of the trainings that judge an encoder.
 JUDGE_STEPS = 60
 
 

@@ -69,7 +69,7 @@ def read_pool(paths: Sequence[Path], *, text: str, id: Optional[str], output: Pa
     paths (Sequence[Path]): Files and folders of Parquet, JSONL, CSV, TSV or txt.
     text (str): Name of the column with the texts.
     id (Optional[str]): Name of the column with the ids, or None for the numbers of the rows.
-    output (Path): The file that the chosen texts are written to. It is no part of the pool.
+    output (Path): The file that the chosen texts are written to. It is not part of the pool.
     RETURNS (Pool): The texts, without copies, near copies and damaged rows.
     RAISES (ValueError): An input is wrong, or there is no text.
     """

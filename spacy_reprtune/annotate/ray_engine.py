@@ -35,7 +35,7 @@ def cluster(address: Optional[str]) -> Iterator[None]:
         if address:
             raise ValueError(
                 f"This process is connected to Ray already, so it can't connect to {address!r}. "
-                "Leave the address out, or call ray.shutdown() before."
+                "Leave the address out, or call ray.shutdown() first."
             )
         yield
         return
