@@ -1,6 +1,7 @@
 """A cache of the outputs of frozen blocks: computed once per text, kept in half precision."""
 
 import hashlib
+import json
 import logging
 import os
 from collections import OrderedDict
@@ -182,8 +183,11 @@ def prefix_digests(model: torch.nn.Module) -> List[str]:
     state: Dict[str, torch.Tensor] = dict(model.named_parameters())
     state.update(model.named_buffers())
     outside = {name: t for name, t in state.items() if id(t) not in inside}
-    configuration = model.config.to_json_string(use_diff=False).encode()
-    digest = _digest(configuration, outside)
+    settings = model.config.to_dict()
+    # Equal encoders share their entries, wherever they were loaded from.
+    settings.pop("_name_or_path", None)
+    settings.pop("transformers_version", None)
+    digest = _digest(json.dumps(settings, sort_keys=True, default=str).encode(), outside)
     digests = [digest]
     for block in blocks:
         digest = _digest(digest.encode(), dict(block.named_parameters()))

@@ -114,5 +114,6 @@ class CachedPrefix:
     def _space(self, cut: int, pooling: Optional[FixedPooling]) -> str:
         precision = "fp32" if self.dtype is None else str(self.dtype).rpartition(".")[2]
         # A subclass of a pooling is another pooling.
-        kind = "pieces" if pooling is None else f"{type(pooling)}"
+        of = type(pooling)
+        kind = "pieces" if pooling is None else f"{of.__module__}.{of.__qualname__}"
         return f"{self._digests[cut]}-{cut}-{precision}-{kind}"

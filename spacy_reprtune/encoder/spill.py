@@ -90,12 +90,6 @@ class Spill:
         self._entries[space][key] = (writer.data_path, start, *rows.shape)
         self.nbytes += rows.nbytes
 
-    def close(self) -> None:
-        """Close the files that this process writes to."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-
     def _space(self, space: str) -> Dict[bytes, Tuple[Path, int, int, int]]:
         if space not in self._entries:
             entries = self._entries[space] = {}
@@ -127,9 +121,10 @@ class Spill:
 
 class _Writer:
     def __init__(self, stem: Path) -> None:
-        self.data_path = stem.with_suffix(".rows")
+        # Not `with_suffix`, which would cut a name with dots.
+        self.data_path = stem.with_name(f"{stem.name}.rows")
         self._data = FileIO(self.data_path, "x")
-        self._index = FileIO(stem.with_suffix(".index"), "x")
+        self._index = FileIO(stem.with_name(f"{stem.name}.index"), "x")
         self._items = 0
 
     def add(self, key: bytes, rows: NDArray) -> int:
@@ -143,7 +138,3 @@ class _Writer:
         self._index.write(record.tobytes())
         self._items += rows.size
         return start
-
-    def close(self) -> None:
-        self._data.close()
-        self._index.close()

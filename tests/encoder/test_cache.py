@@ -70,11 +70,14 @@ def test_what_does_not_fit_is_read_back_from_the_directory(tmp_path):
 
 
 def test_a_later_process_finds_what_an_earlier_one_left(tmp_path):
-    fill(PrefixCache(0, tmp_path))
+    space, other = "0a-2-fp32-poolings.Mean", "0a-2-fp32-poolings.Max"
+    fill(PrefixCache(0, tmp_path), space)
     later = PrefixCache(0, tmp_path)
-    assert later.knows("a") and not later.knows("b")
-    assert found(later) == [0, 1, 2, 3, 4, 5]
-    assert found(later, "b") == [None] * 6
+    assert later.knows(space) and not later.knows(other)
+    assert found(later, space) == [0, 1, 2, 3, 4, 5]
+    assert found(later, other) == [None] * 6
+    fill(later, other)
+    assert found(PrefixCache(0, tmp_path), other) == [0, 1, 2, 3, 4, 5]
 
 
 def test_files_that_were_cut_off_lose_only_what_is_not_there(tmp_path):
@@ -128,6 +131,13 @@ def test_encoders_with_the_same_settings_share_a_cache(tmp_path):
     fill(one)
     del one
     assert shared_cache(5, None).stats.entries == 0
+
+
+def test_equal_encoders_have_equal_digests_wherever_they_are(tmp_path):
+    path = save_encoder(tmp_path / "here")
+    digests = prefix_digests(AutoModel.from_pretrained(str(path)))
+    shutil.copytree(path, tmp_path / "there")
+    assert prefix_digests(AutoModel.from_pretrained(str(tmp_path / "there"))) == digests
 
 
 def test_digests_tell_apart_weights_below_the_cut_only(tmp_path):
