@@ -7,6 +7,7 @@ needed: Python code in a second one would only take turns with the first.
 
 import logging
 import operator
+import threading
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
@@ -17,8 +18,11 @@ from ..encoder.transfer import Arriving, runs_behind
 logger = logging.getLogger("spacy")
 
 
-class Ahead:
-    """The outputs of batches that were started ahead, kept until they are asked for."""
+class Ahead(threading.local):
+    """The outputs of batches that were started ahead, kept until they are asked for.
+
+    Each thread has outputs of its own, because threads may predict at the same time.
+    """
 
     def __init__(self) -> None:
         self._starting = False

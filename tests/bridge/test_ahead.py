@@ -1,5 +1,7 @@
 """A batch that is started ahead of time has the output that it would have had in its turn."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy
 import pytest
 import spacy
@@ -66,6 +68,23 @@ def test_another_prediction_in_between_gets_its_own_output(behind, textcat):
         numpy.testing.assert_allclose(
             cats([doc, other]), [expected[k], expected[-1 - k]], atol=1e-6
         )
+
+
+def test_another_thread_predicts_while_a_batch_is_started(behind, textcat, monkeypatch):
+    expected = cats(map(textcat, TEXTS))
+    module, others = textcat.get_pipe("textcat").head, []
+    forward = module.forward
+
+    def meanwhile(texts):
+        if len(texts) == 2:
+            others.extend(other.map(textcat, TEXTS[-1:]))
+        return forward(texts)
+
+    monkeypatch.setattr(module, "forward", meanwhile)
+    with ThreadPoolExecutor(1) as other:
+        found = cats(textcat.pipe(TEXTS, batch_size=2))
+    numpy.testing.assert_allclose(found, expected, atol=1e-6)
+    numpy.testing.assert_allclose(cats(others), expected[-1:] * 2, atol=1e-6)
 
 
 def test_changed_weights_are_used_for_what_was_started_with_others(behind, textcat):
