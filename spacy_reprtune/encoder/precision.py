@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "bf16", "fp32")
+# Their attention masks with the lowest fp32 number, which overflows in bf16.
+FP32_FAMILIES = ("deberta",)
 
 
 def resolve_device(device: str) -> "torch.device":
@@ -36,16 +38,25 @@ def resolve_device(device: str) -> "torch.device":
     return resolved
 
 
-def resolve_precision(precision: str, device: "torch.device") -> "Optional[torch.dtype]":
+def resolve_precision(
+    precision: str, device: "torch.device", family: str
+) -> "Optional[torch.dtype]":
     """Turn the `precision` setting into the type that matrix products are computed in.
 
-    precision (str): "auto" for bf16 where the hardware has it, "bf16", or "fp32".
+    precision (str): "auto" for bf16 where the hardware and the encoder have it, "bf16", or "fp32".
     device (torch.device): Where the encoder runs.
+    family (str): `model_type` of the encoder.
     RETURNS (Optional[torch.dtype]): torch.bfloat16, or None for the weights' own fp32.
+    RAISES (ValueError): The encoder can't train in bf16.
     """
     import torch
 
-    if precision == "fp32":
+    if precision == "bf16" and family in FP32_FAMILIES:
+        raise ValueError(
+            f"precision = 'bf16', but encoders of the family '{family}' can't train in it. Use "
+            "'fp32', or 'auto', which takes fp32 for them."
+        )
+    if precision == "fp32" or family in FP32_FAMILIES:
         return None
     if precision == "bf16" or has_bf16(device):
         return torch.bfloat16

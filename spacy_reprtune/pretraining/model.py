@@ -60,7 +60,7 @@ class Restorer(torch.nn.Module):
         """
         super().__init__()
         self.model, self.tokenizer, self.settings, self.device = model, tokenizer, settings, device
-        self.dtype = resolve_precision(settings.precision, device)
+        self.dtype = resolve_precision(settings.precision, device, model.config.model_type)
         self.limit = piece_limit(model, tokenizer.max_pieces)
         model.to(device).eval()
         _set_dropout(model, settings.dropout)
