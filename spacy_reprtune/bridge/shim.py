@@ -374,8 +374,15 @@ def _count_labels(path: Path) -> int:
 
 
 def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    # safetensors needs each tensor to be contiguous and to own its memory.
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # safetensors needs each tensor to be contiguous and to own its memory. Tied ones share it.
+    found: Dict[str, torch.Tensor] = {}
+    seen = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if memory in seen else plain
+        seen.add(memory)
+    return found
 
 
 def _parts(output: Any) -> Tuple[Any, ...]:

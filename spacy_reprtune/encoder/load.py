@@ -152,7 +152,7 @@ def _check_padding(model: "PreTrainedModel", path: Path) -> None:
         try:
             padded = model(input_ids=ids, attention_mask=mask)[0][:, :4]
             alone = model(input_ids=ids[:, :4], attention_mask=mask[:, :4])[0]
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The encoder in {path} is a {family}, which can't be called with word pieces and "
                 f"an attention mask ({error}). Use an encoder of another family."

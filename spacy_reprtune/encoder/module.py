@@ -148,7 +148,7 @@ class Encoder(torch.nn.Module, TextReader):
         self.tokenizer = tokenizer
         self.settings = settings
         self.device = device
-        self.dtype = resolve_precision(settings.precision, self.device)
+        self.dtype = resolve_precision(settings.precision, device, model.config.model_type)
         # A table looks up padding at next to no cost, so only other encoders limit it.
         self.padding = CPU_PADDING if device.type == "cpu" and settings.reads_order else None
         self.width: int = width_of(model.config)
@@ -233,9 +233,13 @@ class Encoder(torch.nn.Module, TextReader):
         recompute = recompute and sum(batch.ids.numel() for batch in batches) > kept
         for batch in batches:
             if recompute:
-                yield batch, checkpoint(self._vectors, batch, None, use_reentrant=False)
+                # Dropout is the same again on a device only if `checkpoint` sees a tensor there.
+                yield batch, checkpoint(self._recomputed, batch.ids, batch, use_reentrant=False)
             else:
                 yield batch, self._vectors(batch, pooling)
+
+    def _recomputed(self, ids: torch.Tensor, batch: WindowBatch) -> torch.Tensor:
+        return self._vectors(batch, None)
 
     def _vectors(self, batch: WindowBatch, pooling: Optional[FixedPooling]) -> torch.Tensor:
         cached, row = self.caching and self.cache is not None, batch.row

@@ -95,6 +95,9 @@ def can_be_cut(model: torch.nn.Module, cut: int, tail: Tail) -> bool:
         try:
             whole = model(input_ids=ids, attention_mask=mask)[0]
             hidden = Part(model, 0, cut)(ids, mask)
+            # Longformer pads its hidden states, and the cache holds those of the pieces only.
+            if hidden.shape[:2] != ids.shape:
+                return False
             parts = Part(model, cut, len(find_blocks(model)), tail)(ids, mask, hidden)
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
             return False

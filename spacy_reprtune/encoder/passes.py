@@ -163,6 +163,12 @@ class Passes:
 
     def _halved(self, module: torch.nn.Module) -> torch.nn.Module:
         half = copy.deepcopy(module).to(self.dtype).eval()
+        # Rotary frequencies stay in fp32, as in training: rounded, they turn distant pieces by the
+        # wrong angle.
+        for name, buffer in module.named_buffers():
+            owner, _, own_name = name.rpartition(".")
+            if own_name.endswith("inv_freq"):
+                setattr(half.get_submodule(owner), own_name, buffer.clone())
         if self.device.type == "cpu":
             prepare_for_cpu(half)
         return half

@@ -307,9 +307,10 @@ def split_long(text: str) -> List[str]:
 
 
 def _last_space(text: str, first: int, last: int) -> Optional[int]:
-    # White space that follows another character, so that runs of white space stay whole.
+    # White space that follows another character, so that runs of white space stay whole. BERT drops
+    # control characters, even those that Python counts as white space.
     found = None
-    for match in re.finditer(r"(?<=\S)\s", text[first:last]):
+    for match in re.finditer(r"(?<=\S)[^\S\x1c-\x1f\x85]", text[first:last]):
         found = first + match.start()
     return found
 

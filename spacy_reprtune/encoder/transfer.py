@@ -44,7 +44,8 @@ class Arriving:
             self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._tensor.copy_(on_device, non_blocking=True)
             self._event = torch.cuda.Event()
-            self._event.record()
+            # The stream of the copy, which is not the current one if another GPU is current.
+            self._event.record(torch.cuda.current_stream(tensor.device))
 
     def wait(self) -> torch.Tensor:
         """RETURNS (Tensor): The tensor on the CPU. Work that was given to the device later is not

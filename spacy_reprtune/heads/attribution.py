@@ -92,7 +92,7 @@ class TracedEncoder:
         gradients = torch.autograd.grad(scores.sum(), mixed)
         found = numpy.zeros((len(scores), n_pieces))
         for (batch, _, path), gradient in zip(self.batches, gradients, strict=True):
-            values = (path * gradient).sum(-1).double().cpu().numpy()
+            values = (path * gradient).sum(-1).cpu().double().numpy()
             window, column = numpy.nonzero(self._inside(batch).cpu().numpy())
             # Where windows overlap, a piece counts once for each window that it is in.
             piece = batch.first_piece[window] + column

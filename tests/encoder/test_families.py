@@ -223,9 +223,46 @@ def test_packed_windows_give_the_vectors_and_the_training_of_padded_ones(family,
             torch.testing.assert_close(found[key], wanted[key], atol=2e-3, rtol=2e-3)
 
 
-def test_a_family_that_takes_no_mask_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is a fnet, which can't be called with .* mask"):
-        make(save_encoder(tmp_path, "fnet"))
+@pytest.mark.parametrize("unfreeze", [1, "none"])
+def test_a_family_that_pads_inside_trains_with_frozen_blocks(unfreeze, tmp_path):
+    model = make(save_encoder(tmp_path, "longformer", attention_window=[16, 16]), unfreeze=unfreeze)
+    docs = [spacy.blank("xx").make_doc(text) for text in TEXTS[:1]]
+    expected = model.predict(docs)
+    for _ in range(2):
+        vectors, _ = model.begin_update(docs)
+        assert vectors[0].shape == expected[0].shape and numpy.isfinite(vectors[0]).all()
+    if unfreeze == "none":
+        numpy.testing.assert_allclose(vectors[0], expected[0], atol=5e-3)
+
+
+def test_tied_weights_are_saved_as_bytes(tmp_path):
+    model = make(save_encoder(tmp_path, "bart", d_model=16, encoder_layers=1, decoder_layers=1))
+    docs = [spacy.blank("xx").make_doc("a great film")]
+    again = Encoder_v1(str(tmp_path), precision="fp32").from_bytes(model.to_bytes())
+    numpy.testing.assert_allclose(again.predict(docs)[0], model.predict(docs)[0], atol=1e-6)
+
+
+def test_the_half_precision_copy_has_exact_rotary_frequencies(tmp_path):
+    ids = {f"{name}_token_id": 2 for name in ("cls", "sep", "bos", "eos")}
+    model = make(save_encoder(tmp_path, "modernbert", **ids), unfreeze=1)
+    encoder = model.shims[0].module.encoder
+    encoder.passes.dtype = torch.bfloat16
+    doc = spacy.blank("xx").make_doc("a great film")
+    for _ in range(2):
+        half = dict(encoder.passes._inference_model().named_buffers())
+        exact = {k: v for k, v in encoder.model.named_buffers() if k.endswith("inv_freq")}
+        assert exact and all(torch.equal(half[name], buffer) for name, buffer in exact.items())
+        # A copy of the trained block only.
+        vectors, backprop = model.begin_update([doc])
+        backprop(vectors)
+        model.finish_update(Adam(0.01))
+
+
+@pytest.mark.parametrize("kind", ["fnet", "t5"])
+def test_a_family_that_takes_no_mask_is_refused(kind, tmp_path):
+    settings = {"d_kv": 8, "d_ff": 32} if kind == "t5" else {}
+    with pytest.raises(ValueError, match=f"is a {kind}, which can't be called with .* mask"):
+        make(save_encoder(tmp_path, kind, **settings))
 
 
 def test_a_family_whose_vectors_depend_on_padding_says_so(tmp_path):

@@ -115,6 +115,20 @@ def test_recomputing_long_texts_gives_the_same_gradients(make_encoder, monkeypat
         torch.testing.assert_close(many[name], one[name], atol=1e-4, rtol=1e-3)
 
 
+def test_recomputing_repeats_the_random_numbers_of_the_device(make_encoder, monkeypatch):
+    """`checkpoint` keeps the generators' states of those devices that its arguments are on."""
+    seen = []
+
+    def spy(function, *args, **kwargs):
+        seen.append({arg.device for arg in args if isinstance(arg, torch.Tensor)})
+        return function(*args)
+
+    monkeypatch.setattr(module_under_test, "checkpoint", spy)
+    encoder = make_encoder(batch_pieces=64).train()
+    pool(encoder, texts=["dull film " * 500])
+    assert seen and all(devices == {encoder.device} for devices in seen)
+
+
 def test_no_window_is_kept_for_the_way_back_of_a_long_text(make_encoder):
     encoder = make_encoder(batch_pieces=64)
     pieces = encoder.tokenize(["dull film " * 500])
@@ -225,11 +239,20 @@ def test_cuda_without_a_device_is_refused():
 def test_precision_is_fp32_where_bf16_is_emulated(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr("spacy_reprtune.encoder.precision._cpu_has_bf16", lambda: False)
-    assert resolve_precision("auto", cpu) is None
-    assert resolve_precision("bf16", cpu) is torch.bfloat16
+    assert resolve_precision("auto", cpu, "bert") is None
+    assert resolve_precision("bf16", cpu, "bert") is torch.bfloat16
     monkeypatch.setattr("spacy_reprtune.encoder.precision._cpu_has_bf16", lambda: True)
-    assert resolve_precision("auto", cpu) is torch.bfloat16
-    assert resolve_precision("fp32", cpu) is None
+    assert resolve_precision("auto", cpu, "bert") is torch.bfloat16
+    assert resolve_precision("fp32", cpu, "bert") is None
+
+
+def test_a_family_whose_attention_overflows_in_bf16_computes_in_fp32(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("spacy_reprtune.encoder.precision._cpu_has_bf16", lambda: True)
+    assert resolve_precision("auto", cpu, "deberta") is None
+    assert resolve_precision("auto", cpu, "deberta-v2") is torch.bfloat16
+    with pytest.raises(ValueError, match="'deberta' can't train in it. Use 'fp32'"):
+        resolve_precision("bf16", cpu, "deberta")
 
 
 def test_bf16_is_close_and_leaves_the_weights_in_fp32(make_encoder):
