@@ -26,6 +26,8 @@ class Ahead(threading.local):
 
     def __init__(self) -> None:
         self._starting = False
+        # What the model was asked for while a batch was started: all of the batch, or some of it.
+        self._asked: List[Doc] = []
         # Docs, the version of the weights, and the output.
         self._started: List[Tuple[List[Doc], int, Any]] = []
 
@@ -83,6 +85,8 @@ class Ahead(threading.local):
         RETURNS (Union[Tensor, Tuple[Optional[Tensor], ...]]): The output, on the CPU; None if the
             batch was not started, or was started with other weights.
         """
+        if self._starting:
+            self._asked = docs
         for k, (known, before, output) in enumerate(self._started):
             if len(known) == len(docs) and all(map(operator.is_, known, docs)):
                 del self._started[k]
@@ -98,7 +102,7 @@ class Ahead(threading.local):
         try:
             predict(docs)
         except _Started as started:
-            self._started.append((docs, *started.args))
+            self._started.append((self._asked, *started.args))
         except Exception:
             # Raised again when it is the batch's turn to be predicted.
             logger.debug("A batch could not be started ahead.", exc_info=True)

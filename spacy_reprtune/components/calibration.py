@@ -1,6 +1,7 @@
 """The temperature and the thresholds of a component, and when they are fitted."""
 
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -52,9 +53,15 @@ class NotedLogits:
         """Get ready for the next evaluation of `spacy train`: `note` what is predicted in it."""
         self._noted, self._always = WeakKeyDictionary(), False
 
-    def note_all(self) -> None:
-        """From now on, `note` whatever is predicted."""
+    @contextmanager
+    def noting_all(self) -> Iterator[None]:
+        """Let `note` keep whatever is predicted within the context. Forget it at the end, or after
+        an error, so that a later evaluation fits nothing to it."""
         self._noted, self._always = WeakKeyDictionary(), True
+        try:
+            yield
+        finally:
+            self.forget_noted()
 
     def forget_noted(self) -> None:
         """Forget what was noted, and note nothing until the next update."""

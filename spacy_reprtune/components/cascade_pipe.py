@@ -1,8 +1,9 @@
 """The pipe that asks a large text classifier only where a small one is not sure."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy
 import srsly
@@ -182,6 +183,10 @@ class Cascade(EncoderPipe):
         for doc, early in zip(docs, answers.early.tolist(), strict=True):
             doc._.set(ANSWERED_BY, SMALL if early else LARGE)
 
+    def batches(self, docs: Iterator[List[Doc]]) -> Iterator[List[Doc]]:
+        """See `EncoderPipe.batches`. Only the small classifier reads all docs."""
+        return self.small.batches(docs)
+
     def update(
         self,
         examples: Iterable[Example],
@@ -204,7 +209,7 @@ class Cascade(EncoderPipe):
         for part in self.parts.values():
             losses[self.name] += part.update(examples, drop=drop, sgd=sgd)[part.name]
         if sgd:
-            self._weights_changed()
+            self._noted.weights_changed()
         return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
@@ -214,7 +219,7 @@ class Cascade(EncoderPipe):
         """
         for part in self.parts.values():
             part.finish_update(sgd)
-        self._weights_changed()
+        self._noted.weights_changed()
 
     def initialize(
         self,
@@ -248,7 +253,7 @@ class Cascade(EncoderPipe):
         """
         added = [part.add_label(label) for part in self.parts.values()]
         if any(added) and self.large.shim.n_labels is not None:
-            self._weights_changed()
+            self._noted.weights_changed()
         return max(added)
 
     def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
@@ -261,11 +266,11 @@ class Cascade(EncoderPipe):
         examples = list(examples)
         validate_examples(examples, "Cascade.calibrate")
         copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples]
-        self._noted.note_all()
-        for part in self.parts.values():
-            part.calibration.note_all()
-        self.predict([eg.predicted for eg in copies])
-        self._fit(copies)
+        with ExitStack() as noting:
+            for noted in (self._noted, *(part.calibration for part in self.parts.values())):
+                noting.enter_context(noted.noting_all())
+            self.predict([eg.predicted for eg in copies])
+            self._fit(copies)
         return self.cfg["early"] or 0.0
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
@@ -307,9 +312,6 @@ class Cascade(EncoderPipe):
             keep=self.keep,
         )
         self.cfg.update(fit._asdict())
-
-    def _weights_changed(self) -> None:
-        self._noted.weights_changed()
 
     def _forget(self) -> None:
         self.cfg.update(threshold=None, early=None, kept=None)

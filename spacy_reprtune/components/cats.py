@@ -41,11 +41,18 @@ def positive_labels(examples: Iterable[Example]) -> Set[str]:
 
 
 def check_cats(
-    examples: Iterable[Example], kind: LabelKind, name: str, *, soft: bool = False
+    examples: Iterable[Example],
+    labels: Sequence[str],
+    kind: LabelKind,
+    name: str,
+    *,
+    soft: bool = False,
 ) -> None:
     """Check gold values.
 
     examples (Iterable[Example]): The examples.
+    labels (Sequence[str]): The labels of the component, because others may be those of another
+        classifier. If there are none yet, all values are checked.
     kind (LabelKind): Decides whether a text may have several labels.
     name (str): Name of the component, for errors.
     soft (bool): Whether probabilities are allowed.
@@ -53,9 +60,9 @@ def check_cats(
         them; several exclusive labels, or probabilities of them that don't add up to 1.
     """
     for example in examples:
-        cats = example.reference.cats
+        cats = own_cats(example, labels) if labels else example.reference.cats
         if soft:
-            _check_soft(example, kind, name)
+            _check_soft(example, cats, kind, name)
             continue
         positive = [label for label, value in cats.items() if value == 1.0]
         wrong = {k: v for k, v in cats.items() if v not in (0.0, 1.0)}
@@ -70,6 +77,11 @@ def check_cats(
                 f"'{name}' has exclusive labels, but {_excerpt(example)} has several: "
                 f"{', '.join(positive)}. Use reprtune_textcat_multilabel for such data."
             )
+
+
+def own_cats(example: Example, labels: Sequence[str]) -> Dict[str, float]:
+    """RETURNS (Dict[str, float]): The gold values of some labels."""
+    return {label: value for label, value in example.reference.cats.items() if label in labels}
 
 
 def check_weights(class_weights: ClassWeights) -> None:
@@ -125,27 +137,28 @@ def label_weights(
     return numpy.where(positive > 0, weights, 1.0).tolist()
 
 
-def hard_labels(example: Example, kind: LabelKind) -> Example:
+def hard_labels(example: Example, labels: Sequence[str], kind: LabelKind) -> Example:
     """Turn the probabilities of an example into decisions, because scorers compare decisions.
 
     example (Example): The example.
+    labels (Sequence[str]): The labels of the component.
     kind (LabelKind): Decides whether a text may have several labels.
-    RETURNS (Example): The same predicted doc, with a reference whose values are 0 or 1.
+    RETURNS (Example): The same predicted doc, with a reference whose values are 0 or 1 for these
+        labels.
     """
-    cats = example.reference.cats
+    cats = own_cats(example, labels)
     if all(value in (0.0, 1.0) for value in cats.values()):
         return example
     best = max(cats, key=cats.__getitem__)
     reference = example.reference.copy()
-    reference.cats = {
-        label: float(label == best if kind.exclusive else value >= 0.5)
+    reference.cats.update(
+        (label, float(label == best if kind.exclusive else value >= 0.5))
         for label, value in cats.items()
-    }
+    )
     return Example(example.predicted, reference)
 
 
-def _check_soft(example: Example, kind: LabelKind, name: str) -> None:
-    cats = example.reference.cats
+def _check_soft(example: Example, cats: Dict[str, float], kind: LabelKind, name: str) -> None:
     wrong = {label: value for label, value in cats.items() if not 0.0 <= value <= 1.0}
     if wrong:
         raise ValueError(

@@ -23,7 +23,7 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Model, Optimizer, set_dropout_rate
 
-from ..bridge.listening import pass_nothing_back
+from ..bridge.listening import listeners, pass_nothing_back
 from .calibration import Calibration, LossOfTemperature
 from .encoding import run_upstream
 from .notices import warn_of_optimizer, warn_of_unknown_labels
@@ -143,13 +143,18 @@ class EncoderPipe(SavedPipe):
         self.shim.take_one_thread_after_fork()
         error_handler = self.get_error_handler()
         read = blocks(iter(stream), *self.look_ahead(batch_size))
-        for docs in self.shim.batches(read, self.model.predict):
+        for docs in self.batches(read):
             try:
                 self.set_annotations(docs, self.predict(docs))
             except Exception as error:
                 error_handler(self.name, self, docs, error)
             else:
                 yield from docs
+
+    def batches(self, docs: Iterator[List[Doc]]) -> Iterator[List[Doc]]:
+        """RETURNS (Iterator[List[Doc]]): The same batches. On a device that computes while the host
+        continues, the model has already started on the next one."""
+        return self.shim.batches(docs, self.model.predict)
 
     def look_ahead(self, batch_size: int) -> Tuple[int, int]:
         """RETURNS (Tuple[int, int]): The most docs and characters that `pipe` reads at once."""
@@ -209,10 +214,12 @@ class EncoderPipe(SavedPipe):
         raise NotImplementedError
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Apply the accumulated gradients.
+        """Apply the accumulated gradients. Without any, nothing changes.
 
         sgd (Optimizer): The optimizer.
         """
+        if not self.shim.n_backward:
+            return
         warn_of_optimizer(self, sgd)
         self.model.finish_update(sgd)
         if self.calibration is not None:
@@ -314,16 +321,16 @@ class EncoderPipe(SavedPipe):
         validate_examples(examples, f"{type(self).__name__}.calibrate")
         if self.calibration is None:
             raise ValueError(f"'{self.name}' predicts no probabilities that could be calibrated.")
-        if self.listens and nlp is None:
+        if listeners(self.model) and nlp is None:
             raise ValueError(
                 f"'{self.name}' gets its vectors from another component: "
                 "calibrate(examples, nlp=nlp) runs that as well."
             )
         docs = run_upstream(self, [eg.predicted.copy() for eg in examples], nlp)
         copies = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
-        self.calibration.note_all()
-        self.predict(docs)
-        return self.calibrate_to_noted(copies)
+        with self.calibration.noting_all():
+            self.predict(docs)
+            return self.calibrate_to_noted(copies)
 
     def calibrate_to_noted(self, examples: List[Example]) -> float:
         """Fit the temperature to the logits that were noted in `predict`; `score` has to call this.

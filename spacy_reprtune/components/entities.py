@@ -168,7 +168,7 @@ def write_entities(
         None.
     overwrite (bool): Whether entities and blocked tokens that the doc already has are removed.
     labels (Sequence[str]): The labels of the recognizer. Spans in `doc.spans` with other labels
-        stay, because they are another recognizer's.
+        stay, because they are another component's; the score of one without a score is NaN.
     overlapping (bool): Whether new entities may overlap: `doc.ents` gets the best of those that
         overlap nothing that stays, `doc.spans` all new ones.
     """
@@ -190,9 +190,10 @@ def write_entities(
         # Entities of an earlier pass keep their scores.
         stay = set() if overlapping else {(span.start, span.end, span.label) for span in kept}
         others_stay = overlapping or not overwrite
+        group: Sequence[Span] = doc.spans.get(spans_key, [])
         before = [
-            (span, score)
-            for span, score in _scored(doc, spans_key)
+            (span, numpy.nan if score is None else score)
+            for span, score in zip(group, group_scores(group), strict=True)
             if (span.start, span.end, span.label) in stay
             or (others_stay and span.label_ not in labels)
         ]
@@ -208,23 +209,17 @@ def write_entities(
         span._.set(SCORE, float(score))
 
 
-def _scored(doc: Doc, spans_key: str) -> List[Tuple[Span, float]]:
-    """RETURNS (List[Tuple[Span, float]]): The spans of a group that have scores."""
-    group = doc.spans.get(spans_key, None)
-    return [] if group is None else list(zip(group, group.attrs.get("scores", ()), strict=False))
-
-
 def group_scores(group: Sequence[Span]) -> List[Optional[float]]:
     """Read the scores of the spans in a group of `doc.spans`.
 
     group (Sequence[Span]): The group, or an empty list if the doc has none.
-    RETURNS (List[Optional[float]]): The score of each span; None for all if the group has no
-        scores, or not one for each, because somebody changed it.
+    RETURNS (List[Optional[float]]): The score of each span, None if it is NaN; None for all if the
+        group has no scores, or not one for each, because somebody changed it.
     """
     scores = group.attrs.get("scores") if isinstance(group, SpanGroup) else None
     if scores is None or len(scores) != len(group):
         return [None] * len(group)
-    return [None if score is None else float(score) for score in scores]
+    return [None if score is None or score != score else float(score) for score in scores]
 
 
 def register_scores() -> None:

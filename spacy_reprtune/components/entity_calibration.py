@@ -11,7 +11,7 @@ from spacy.training import Example
 from ..heads.tag_layers import TagLayers
 from ..heads.tags import PartLogits, TagScheme
 from .calibration import LossOfTemperature
-from .entities import gold_entities, has_gold, own_score, read_gold
+from .entities import gold_entities, group_scores, has_gold, own_score, read_gold
 from .tag_rows import GoldTags, gold_tags, sequences
 
 
@@ -158,9 +158,8 @@ def _compare(
 
 def _scored(doc: Doc, spans_key: Optional[str]) -> List[Tuple[Span, float]]:
     if spans_key is None:
-        scores = [(span, own_score(span)) for span in doc.ents]
-        return [(span, score) for span, score in scores if score is not None]
-    if spans_key not in doc.spans:
-        return []
-    group = doc.spans[spans_key]
-    return list(zip(group, group.attrs.get("scores", ()), strict=False))
+        found = [(span, own_score(span)) for span in doc.ents]
+    else:
+        group: Sequence[Span] = doc.spans.get(spans_key, [])
+        found = list(zip(group, group_scores(group), strict=True))
+    return [(span, score) for span, score in found if score is not None]

@@ -2,7 +2,19 @@
 
 import warnings
 from difflib import get_close_matches
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import numpy
 from numpy.typing import NDArray
@@ -17,7 +29,6 @@ from thinc.util import to_numpy
 from ..bridge.token_classifier import TagScores
 from .calibration import Calibration, LossOfTemperature
 from .encoder_pipe import EncoderPipe
-from .entities import group_scores
 from .label_kinds import Exclusive, LabelKind
 from .notices import warn_of_unknown_labels
 from .probe_start import can_fit, check_head_init, sample_examples, start_from, token_inputs
@@ -27,6 +38,7 @@ from .span_rows import (
     SENTS,
     Place,
     SpanRows,
+    annotated_only,
     gold_spans,
     has_spans,
     is_set_before,
@@ -114,7 +126,8 @@ class SpanClassifier(EncoderPipe):
         """Score the spans of docs without changing them.
 
         docs (Iterable[Doc]): The docs. One without spans costs nothing.
-        RETURNS (List[SpanScores]): Spans and their probabilities, one item per doc.
+        RETURNS (List[SpanScores]): Spans and their probabilities, one item per doc. Spans without a
+            piece, such as white space, are left out.
         """
         docs = list(docs)
         places = [places_of(doc, self.spans) for doc in docs]
@@ -125,12 +138,20 @@ class SpanClassifier(EncoderPipe):
             return found
         scores = self.model.predict([docs[i] for i in chosen])
         spans = [places[i] for i in chosen]
-        means = SpanRows(spans, scores.lengths, to_numpy(scores.logits)).means
-        logits = numpy.split(means, numpy.cumsum([len(own) for own in spans])[:-1])
-        self.calibration.note([docs[i] for i in chosen], zip(spans, logits, strict=True))
-        for i, own in zip(chosen, logits, strict=True):
-            found[i] = SpanScores(places[i], self.kind.probabilities(own / self.temperature))
+        logits = SpanRows(spans, scores.lengths, to_numpy(scores.logits)).by_doc()
+        self.calibration.note([docs[i] for i in chosen], logits)
+        for i, (own, rows) in zip(chosen, logits, strict=True):
+            found[i] = SpanScores(own, self.kind.probabilities(rows / self.temperature))
         return found
+
+    def batches(self, docs: Iterator[List[Doc]]) -> Iterator[List[Doc]]:
+        """See `EncoderPipe.batches`. The model reads only docs with spans."""
+
+        def read(batch: List[Doc]) -> None:
+            if chosen := [doc for doc in batch if places_of(doc, self.spans)]:
+                self.model.predict(chosen)
+
+        return self.shim.batches(docs, read)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Iterable[SpanScores]) -> None:
         """Write labeled spans to `doc.spans[spans_key]`, with `attrs["scores"]`.
@@ -163,6 +184,7 @@ class SpanClassifier(EncoderPipe):
         places = [sorted(own) for own in golds]
         rows = SpanRows(places, scores.lengths, to_numpy(scores.logits))
         gold, known = self._targets(golds, places)
+        known = known * rows.readable[:, None]
         loss, gradient = self.kind.loss(rows.means, gold, known)
         d_logits = self.model.ops.asarray2f(rows.gradient(gradient))
         return loss, TagScores(d_logits, scores.lengths, None)
@@ -240,14 +262,15 @@ class SpanClassifier(EncoderPipe):
         scored = self._predicted(examples)
         if scored and not any(map(self._comes_with_spans, examples)):
             self._warn_of_spans("none of the evaluated docs has them")
-        scores = super().score([self._annotated_only(eg) for eg in scored], **kwargs)
+        counted = [annotated_only(eg, self.key, self.kind) for eg in scored]
+        scores = super().score(counted, **kwargs)
         self.calibrate_to_noted(scored)
         return scores
 
     def scored_examples(self, examples: Iterable[Example]) -> List[Example]:
         """RETURNS (List[Example]): The annotated ones of evaluated examples, with copies of their
         docs that have only the spans that count in a score."""
-        return [self._annotated_only(eg) for eg in self._predicted(examples)]
+        return [annotated_only(eg, self.key, self.kind) for eg in self._predicted(examples)]
 
     def calibrate(self, examples: Iterable[Example], *, nlp: Optional[Language] = None) -> float:
         """Fit the temperature to annotated examples; see `EncoderPipe.calibrate`.
@@ -257,8 +280,6 @@ class SpanClassifier(EncoderPipe):
         nlp (Optional[Language]): The pipeline. Only needed if the component listens.
         RETURNS (float): The temperature from now on.
         """
-        examples = list(examples)
-        validate_examples(examples, f"{type(self).__name__}.calibrate")
         examples = [self._scored(eg) for eg in examples]
         if not any(has_spans(eg.predicted, self.spans) for eg in examples):
             warnings.warn(
@@ -317,9 +338,11 @@ class SpanClassifier(EncoderPipe):
             tokens = numpy.split(token_inputs(self, examples, nlp), n_tokens[:-1])
             # Doc by doc, because sums over all tokens in fp64 would take much memory.
             pairs = zip(places, tokens, strict=True)
-            means = [SpanRows([own], [len(vectors)], vectors).means for own, vectors in pairs]
-            vectors = numpy.concatenate(means)
-            probe = self.kind.fit_head(vectors[rows], gold[rows], known[rows])
+            spans = [SpanRows([own], [len(vectors)], vectors) for own, vectors in pairs]
+            vectors = numpy.concatenate([own.means for own in spans])
+            rows = rows[numpy.concatenate([own.readable for own in spans])[rows]]
+            if can_fit(self.kind, gold[rows]):
+                probe = self.kind.fit_head(vectors[rows], gold[rows], known[rows])
         lacking = "all the spans that it sees before training have the same label"
         start_from(self, probe, what="gold values", lacking=lacking)
 
@@ -375,23 +398,3 @@ class SpanClassifier(EncoderPipe):
             given = [doc for doc in docs if not any(s.label_ for s in doc.spans[self.key])]
         if given:
             self.set_annotations(given, self.predict(given))
-
-    def _annotated_only(self, example: Example) -> Example:
-        """The example with only those spans that are annotated and have a label."""
-        # With exclusive labels, a span without a label is not annotated.
-        given = gold_spans(example, self.key)
-        gold = {p for p, labels in given.items() if labels or not self.kind.exclusive}
-        sides = []
-        for doc, places in ((example.predicted, gold), (example.reference, None)):
-            own, group = doc.copy(), doc.spans.get(self.key, [])
-            kept = [
-                (Span(own, span.start, span.end, label=span.label), score)
-                for span, score in zip(group, group_scores(group), strict=True)
-                if span.label and (places is None or (span.start, span.end) in places)
-            ]
-            attrs = {"scores": [score for _, score in kept]}
-            own.spans[self.key] = SpanGroup(
-                own, name=self.key, attrs=attrs, spans=[span for span, _ in kept]
-            )
-            sides.append(own)
-        return Example(*sides)

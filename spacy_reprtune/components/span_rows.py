@@ -1,14 +1,17 @@
 """The spans that a span classifier reads, and the logits of spans, computed from their tokens."""
 
-from itertools import takewhile
+from itertools import compress, takewhile
 from typing import Dict, List, Sequence, Set, Tuple
 
 import numpy
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import Pipe
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
+
+from .entities import group_scores
+from .label_kinds import LabelKind
 
 # First token and the one after the last.
 Place = Tuple[int, int]
@@ -64,6 +67,32 @@ def gold_spans(example: Example, key: str) -> Dict[Place, Set[str]]:
     return found
 
 
+def annotated_only(example: Example, key: str, kind: LabelKind) -> Example:
+    """Choose the spans that count in a score.
+
+    example (Example): The example.
+    key (str): Key of the gold spans and the predicted ones.
+    kind (LabelKind): Decides whether a span without a label is annotated.
+    RETURNS (Example): Copies of both docs, with only those spans that are annotated and have a
+        label.
+    """
+    given = gold_spans(example, key)
+    gold = {place for place, labels in given.items() if labels or not kind.exclusive}
+    sides = []
+    for doc, places in ((example.predicted, gold), (example.reference, None)):
+        own, group = doc.copy(), doc.spans.get(key, [])
+        kept = [
+            (Span(own, span.start, span.end, label=span.label), score)
+            for span, score in zip(group, group_scores(group), strict=True)
+            if span.label and (places is None or (span.start, span.end) in places)
+        ]
+        attrs = {"scores": [score for _, score in kept]}
+        spans = [span for span, _ in kept]
+        own.spans[key] = SpanGroup(own, name=key, attrs=attrs, spans=spans)
+        sides.append(own)
+    return Example(*sides)
+
+
 class SpanRows:
     """The mean logits of spans over their tokens, and the gradient.
 
@@ -80,6 +109,7 @@ class SpanRows:
         rows (ndarray): Logits of all tokens of all docs, shape (n_tokens, n_labels); zeros for a
             token without a piece, which does not count.
         """
+        self.places = places
         first = numpy.cumsum(lengths) - numpy.asarray(lengths, dtype=numpy.int64)
         pairs = [
             (start + offset, end + offset)
@@ -89,8 +119,20 @@ class SpanRows:
         self.starts, self.ends = numpy.array(pairs, dtype=numpy.int64).reshape(-1, 2).T
         self.seen = rows.any(1)
         counts = self._sums(self.seen.astype(numpy.float64)[:, None])
+        # Whether a span has a token with a piece. Nothing is known of any other.
+        self.readable = counts[:, 0] > 0
         self.counts = numpy.maximum(counts, 1.0)
         self.means = (self._sums(rows) / self.counts).astype("f")
+
+    def by_doc(self) -> List[Tuple[List[Place], NDArray]]:
+        """RETURNS (List[Tuple[List[Tuple[int, int]], ndarray]]): The readable spans of each doc,
+        and their means, fp32, shape (n_spans, n_labels)."""
+        edges = numpy.cumsum([len(own) for own in self.places])[:-1]
+        means, readable = numpy.split(self.means, edges), numpy.split(self.readable, edges)
+        return [
+            (list(compress(own, kept)), rows[kept])
+            for own, kept, rows in zip(self.places, readable, means, strict=True)
+        ]
 
     def gradient(self, d_means: NDArray) -> NDArray:
         """RETURNS (ndarray): The gradient of the logits of tokens, fp32, shape

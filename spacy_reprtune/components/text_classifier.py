@@ -180,7 +180,7 @@ class TextClassifier(EncoderPipe):
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
-        check_cats(examples, self.kind, self.name, soft=self.soft_labels)
+        check_cats(examples, self.labels, self.kind, self.name, soft=self.soft_labels)
         if self.few_shot is not None:
             return self.few_shot.get_loss(self, examples, scores)
         loss, gradient = self.cross_entropy(examples, to_numpy(scores))
@@ -210,7 +210,7 @@ class TextClassifier(EncoderPipe):
 
         RAISES (ValueError): Gold values that don't fit the kind of labels.
         """
-        check_cats(examples, self.kind, self.name, soft=self.soft_labels)
+        check_cats(examples, self.labels, self.kind, self.name, soft=self.soft_labels)
         _, known = self.read_gold(examples)
         return [eg for eg, row in zip(examples, known, strict=True) if row.any()]
 
@@ -275,7 +275,9 @@ class TextClassifier(EncoderPipe):
         from ..heads.calibration import calibration_error
 
         given = list(examples)
-        examples = [hard_labels(eg, self.kind) for eg in given] if self.soft_labels else given
+        examples = (
+            [hard_labels(eg, self.labels, self.kind) for eg in given] if self.soft_labels else given
+        )
         warn_of_unknown_labels(self, examples, training=False)
         # spaCy's scorer would count a prediction for a text without annotation as wrong.
         answered = [eg for eg in examples if self.is_answered(eg.reference.cats)]
@@ -338,16 +340,18 @@ class TextClassifier(EncoderPipe):
             self.few_shot.forget()
 
     def _find_labels(self, examples: List[Example], labels: Optional[Iterable[str]]) -> None:
+        given = None if labels is None else sorted(labels)
+        own = [] if given is None else [*self.labels, *given]
         found, texts = set(), 0
         for example in examples:
-            check_cats([example], self.kind, self.name, soft=self.soft_labels)
+            check_cats([example], own, self.kind, self.name, soft=self.soft_labels)
             found.update(example.reference.cats)
             texts += bool(example.reference.text.strip())
         if not texts:
             raise ValueError(
                 f"'{self.name}' can't be trained: none of the training docs has any text."
             )
-        for label in sorted(found) if labels is None else labels:
+        for label in sorted(found) if given is None else given:
             self.take_label(label)
         if not self.labels:
             raise ValueError(

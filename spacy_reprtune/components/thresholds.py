@@ -129,7 +129,7 @@ def scored_predictions(pipe: Thresholded, examples: Iterable[Example]) -> Iterat
     for example in examples:
         if not pipe.is_answered(example.reference.cats):
             continue
-        gold = hard_labels(example, pipe.kind).reference.cats
+        gold = hard_labels(example, pipe.labels, pipe.kind).reference.cats
         scores = {label: example.predicted.cats[label] for label in pipe.labels}
         if not pipe.exclusive:
             yield from ((k, score, gold[k] > 0) for k, score in scores.items() if k in gold)
@@ -142,5 +142,5 @@ def _gold_counts(pipe: Thresholded, examples: Iterable[Example]) -> Counter:
     if isinstance(pipe, EntityRecognizer):
         gold = (read_gold(eg, pipe.gold_key).entities for eg in examples)
         return Counter(label for entities in gold for *_, label in entities)
-    hard = (hard_labels(eg, pipe.kind).reference.cats for eg in examples)
+    hard = (hard_labels(eg, pipe.labels, pipe.kind).reference.cats for eg in examples)
     return Counter(label for cats in hard for label, value in cats.items() if value > 0)

@@ -33,8 +33,8 @@ def export_huggingface(pipe: Any, path: Union[str, Path]) -> None:
         )
     if model.layers:
         raise ValueError(
-            f"'{pipe.name}' listens to a shared encoder. Give it a copy of its own first, with "
-            'nlp.replace_listeners(encoder_name, component_name, ["model.encoder"]).'
+            f"'{pipe.name}' reads vectors of tokens, as heads on a shared encoder do, and a "
+            "checkpoint's head reads pieces. Train it with a spacy_reprtune.Encoder.v1 of its own."
         )
     module = model.shims[0].module
     if name == "reprtune_text_classifier":

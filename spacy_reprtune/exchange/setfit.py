@@ -68,8 +68,9 @@ def export_setfit(pipe: "TextClassifier", path: Union[str, Path]) -> None:
 
     pipe (TextClassifier): The component.
     path (Union[str, Path]): The directory. If it holds a setfit model, that is replaced.
-    RAISES (ValueError): The component is not a `reprtune_setfit`, has fewer than two labels, or
-        has a pooling that the library lacks; or `path` holds something else.
+    RAISES (ValueError): The component is not a `reprtune_setfit`, has no encoder of its own, has
+        fewer than two labels, or has a pooling that the library lacks; or `path` holds something
+        else.
     """
     from ..components.text_classifier import TextClassifier
     from ..files import replaced_directory
@@ -78,6 +79,11 @@ def export_setfit(pipe: "TextClassifier", path: Union[str, Path]) -> None:
     if not isinstance(pipe, TextClassifier) or pipe.few_shot is None:
         raise ValueError(
             f"'{pipe.name}' can't be written as a setfit model; a reprtune_setfit component can."
+        )
+    if pipe.listens:
+        raise ValueError(
+            f"'{pipe.name}' reads vectors of tokens, as heads on a shared encoder do, and a setfit "
+            "model reads pieces. Train it with a spacy_reprtune.Encoder.v1 of its own."
         )
     if len(pipe.labels) < 2:
         raise ValueError(

@@ -138,8 +138,8 @@ def _check_components(config: Any, model_dir: Path) -> List[str]:
         if _head_of(model) not in HEADS or not encoder.endswith("Encoder.v1"):
             raise ValueError(
                 f"'{name}' can't be exported: it has no encoder of its own, but reads the vectors "
-                "of another component. Give it a spacy_reprtune.Encoder.v1 and train it again, or "
-                f"give it a copy of the shared one with nlp.replace_listeners. {_INSTEAD}"
+                "of another component. Train it with a spacy_reprtune.Encoder.v1 of its own. "
+                f"{_INSTEAD}"
             )
         if not (model_dir / name / "model" / "encoder" / "config.json").is_file():
             raise ValueError(

@@ -7,6 +7,7 @@ import warnings
 import numpy
 import pytest
 import spacy
+import srsly
 from conftest import make_examples
 from spacy.cli import package
 from spacy.tokens import DocBin
@@ -102,6 +103,21 @@ def test_overfitting_and_every_way_to_save(cascade, tmp_path):
     ):
         assert_same(answers(again), expected)
     assert (tmp_path / "textcat" / "small" / "model" / "encoder" / "config.json").is_file()
+
+
+def test_after_a_calibration_that_fails_an_evaluation_fits_nothing(cascade, monkeypatch):
+    nlp, examples = cascade
+    pipe = nlp.get_pipe("textcat")
+    before = srsly.json_dumps([pipe.cfg, pipe.small.cfg, pipe.large.cfg])
+
+    def interrupted(docs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipe.large, "logits", interrupted)
+        pipe.calibrate(examples)
+    nlp.evaluate(examples)
+    assert srsly.json_dumps([pipe.cfg, pipe.small.cfg, pipe.large.cfg]) == before
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0])

@@ -15,7 +15,7 @@ from spacy.training import Example
 from thinc.api import Adam, Config
 
 from spacy_reprtune.bridge.token_classifier import TagScores
-from spacy_reprtune.components.entities import best_flat, read_gold, without_overlaps
+from spacy_reprtune.components.entities import best_flat, group_scores, read_gold, without_overlaps
 from spacy_reprtune.components.thresholds import fit_thresholds
 from spacy_reprtune.heads.tag_layers import TagLayers
 
@@ -379,6 +379,19 @@ def test_thresholds_are_fitted_to_gold_in_the_group(saved):
     fits = fit_thresholds(nlp, [example(nlp, *item) for item in TEXTS.items()], precision=0.2)
     assert {item.label: item.n_gold for item in fits} == {"FILM": 2, "MOOD": 4, "MUSIC": 2}
     assert all(item.fit.n_right == item.fit.n_kept > 0 for item in fits)
+
+
+def test_spans_of_a_component_without_scores_stay(saved):
+    nlp, _ = saved
+    text, pipe = next(iter(TEXTS)), nlp.get_pipe("ner")
+    doc, expected = nlp.make_doc(text), found(nlp(text))
+    doc.spans["ner"] = [Span(doc, 0, 1, label="RULE")]
+    for _ in range(2):
+        doc = pipe(doc)
+        assert expected and sorted(found(doc)) == sorted([*expected, (0, 1, "RULE")])
+        scores = dict(zip(found(doc), group_scores(doc.spans["ner"]), strict=True))
+        assert scores.pop((0, 1, "RULE")) is None and all(scores.values())
+    assert pipe.score([Example(doc, nlp.examples[0].reference)])["ents_ece"] is not None
 
 
 @pytest.mark.parametrize("second_overlaps", [True, False])

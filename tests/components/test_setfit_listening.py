@@ -11,6 +11,8 @@ from conftest import BAD, GOOD, save_encoder
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_reprtune.exchange.setfit import export_setfit
+
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
 SENTENCES = {"@architectures": "spacy_reprtune.SentenceClassifier.v1", "encoder": LISTENER}
 NER = {
@@ -154,6 +156,8 @@ def test_replaced_listeners_keep_the_predictions_and_train_by_themselves(trained
     nlp = spacy.load(tmp_path / "model")
     nlp.replace_listeners("encoder", "textcat", ["model.encoder"])
     check(nlp, expected)
+    with pytest.raises(ValueError, match="reads vectors of tokens.*Encoder.v1 of its own"):
+        export_setfit(nlp.get_pipe("textcat"), tmp_path / "setfit")
     nlp.to_disk(tmp_path / "replaced")
     loaded = spacy.load(tmp_path / "replaced")
     check(loaded, expected)

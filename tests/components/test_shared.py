@@ -13,6 +13,7 @@ from thinc.api import Adam
 
 from spacy_reprtune.components import shared_encoder
 from spacy_reprtune.components.balance import gradient_norm
+from spacy_reprtune.exchange.hf_export import export_huggingface
 
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16, "upstream": "*"}
 HEADS = {
@@ -454,6 +455,11 @@ def test_replaced_listeners_predict_the_same_and_train_by_themselves(names, shar
         part = "encoder" if "reprtune" in HEADS[name]["factory"] else "tok2vec"
         nlp.replace_listeners("encoder", name, [f"model.{part}"])
         assert name not in nlp.get_pipe("encoder").listening_components
+        if "reprtune" in HEADS[name]["factory"]:
+            assert nlp.get_pipe(name).calibrate(examples) > 0.0
+            nlp.get_pipe(name).calibration.reset()
+            with pytest.raises(ValueError, match="reads vectors of tokens.*Encoder.v1 of its own"):
+                export_huggingface(nlp.get_pipe(name), tmp_path / "checkpoint")
         assert same(annotations(nlp, texts), expected)
         block = nlp.config["components"][name]["model"][part]
         assert block["@architectures"] == "spacy_reprtune.Encoder.v1"

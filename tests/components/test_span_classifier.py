@@ -8,6 +8,7 @@ import spacy
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
+from spacy_reprtune.bridge import ahead
 from spacy_reprtune.components.span_rows import SpanRows
 
 SENTENCES = [
@@ -130,6 +131,37 @@ def test_independent_labels_may_be_none_or_several(token_config):
     assert [s.label_ for s in doc.spans["sc"]] == ["BAD", "GOOD"]
     nlp.get_pipe("sc").cfg["threshold"] = 1.0
     assert not nlp("a great film .").spans["sc"]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_spans_that_the_encoder_does_not_see_get_no_label(token_config, exclusive, caplog):
+    nlp = pipeline(token_config, exclusive=exclusive, threshold=0.0)
+    assert not nlp(" \n").spans["sc"]
+    pipe = nlp.get_pipe("sc")
+    unseen = Example(nlp.make_doc("\n . dull"), nlp.make_doc("\n . dull"))
+    for key, doc in (("sc", unseen.reference), ("given", unseen.predicted)):
+        doc.spans[key] = [Span(doc, 0, 1, label="BAD")]
+    assert pipe.update([unseen])["sc"] == 0.0
+    pipe.spans = "given"
+    assert pipe.predict([unseen.predicted])[0].places == []
+    assert pipe.calibrate([unseen]) == 1.0
+    if exclusive:
+        pipe.head_init = "probe"
+        examples = [unseen, example(nlp, (0, 2))]
+        pipe.initialize(lambda: examples, nlp=nlp, labels=["BAD", "GOOD"])
+        assert "its head starts at random" in caplog.text
+
+
+def test_a_stream_starts_what_the_model_is_asked_for(token_config, monkeypatch):
+    monkeypatch.setattr(ahead, "runs_behind", lambda device: True)
+    nlp = pipeline(token_config)
+    pipe, passes = nlp.get_pipe("sc"), []
+    forward = pipe.head.forward
+    monkeypatch.setattr(pipe.head, "forward", lambda tokens: passes.append(1) or forward(tokens))
+    texts = ["a great film .", "", "dull and cold .", "  "]
+    docs = list(nlp.pipe([*texts, "", "", *texts], batch_size=2))
+    assert len(passes) == 4 and not pipe.shim.ahead._started
+    assert [len(doc.spans["sc"]) for doc in docs] == [1, 0, 1, 0, 0, 0, 1, 0, 1, 0]
 
 
 def test_spans_without_annotation_are_neither_learned_nor_scored(token_config):

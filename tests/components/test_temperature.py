@@ -182,13 +182,43 @@ def test_only_calibrating_keeps_logits_and_only_while_their_docs_live(loop):
     pipe.calibration.weights_changed()
     docs = list(loop.pipe(TEXTS))
     assert not pipe.calibration._noted
-    pipe.calibration.note_all()
-    docs = list(loop.pipe(TEXTS))
-    assert len(pipe.calibration._noted) == len(docs)
-    del docs
-    gc.collect()
-    assert len(pipe.calibration._noted) == 0
-    pipe.calibration.forget_noted()
+    with pipe.calibration.noting_all():
+        docs = list(loop.pipe(TEXTS))
+        assert len(pipe.calibration._noted) == len(docs)
+        del docs
+        gc.collect()
+        assert len(pipe.calibration._noted) == 0
+
+
+def test_after_a_calibration_that_fails_an_evaluation_fits_nothing(loop, monkeypatch):
+    pipe = loop.get_pipe("x")
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    before = pipe.temperature
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipe, "calibration_loss", interrupted)
+        pipe.calibrate(loop.dev)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipe.model, "predict", interrupted)
+        pipe.calibrate(loop.dev)
+    assert not pipe.calibration.noting
+    loop.evaluate(loop.dev)
+    assert pipe.temperature == before
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_batch_without_annotation_keeps_the_thresholds(factory, nlp, tiny_encoder):
+    pipe = nlp.add_pipe(factory, name="x", config={"model": make_model(factory, tiny_encoder)})
+    examples = train_examples(nlp, factory)
+    optimizer = nlp.initialize(lambda: examples)
+    pipe.calibration.set_thresholds(0.9, dict.fromkeys(pipe.labels, 0.5))
+    plain = nlp.make_doc("a film")
+    nlp.update([Example(plain, plain.copy())], sgd=optimizer)
+    assert pipe.cfg["thresholds"]["precision"] == 0.9
+    nlp.update(examples, sgd=optimizer)
+    assert pipe.cfg["thresholds"] is None
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -453,6 +453,32 @@ def test_averages_of_a_stock_component_beside_ours_are_kept(nlp, model_config):
         assert all(torch.equal(now[key], weights[key]) for key in weights)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_docs_may_answer_the_questions_of_two_exclusive_classifiers(nlp, model_config, soft):
+    for name, labels in (("mood", ["BAD", "GOOD"]), ("topic", ["BOOK", "FILM"])):
+        config = {"model": model_config(), "soft_labels": soft}
+        nlp.add_pipe("reprtune_textcat", name=name, config=config)
+        nlp.config["initialize"]["components"][name] = {"labels": labels}
+    examples = make_examples(nlp)
+    sure = 0.8 if soft else 1.0
+    for i, example in enumerate(examples):
+        cats = example.reference.cats
+        mood = {label: sure if value else 1.0 - sure for label, value in cats.items()}
+        topic = {"BOOK": sure, "FILM": 1.0 - sure} if i % 2 else {"BOOK": 1.0 - sure, "FILM": sure}
+        example.reference.cats = {**mood, **topic}
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(40):
+        nlp.update(examples, sgd=optimizer)
+    for name in ("mood", "topic"):
+        pipe = nlp.get_pipe(name)
+        scored = [Example(pipe(eg.predicted.copy()), eg.reference) for eg in examples]
+        assert pipe.score(scored)["cats_score"] == 1.0
+    examples[0].reference.cats["FILM"] = examples[0].reference.cats["BOOK"] = sure
+    with pytest.raises(ValueError, match="'topic'"):
+        nlp.update(examples)
+
+
 def test_texts_of_another_classifier_do_not_count(model_config):
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("xx")
