@@ -3,7 +3,18 @@
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Tuple,
+    Type,
+)
 
 import srsly
 import torch
@@ -216,10 +227,10 @@ class TorchShim(Shim):
         self.n_labels = len(mapping)
         self._updater = None
 
-    def overview(self, texts: Optional[List[str]] = None) -> str:
+    def overview(self, texts: Optional[Iterable[str]] = None) -> str:
         """Describe what is going to train.
 
-        texts (Optional[List[str]]): The training texts, to estimate the size of the cache.
+        texts (Optional[Iterable[str]]): The training texts, to estimate the size of the cache.
         RETURNS (str): A table; see `training_overview`.
         """
         encoder = self.module.encoder

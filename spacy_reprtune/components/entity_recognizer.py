@@ -256,7 +256,7 @@ class EntityRecognizer(EncoderPipe):
                 f"{'; '.join(wrong)}.",
                 stacklevel=2,
             )
-        self.announce([eg.reference.text for eg in examples])
+        self.announce(eg.reference.text for eg in examples)
         if self.head_init == "probe":
             probe = fit_tags(self, examples, nlp)
             lacking = "the examples that it sees before training have no entities"

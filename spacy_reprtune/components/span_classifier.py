@@ -243,7 +243,7 @@ class SpanClassifier(EncoderPipe):
             self._warn_of_spans("no component before it says that it sets them")
         sample = numpy.zeros((1, len(self.labels)), dtype="f")
         self.model.initialize(X=[examples[0].reference], Y=sample)
-        self.announce([eg.reference.text for eg in examples])
+        self.announce(eg.reference.text for eg in examples)
         if self.head_init == "probe":
             self._start_from_probe(self.training_batch(examples), nlp)
 

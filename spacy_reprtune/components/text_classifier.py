@@ -258,7 +258,7 @@ class TextClassifier(EncoderPipe):
         self.model.initialize(X=[examples[0].reference], Y=sample)
         if self.few_shot is not None:
             self.few_shot.prepare_head(self)
-        self.announce([eg.reference.text for eg in examples])
+        self.announce(eg.reference.text for eg in examples)
         if self.few_shot is not None:
             self.few_shot.fit_first_head(self)
         elif self.head_init == "probe":
@@ -340,14 +340,11 @@ class TextClassifier(EncoderPipe):
             self.few_shot.forget()
 
     def _find_labels(self, examples: List[Example], labels: Optional[Iterable[str]]) -> None:
-        given = None if labels is None else sorted(labels)
+        given = None if labels is None else list(labels)
         own = [] if given is None else [*self.labels, *given]
-        found, texts = set(), 0
-        for example in examples:
-            check_cats([example], own, self.kind, self.name, soft=self.soft_labels)
-            found.update(example.reference.cats)
-            texts += bool(example.reference.text.strip())
-        if not texts:
+        check_cats(examples, own, self.kind, self.name, soft=self.soft_labels)
+        found = {label for example in examples for label in example.reference.cats}
+        if not any(example.reference.text.strip() for example in examples):
             raise ValueError(
                 f"'{self.name}' can't be trained: none of the training docs has any text."
             )

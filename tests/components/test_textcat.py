@@ -455,7 +455,8 @@ def test_averages_of_a_stock_component_beside_ours_are_kept(nlp, model_config):
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_docs_may_answer_the_questions_of_two_exclusive_classifiers(nlp, model_config, soft):
-    for name, labels in (("mood", ["BAD", "GOOD"]), ("topic", ["BOOK", "FILM"])):
+    questions = {"mood": ["GOOD", "BAD"], "topic": ["BOOK", "FILM"]}
+    for name, labels in questions.items():
         config = {"model": model_config(), "soft_labels": soft}
         nlp.add_pipe("reprtune_textcat", name=name, config=config)
         nlp.config["initialize"]["components"][name] = {"labels": labels}
@@ -470,8 +471,9 @@ def test_docs_may_answer_the_questions_of_two_exclusive_classifiers(nlp, model_c
     optimizer.learn_rate = 0.01
     for _ in range(40):
         nlp.update(examples, sgd=optimizer)
-    for name in ("mood", "topic"):
+    for name, labels in questions.items():
         pipe = nlp.get_pipe(name)
+        assert list(pipe.labels) == labels
         scored = [Example(pipe(eg.predicted.copy()), eg.reference) for eg in examples]
         assert pipe.score(scored)["cats_score"] == 1.0
     examples[0].reference.cats["FILM"] = examples[0].reference.cats["BOOK"] = sure
