@@ -3,18 +3,7 @@
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Tuple,
-    Type,
-)
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
 
 import srsly
 import torch
@@ -29,6 +18,7 @@ from thinc.util import to_numpy
 from ..encoder.load import build_empty, check_directory, load_pretrained, resolve_encoder
 from ..encoder.module import Encoder, EncoderSettings
 from ..encoder.pieces import PieceTokenizer
+from ..encoder.transfer import on_host
 from ..encoder.weight_files import read_header, read_json_object
 from .ahead import Ahead
 from .device import configured_device
@@ -227,10 +217,10 @@ class TorchShim(Shim):
         self.n_labels = len(mapping)
         self._updater = None
 
-    def overview(self, texts: Optional[Iterable[str]] = None) -> str:
+    def overview(self, texts: Optional[Iterator[str]] = None) -> str:
         """Describe what is going to train.
 
-        texts (Optional[Iterable[str]]): The training texts, to estimate the size of the cache.
+        texts (Optional[Iterator[str]]): The training texts, to estimate the size of the cache.
         RETURNS (str): A table; see `training_overview`.
         """
         encoder = self.module.encoder
@@ -274,7 +264,7 @@ class TorchShim(Shim):
                 "n_labels": self.n_labels,
                 "config": encoder.model.config.to_dict(),
                 "tokenizer": encoder.tokenizer.files(),
-                "encoder": save_tensors(_plain(encoder.model.state_dict())),
+                "encoder": save_tensors(on_host(encoder.model.state_dict())),
                 "head": save_tensors(self._head_tensors()),
             }
         )
@@ -339,7 +329,7 @@ class TorchShim(Shim):
 
     def _head_tensors(self) -> Dict[str, torch.Tensor]:
         state = self.module.state_dict()
-        return _plain({k: v for k, v in state.items() if not k.startswith("encoder.")})
+        return on_host({k: v for k, v in state.items() if not k.startswith("encoder.")})
 
     def _load_head(self, tensors: Dict[str, torch.Tensor], path: Optional[Path] = None) -> None:
         where = "" if path is None else f" in {path / 'head.safetensors'}"
@@ -382,18 +372,6 @@ def _count_labels(path: Path) -> int:
             "or head.json is damaged."
         )
     return n_labels
-
-
-def _plain(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-    # safetensors needs each tensor to be contiguous and to own its memory. Tied ones share it.
-    found: Dict[str, torch.Tensor] = {}
-    seen = set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        memory = plain.untyped_storage().data_ptr()
-        found[name] = plain.clone() if memory in seen else plain
-        seen.add(memory)
-    return found
 
 
 def _parts(output: Any) -> Tuple[Any, ...]:

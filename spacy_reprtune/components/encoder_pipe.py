@@ -354,10 +354,10 @@ class EncoderPipe(SavedPipe):
         """
         raise NotImplementedError
 
-    def announce(self, texts: Optional[Iterable[str]] = None) -> None:
+    def announce(self, texts: Optional[Iterator[str]] = None) -> None:
         """Log what is going to train, once.
 
-        texts (Optional[Iterable[str]]): The training texts, if they are at hand.
+        texts (Optional[Iterator[str]]): The training texts, if they are at hand.
         """
         if self.shim.announced:
             return

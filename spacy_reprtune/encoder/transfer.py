@@ -1,6 +1,6 @@
 """Copy arrays between the host and a device, which may compute while the host continues."""
 
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 import numpy
 import torch
@@ -25,6 +25,23 @@ def transfer(arrays: Sequence[NDArray], device: torch.device) -> List[torch.Tens
         part.view(array.shape).bool() if array.dtype == bool else part.view(array.shape)
         for part, array in zip(parts, arrays, strict=True)
     ]
+
+
+def on_host(tensors: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    """Prepare tensors to be saved. safetensors needs each to be contiguous and to own its memory,
+    which tied ones share.
+
+    tensors (Dict[str, Tensor]): Tensors by name.
+    RETURNS (Dict[str, Tensor]): The same values in the memory of the host.
+    """
+    found: Dict[str, torch.Tensor] = {}
+    seen = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if memory in seen else plain
+        seen.add(memory)
+    return found
 
 
 def runs_behind(device: torch.device) -> bool:
