@@ -51,6 +51,10 @@ class EncoderPipe(SavedPipe):
     `set_annotations`, `get_loss`, `initialize`, `training_batch` and `gold_labels`. With
     `calibration`, they define `calibration_loss`, `predict` hands its logits to
     `calibration.note`, and `score` calls `calibrate_to_noted`.
+
+    `initialize` reads the examples with `read_examples`, resets `calibration` and `warned_of`,
+    takes the labels, initializes the model with a `Y` of one column per output, and calls
+    `announce`. `score` calls `warn_of_unknown_labels`, and the factory `resolve_optimizer_variables`.
     """
 
     model: Model

@@ -28,7 +28,7 @@ def find_blocks(model: "PreTrainedModel") -> "List[torch.nn.Module]":
 
     model (PreTrainedModel): The bare encoder.
     RETURNS (List[Module]): The blocks, first to last; empty if they can't be told apart, because
-        they share their weights, as in ALBERT, or are not in one list, as in Funnel.
+        they share their weights, as in ALBERT, or are not in one list, as in Funnel and XLM.
     """
     return list(find_block_list(model) or [])
 
@@ -38,8 +38,13 @@ def find_block_list(model: "PreTrainedModel") -> "Optional[torch.nn.ModuleList]"
     import torch
 
     depth = getattr(model.config, "num_hidden_layers", None)
-    lists = (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
-    return next(lists, None)
+    for module in model.modules():
+        lists = [m for m in module.children() if isinstance(m, torch.nn.ModuleList)]
+        lists = [m for m in lists if len(m) == depth]
+        if lists:
+            # XLM has a list of attentions, another one of normalizations, and so on.
+            return lists[0] if len(lists) == 1 else None
+    return None
 
 
 def freeze(model: "PreTrainedModel", unfreeze: Unfreeze) -> "List[torch.nn.Module]":

@@ -200,9 +200,10 @@ def test_packed_windows_give_the_vectors_and_the_training_of_padded_ones(family,
     def train(packed, unfreeze):
         model = make(family, packed=packed, unfreeze=unfreeze, batch_pieces=1000)
         encoder = model.shims[0].module.encoder
-        assert (encoder.packing is not None) == (packed and name in PACKED)
+        packs = encoder.packing is not None
+        assert packs == (packed and name in PACKED), f"PACKED has to say so of {name}: {packs}"
         for module in encoder.model.modules():
-            for rate in ("p", "dropout_prob", "attention_dropout"):
+            for rate in ("p", "dropout_prob", "attention_dropout", "dropout"):
                 if isinstance(getattr(module, rate, None), float):
                     setattr(module, rate, 0.0)
         before = model.predict(docs)
@@ -221,6 +222,12 @@ def test_packed_windows_give_the_vectors_and_the_training_of_padded_ones(family,
             numpy.testing.assert_allclose(a, b, atol=2e-5)
         for key in wanted:
             torch.testing.assert_close(found[key], wanted[key], atol=2e-3, rtol=2e-3)
+
+
+def test_blocks_that_are_spread_over_several_lists_are_not_frozen_in_part(tmp_path):
+    path = save_encoder(tmp_path, "xlm", emb_dim=16, n_layers=2, n_heads=2)
+    with pytest.raises(ValueError, match="unfreeze = 1"):
+        make(path, unfreeze=1)
 
 
 @pytest.mark.parametrize("unfreeze", [1, "none"])
