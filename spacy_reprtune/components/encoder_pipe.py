@@ -54,7 +54,7 @@ class EncoderPipe(SavedPipe):
 
     `initialize` reads the examples with `read_examples`, resets `calibration` and `warned_of`,
     takes the labels, initializes the model with a `Y` of one column per output, and calls
-    `announce`. `score` calls `warn_of_unknown_labels`, and the factory `resolve_optimizer_variables`.
+    `announce`. `score` calls `warn_of_unknown_labels`, the factory `resolve_optimizer_variables`.
     """
 
     model: Model
