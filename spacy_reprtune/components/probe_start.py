@@ -23,7 +23,7 @@ logger = logging.getLogger("spacy")
 
 # Texts that the head of a text classifier is fitted to before the whole encoder trains, and texts
 # per label: enough for a good start (docs/recipes.md).
-PROBE_TEXTS = 2000
+PROBE_TEXTS = 1000
 TEXTS_PER_LABEL = 50
 # The most tokens that are encoded for a head on tokens, and the most that are used, both outside of
 # entities and inside: enough for a good start, and few enough to take only seconds.
