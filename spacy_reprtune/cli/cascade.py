@@ -34,7 +34,13 @@ def cascade_cli(
     try:
         nlp = assemble_cascade(small, large, keep=keep)
         cascade = next(pipe for _, pipe in nlp.pipeline if isinstance(pipe, Cascade))
-        cascade.calibrate(list(Corpus(dev)(nlp)))
+        examples = list(Corpus(dev)(nlp))
+        if not any(cascade.large.is_answered(eg.reference.cats) for eg in examples):
+            raise ValueError(
+                f"None of the {len(examples)} docs in {dev} has categories of the classifiers "
+                f"({', '.join(cascade.labels)}), so no threshold can be fitted."
+            )
+        cascade.calibrate(examples)
     except (ValueError, OSError) as error:
         msg.fail("No cascade", str(error), exits=1)
     nlp.to_disk(output)

@@ -1,7 +1,8 @@
 """`python -m spacy reprtune import-hf`, `export-hf`, `import-setfit` and `export-setfit`."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import typer
 from wasabi import msg
@@ -25,17 +26,8 @@ def import_hf_cli(
     entities (BIO, IO, BILOU or IOBES labels). Probabilities stay the same.
     """
     from ..exchange.huggingface import import_huggingface
-    from ..files import replaced_directory
 
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        msg.fail(f"{output_dir} exists and is not empty", "Name a new directory.", exits=1)
-    try:
-        nlp = import_huggingface(model, component=name, lang=lang)
-        with replaced_directory(output_dir) as folder:
-            nlp.to_disk(folder)
-    except (ValueError, OSError) as error:
-        msg.fail("Cannot import this model", str(error), exits=1)
-    _report_import(nlp, output_dir)
+    _import(partial(import_huggingface, model, component=name, lang=lang), output_dir)
 
 
 def import_setfit_cli(
@@ -58,12 +50,8 @@ def import_setfit_cli(
     """
     from ..exchange.setfit import import_setfit
 
-    try:
-        nlp = import_setfit(model_dir, trust_pickle=trust_pickle, name=name, lang=lang)
-    except ValueError as error:
-        msg.fail("Cannot import this model", str(error), exits=1)
-    nlp.to_disk(output_dir)
-    _report_import(nlp, output_dir)
+    load = partial(import_setfit, model_dir, trust_pickle=trust_pickle, name=name, lang=lang)
+    _import(load, output_dir)
 
 
 def export_hf_cli(
@@ -108,7 +96,17 @@ def export_setfit_cli(
     )
 
 
-def _report_import(nlp: Any, output_dir: Path) -> None:
+def _import(load: Callable[[], Any], output_dir: Path) -> None:
+    from ..files import replaced_directory
+
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        msg.fail(f"{output_dir} exists and is not empty", "Name a new directory.", exits=1)
+    try:
+        nlp = load()
+        with replaced_directory(output_dir) as folder:
+            nlp.to_disk(folder)
+    except (ValueError, OSError) as error:
+        msg.fail("Cannot import this model", str(error), exits=1)
     ((name, pipe),) = nlp.pipeline
     labels = f"Labels of '{name}': {', '.join(pipe.labels)}"
     msg.good(f"Saved the pipeline to {output_dir}", labels)

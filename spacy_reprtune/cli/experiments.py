@@ -118,7 +118,7 @@ def learning_curve_cli(
         results = curve.learning_curve(
             *configs, sizes, seeds, output, use_gpu=use_gpu, progress=True
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         msg.fail("Cannot draw a learning curve", str(error), exits=1)
     points = curve.summarize(results)
     rows = [
@@ -142,7 +142,7 @@ def _save_picture(draw: Callable[[Path], None], path: Optional[Path], results: P
         draw(path)
     except ImportError:
         msg.warn("No picture: it needs matplotlib (pip install matplotlib).", f"Saved {results}.")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         msg.warn(f"No picture: {error}", f"Saved {results}.")
     else:
         msg.good(f"Saved {results} and {path}")

@@ -1,5 +1,6 @@
 """`python -m spacy reprtune threshold`: thresholds per label with a guaranteed precision."""
 
+import shutil
 from pathlib import Path
 from typing import Optional
 
@@ -53,6 +54,11 @@ def threshold_cli(
     except (ValueError, OSError) as error:
         msg.fail("No thresholds", str(error), exits=1)
     nlp.to_disk(output or model)
+    if output is not None and Path(model).is_dir():
+        # What packages take from the directory, such as LICENSE and README.md.
+        for path in filter(Path.is_file, Path(model).iterdir()):
+            if not (output / path.name).exists():
+                shutil.copy2(path, output)
     given = [item for item in found if item.fit.threshold is not None]
     rows = [
         (

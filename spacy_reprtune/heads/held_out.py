@@ -44,6 +44,9 @@ def held_out_probabilities(
     sample = fitted
     if len(fitted) > CHOSEN_ROWS:
         sample = numpy.random.default_rng(0).choice(fitted, CHOSEN_ROWS, replace=False)
+        # All labels are in it, however rare.
+        rare = [fitted[classes[fitted] == label][:FOLDS] for label in numpy.unique(classes[fitted])]
+        sample = numpy.concatenate([sample, numpy.setdiff1d(numpy.concatenate(rare), sample)])
     strength = fit_classes(vectors[sample], classes[sample], n_labels, weights=weights).strength
     fold_of = folds_of(classes, groups)
     probabilities = numpy.full((len(vectors), n_labels), 1 / n_labels, dtype="f")

@@ -219,6 +219,11 @@ def _compare(nlp: "Language", exported: "Language") -> str:
             f"{measured.largest_difference:.2g}, more than {TOLERANCE:g}, so it is not packaged. "
             f"{_INSTEAD}"
         )
+    if measured.first is not None:
+        raise ValueError(
+            f"The exported pipeline annotates {_TEXTS[measured.first]!r} differently from torch, "
+            f"so it is not packaged. {_INSTEAD}"
+        )
     return (
         f"In ONNX Runtime (fp32), the largest difference from torch's scores is "
         f"{measured.largest_difference:.2g}."

@@ -69,6 +69,7 @@ def train(
     on_start (Callable[[Language], Any]): Called with the initialized pipeline before it trains.
     RETURNS (Tuple[Language, List[Dict[str, Any]]]): The pipeline after the last step, and its
         evaluations as `spacy_reprtune.JsonlLogger.v1` writes them.
+    RAISES (ValueError): The training corpus is empty.
     """
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train as spacy_train
@@ -77,7 +78,13 @@ def train(
     config["training"]["seed"] = seed
     if "seed" in config.get("system", {}):
         config["system"]["seed"] = seed
-    nlp = init_nlp(config, use_gpu=use_gpu)
+    try:
+        nlp = init_nlp(config, use_gpu=use_gpu)
+    except TypeError as error:
+        # spaCy's error for a corpus without examples names a callback.
+        if "E930" not in str(error):
+            raise
+        raise ValueError("There is nothing to train on: is [corpora.train] empty?") from error
     on_start(nlp)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"

@@ -84,8 +84,16 @@ def learning_curve(
     use_gpu (int): GPU id, or -1.
     progress (bool): Whether to show a progress bar.
     RETURNS (List[Result]): The results for these sizes and seeds.
-    RAISES (ValueError): The file has results of other configs or data.
+    RAISES (ValueError): A config is of the other kind, or the file has results of other configs or
+        data.
     """
+    for config, few_shot in ((setfit, True), (joint, False)):
+        factories = [block.get("factory") for block in config["components"].values()]
+        if ("reprtune_setfit" in factories) != few_shot:
+            raise ValueError(
+                "A learning curve takes a config with a reprtune_setfit first, and one of joint "
+                f"training without it second. One has {', '.join(map(str, factories))}."
+            )
     setfit, joint = full_config(setfit), full_config(joint)
     own = fingerprint(setfit, joint, output=output)
     results = read_results(output, "results", Result, own, what="learning curve")

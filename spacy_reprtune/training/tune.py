@@ -214,17 +214,17 @@ def shortened(config: Config, rung: int) -> Config:
     # Only at the end: in between, the schedule has not ended. spaCy evaluates after the first step
     # as well, when all heads that start from a probe are equal.
     training["eval_frequency"] = training["max_steps"]
-    _shorten_schedules(training, share)
+    _shorten_schedules(training, config.interpolate()["training"], share)
     return short
 
 
-def _shorten_schedules(section: Dict[str, Any], share: int) -> None:
-    # A length that refers to [training] max_steps follows it.
+def _shorten_schedules(section: Dict[str, Any], known: Dict[str, Any], share: int) -> None:
+    # A length that refers to [training] max_steps follows it. Others may be variables as well.
     for name, value in section.items():
         if isinstance(value, dict):
-            _shorten_schedules(value, share)
-        elif name in ("warmup_steps", "total_steps") and isinstance(value, int):
-            section[name] = max(1, value // share)
+            _shorten_schedules(value, known[name], share)
+        elif name in ("warmup_steps", "total_steps") and value != "${training.max_steps}":
+            section[name] = max(1, known[name] // share)
 
 
 def _scored(config: Config, settings: Settings, rung: int, use_gpu: int, kept: List[Any]) -> Trial:
@@ -232,9 +232,14 @@ def _scored(config: Config, settings: Settings, rung: int, use_gpu: int, kept: L
     start = time.perf_counter()
     try:
         return _train(config, settings, rung, use_gpu, kept)
-    except ValueError as error:
+    # Running out of memory is a RuntimeError.
+    except (ValueError, RuntimeError) as error:
         if not settings:
             raise
+        if use_gpu >= 0:
+            import torch
+
+            torch.cuda.empty_cache()
         logger.warning("%s failed and counts as 0: %s", settings, error)
         return Trial(settings, rung, 0, 0.0, round(time.perf_counter() - start, 2))
 

@@ -30,6 +30,10 @@ def test_a_model_goes_out_and_comes_back_with_the_flag_alone(pipeline, tmp_path)
     back = spacy.load(tmp_path / "back")
     assert back("a great film").cats == pytest.approx(pipeline("a great film").cats, abs=0.05)
     assert not list((tmp_path / "back").rglob("*.pkl"))
+    (tmp_path / "file").touch()
+    for there in ("nlp", "file"):
+        done = run("import-setfit", tmp_path / "setfit", tmp_path / there, "--trust-pickle")
+        assert done.exit_code == 1 and "exists and is not empty" in " ".join(done.output.split())
 
 
 def test_a_component_that_is_not_there_or_no_setfit_is_named(pipeline, tmp_path, model_config):

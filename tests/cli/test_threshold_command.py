@@ -32,10 +32,12 @@ def run(*args):
 
 
 def test_thresholds_go_into_a_new_directory_and_into_the_same_one(folder, tmp_path):
+    (folder / "nlp" / "LICENSE").write_text("apache-2.0")
     code, output = run(
         folder / "nlp", folder / "dev.spacy", "--precision", 0.8, "-o", tmp_path / "new"
     )
     assert code == 0, output
+    assert (tmp_path / "new" / "LICENSE").read_text() == "apache-2.0"
     assert "GOOD" in output and "160 of 160" in output and "100.0%" in output
     assert spacy.load(folder / "nlp").get_pipe("textcat").cfg["thresholds"] is None
     code, output = run(tmp_path / "new", folder / "dev.spacy", "--precision", 0.9)

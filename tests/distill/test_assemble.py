@@ -40,9 +40,9 @@ def pipelines(tmp_path_factory, tiny_encoder):
     return root
 
 
-def run(pipelines, small, output, *options):
+def run(pipelines, small, output, *options, dev=None):
     command = ["cascade", str(pipelines / small), str(pipelines / "large"), *options]
-    command += ["--dev", str(pipelines / "dev.spacy"), "--output", str(output)]
+    command += ["--dev", str(dev or pipelines / "dev.spacy"), "--output", str(output)]
     return CliRunner().invoke(reprtune_cli, command)
 
 
@@ -59,6 +59,14 @@ def test_two_trained_pipelines_become_one_with_a_fitted_threshold(pipelines, tmp
         # The temperatures were fitted to dev once more.
         assert doc.cats == pytest.approx(own(example.text).cats, abs=0.05)
         assert doc.has_annotation("SENT_START")
+
+
+def test_dev_without_categories_is_refused(pipelines, tmp_path):
+    docs = [spacy.blank("xx").make_doc("a film")]
+    DocBin(docs=docs).to_disk(tmp_path / "plain.spacy")
+    done = run(pipelines, "static", tmp_path / "out", dev=tmp_path / "plain.spacy")
+    assert done.exit_code == 1 and "has categories of" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_small_one_that_is_never_right_answers_nothing(pipelines, tmp_path):

@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from spacy_reprtune.components import probe_start
 from spacy_reprtune.components.probe_start import sample_examples, sample_texts
+from spacy_reprtune.heads import held_out
 from spacy_reprtune.heads.losses import sigmoid, softmax
 from spacy_reprtune.heads.probe import STRENGTHS, fit_classes, fit_independent
 
@@ -21,6 +22,15 @@ def data(n=240, width=6, n_labels=3, noise=1.0):
     scores = (vectors - 5) @ random.normal(size=(width, n_labels))
     classes = (scores + noise * random.gumbel(size=scores.shape)).argmax(1)
     return vectors, classes
+
+
+def test_the_strength_is_chosen_with_every_label_however_rare(monkeypatch):
+    monkeypatch.setattr(held_out, "CHOSEN_ROWS", 20)
+    vectors, _ = data(n=400)
+    classes = numpy.zeros(400, dtype=numpy.int64)
+    classes[[3, 7, 11]] = 1
+    found = held_out.held_out_probabilities(vectors, classes, 2)
+    assert found.shape == (400, 2) and numpy.allclose(found.sum(1), 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])

@@ -15,8 +15,8 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 import spacy_reprtune.cli  # noqa: F401 (adds its commands to spaCy's)
-from spacy_reprtune.packaging import int8
-from spacy_reprtune.packaging.agreement import agreement
+from spacy_reprtune.packaging import int8, onnx_package
+from spacy_reprtune.packaging.agreement import Agreement, agreement
 from spacy_reprtune.packaging.int8 import Int8, equal_decisions, fit_again
 from spacy_reprtune.packaging.onnx_package import EXPORTED, _check_components, with_onnx
 
@@ -156,6 +156,13 @@ def test_its_temperature_can_still_be_fitted(exported):
     nlp = spacy.load(exported)
     pipe = nlp.get_pipe("textcat")
     assert pipe.calibrate(make_examples(nlp)) == pipe.temperature != 2.5
+
+
+def test_a_difference_in_annotation_is_refused_whatever_the_scores(monkeypatch):
+    found = Agreement(texts=4, equal=3, largest_difference=0.0, first=1)
+    monkeypatch.setattr(onnx_package, "agreement", lambda *_: found)
+    with pytest.raises(ValueError, match="differently from torch, so it is not packaged"):
+        onnx_package._compare(None, None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import spacy
 import srsly
 from conftest import BAD, GOOD
 from spacy.tokens import DocBin
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
@@ -101,6 +102,15 @@ def test_results_of_other_data_are_not_mixed_in(corpus, tiny_encoder):
 def test_sizes_that_are_none(text):
     with pytest.raises(ValueError, match="is not a number of texts"):
         parse_sizes(text)
+
+
+def test_configs_in_the_wrong_order_are_refused(tmp_path):
+    setfit, joint = (
+        {"components": {"x": {"factory": f"reprtune_{n}"}}} for n in ("setfit", "textcat")
+    )
+    for pair in ((joint, setfit), (setfit, setfit), (joint, joint)):
+        with pytest.raises(ValueError, match="a reprtune_setfit first"):
+            learning_curve.learning_curve(*map(Config, pair), [1], 1, tmp_path / "curve.json")
 
 
 def test_sizes_come_sorted_and_once():

@@ -111,6 +111,12 @@ def test_a_sweep_from_the_command_line(files):
     assert (files / "m" / "sweep.png").stat().st_size > 5000
 
 
+def test_an_empty_corpus_is_named(files):
+    DocBin().to_disk(files / "data.spacy")
+    done = run(files, "--unfreeze", "none", "--seeds", "1")
+    assert done.exit_code == 1 and "is [corpora.train] empty?" in " ".join(done.output.split())
+
+
 def test_a_sweep_of_an_entity_recognizer(files):
     docs = [eg.reference for eg in make_entity_examples(spacy.blank("xx"))]
     DocBin(docs=docs).to_disk(files / "data.spacy")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import spacy
+import torch
 from conftest import make_examples
 from spacy.tokens import DocBin
 from spacy.util import load_config
@@ -167,8 +168,10 @@ def test_a_shorter_training_has_a_shorter_warm_up(config_path):
     config = load_config(config_path, overrides=overrides(config_path), interpolate=False)
     schedule = {"@schedules": "warmup_linear.v1", "warmup_steps": 45, "initial_rate": 0.001}
     config["training"]["max_steps"] = 90
-    for total in (90, "${training.max_steps}"):
-        config["training"]["optimizer"]["learn_rate"] = {**schedule, "total_steps": total}
+    config["vars"] = {"steps": 90, "warm": 45}
+    for total, warm in ((90, 45), ("${training.max_steps}", 45), ("${vars.steps}", "${vars.warm}")):
+        own = {**schedule, "total_steps": total, "warmup_steps": warm}
+        config["training"]["optimizer"]["learn_rate"] = own
         rates = []
         for rung in range(3):
             short = tuning.shortened(config, rung).interpolate()["training"]
@@ -176,6 +179,16 @@ def test_a_shorter_training_has_a_shorter_warm_up(config_path):
             assert rate["total_steps"] == short["max_steps"]
             rates.append((short["max_steps"], rate["warmup_steps"]))
         assert rates == [(10, 5), (30, 15), (90, 45)]
+
+
+def test_a_candidate_that_runs_out_of_memory_counts_as_0(config_path, monkeypatch):
+    def fails(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tuning, "_train", fails)
+    assert tuning._scored(Config(), {"training.dropout": 0.2}, 1, -1, []).score == 0.0
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tuning._scored(Config(), {}, 1, -1, [])
 
 
 def test_the_config_itself_is_the_best_of_equals():
