@@ -218,15 +218,14 @@ class EncoderPipe(SavedPipe):
         raise NotImplementedError
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Apply the accumulated gradients. Without any, nothing changes.
+        """Apply the accumulated gradients.
 
         sgd (Optimizer): The optimizer.
         """
-        if not self.shim.n_backward:
-            return
         warn_of_optimizer(self, sgd)
+        learned = self.shim.n_backward > 0
         self.model.finish_update(sgd)
-        if self.calibration is not None:
+        if learned and self.calibration is not None:
             self.calibration.weights_changed()
 
     def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, float]:
