@@ -184,8 +184,8 @@ class Cascade(EncoderPipe):
             doc._.set(ANSWERED_BY, SMALL if early else LARGE)
 
     def batches(self, docs: Iterator[List[Doc]]) -> Iterator[List[Doc]]:
-        """See `EncoderPipe.batches`. Only the small classifier reads all docs."""
-        return self.small.batches(docs)
+        """See `EncoderPipe.batches`. Only one classifier reads all docs."""
+        return (self.large if self.threshold is None else self.small).batches(docs)
 
     def update(
         self,

@@ -223,7 +223,9 @@ def _shorten_schedules(section: Dict[str, Any], known: Dict[str, Any], share: in
     for name, value in section.items():
         if isinstance(value, dict):
             _shorten_schedules(value, known[name], share)
-        elif name in ("warmup_steps", "total_steps") and value != "${training.max_steps}":
+        elif name not in ("warmup_steps", "total_steps") or value == "${training.max_steps}":
+            continue
+        elif isinstance(known[name], int):
             section[name] = max(1, known[name] // share)
 
 

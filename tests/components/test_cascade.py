@@ -17,6 +17,7 @@ from spacy.training.loop import train
 from thinc.api import Config
 
 from spacy_reprtune.annotate.next_texts import choose_next
+from spacy_reprtune.bridge import ahead
 from spacy_reprtune.components.cascade_pipe import ANSWERED_BY
 from spacy_reprtune.components.label_kinds import Exclusive
 from spacy_reprtune.packaging.half import halve_weights
@@ -118,6 +119,23 @@ def test_after_a_calibration_that_fails_an_evaluation_fits_nothing(cascade, monk
         pipe.calibrate(examples)
     nlp.evaluate(examples)
     assert srsly.json_dumps([pipe.cfg, pipe.small.cfg, pipe.large.cfg]) == before
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0])
+def test_a_stream_starts_only_what_will_be_asked_for(threshold, cascade, monkeypatch):
+    monkeypatch.setattr(ahead, "runs_behind", lambda device: True)
+    nlp, _ = cascade
+    set_threshold(nlp, threshold)
+    pipe = nlp.get_pipe("textcat")
+    expected, waiting = answers(nlp), []
+    found = []
+    for doc in nlp.pipe(TEXTS * 2, batch_size=2):
+        found.append((doc._.get(ANSWERED_BY), doc.cats))
+        waiting.append([len(part.shim.ahead._started) for part in (pipe.small, pipe.large)])
+    assert_same(found, expected * 2)
+    idle = 0 if threshold is None else 1
+    assert max(counts[1 - idle] for counts in waiting) == 1
+    assert not any(counts[idle] for counts in waiting)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0])
