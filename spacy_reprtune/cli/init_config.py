@@ -1,5 +1,6 @@
 """`python -m spacy reprtune init-config`: the config of the recipe that fits."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Optional
@@ -88,15 +89,15 @@ def init_config_cli(
     except (ValueError, OSError) as error:
         msg.fail("Cannot choose a recipe", str(error), exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(advice.config.replace("THIS_FILE", output.as_posix()), encoding="utf8")
+    config = shlex.quote(output.as_posix())
+    output.write_text(advice.config.replace("THIS_FILE", config), encoding="utf8")
     msg.text(advice.why)
     for warning in advice.warnings:
         msg.warn(warning)
     if advice.warnings:
         msg.info("`spacy reprtune check` shows where.")
     msg.good(f"Saved {output}")
-    command = f"python -m spacy train {output.as_posix()} --output training/{advice.recipe}"
-    msg.text(f"Now: {command}")
+    msg.text(f"Now: python -m spacy train {config} --output training/{advice.recipe}")
 
 
 def _ask(question: str, default: Optional[str], option: str) -> str:

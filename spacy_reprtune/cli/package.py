@@ -1,5 +1,6 @@
 """`python -m spacy reprtune package`: a trained pipeline as a wheel."""
 
+import shlex
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Iterator, Optional
@@ -62,6 +63,10 @@ def package_cli(
             )
         if half is not None and runtime == "onnx":
             raise ValueError("--half is for --runtime torch. For a smaller package, use --int8.")
+        if corpus is not None and not (half or int8):
+            raise ValueError("--corpus is for --half and --int8: it measures what they change.")
+        if not int8 and (insist or train is not None):
+            raise ValueError("--train and --insist are for --int8.")
         if runtime == "onnx":
             changed = _in_onnx(model_dir, train if int8 else None, corpus, limit, insist)
         else:
@@ -76,8 +81,8 @@ def package_cli(
         msg.good(f"{wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
     package = wheels[0].name.split("-")[0]
     msg.text(
-        f"Where its requirements are installed: pip install --no-index --find-links {output_dir} "
-        f"{package}"
+        "Where its requirements are installed: pip install --no-index --find-links "
+        f"{shlex.quote(str(output_dir))} {package}"
     )
 
 

@@ -29,13 +29,13 @@ def smoke_cli(
     tolerance: Optional[float] = typer.Option(
         None,
         help="Largest difference between two scores  [default: 0.0001; 0.02 for a package in fp16, "
-        "0.1 in bf16]",
+        "0.1 in bf16, 0.2 in int8]",
         min=0.0,
     ),
     min_equal: Optional[float] = typer.Option(
         None,
         help="Share of texts that must get the same annotation  [default: 1; 0.98 for a package in "
-        "fp16, 0.9 in bf16]",
+        "fp16, 0.9 in bf16 and int8]",
         min=0.0,
         max=1.0,
     ),

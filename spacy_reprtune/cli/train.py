@@ -66,6 +66,7 @@ def run_training(
     from ..training.checkpoint import Checkpoint
     from ..training.full_config import full_config
     from ..training.resume import STATE, train
+    from ..training.state import check_resumable
 
     if not output_path.exists():
         output_path.mkdir(parents=True)
@@ -84,5 +85,9 @@ def run_training(
     with show_validation_error(config_path, hint_fill=False):
         nlp = init_nlp(config, use_gpu=use_gpu)
     msg.good("Initialized pipeline")
+    try:
+        check_resumable(nlp, full["training"]["frozen_components"])
+    except ValueError as error:
+        msg.fail("Cannot train", str(error), exits=1)
     msg.divider("Training pipeline")
     train(nlp, output_path, checkpoint, use_gpu=use_gpu, stdout=sys.stdout, stderr=sys.stderr)

@@ -1,6 +1,7 @@
 """Choose the recipe that fits the data, the encoder and the time, and explain the choice."""
 
 import math
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -362,8 +363,8 @@ def _encoder_block(text: str) -> str:
 def _mention_pretraining(config: str, recipe: Path, text: Path) -> str:
     note = (
         "Pretraining on your own text first:\n\n"
-        f"  python -m spacy reprtune mlm {recipe.as_posix()} --output training/my-mlm "
-        f"--paths.text {text.as_posix()}\n"
+        f"  python -m spacy reprtune mlm {shlex.quote(recipe.as_posix())} --output training/my-mlm "
+        f"--paths.text {shlex.quote(text.as_posix())}\n"
         f"\nthen add to the command above: --paths.encoder training/my-mlm/encoder"
     )
     head, rest = config.split("\n\n[", 1)

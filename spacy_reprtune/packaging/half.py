@@ -13,6 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
+import srsly
+
 from ..manifest import MANIFEST, write_manifest
 from .agreement import Agreement, agreement
 
@@ -127,6 +129,14 @@ def weights_type(encoder_dir: Path) -> str:
     """
     types = {dtype for dtype, _ in _tensors(encoder_dir)}
     return "+".join(sorted(_NAMES[dtype] for dtype in types if dtype in _NAMES))
+
+
+def weights_types(pipeline_dir: Path) -> List[str]:
+    """RETURNS (List[str]): The types of the encoders' weights in a saved pipeline, "int8" of an
+    ONNX graph among them, sorted."""
+    found = {weights_type(path) for path in find_encoders(pipeline_dir)}
+    found |= {srsly.read_json(path)["weights"] for path in pipeline_dir.rglob("onnx.json")}
+    return sorted(found)
 
 
 def count_weights(encoder_dir: Path) -> int:

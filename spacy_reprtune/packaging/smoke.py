@@ -15,7 +15,7 @@ from .agreement import compare, predictions
 
 # Largest difference between two scores, and the share of texts that must get the same annotation,
 # by the type of the encoder's weights in the package. fp32 packages hold the trained weights.
-LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9)}
+LIMITS = {"fp32": (1e-4, 1.0), "fp16": (0.02, 0.98), "bf16": (0.1, 0.9), "int8": (0.2, 0.9)}
 
 # All other libraries are in the same places as these.
 _LIBRARIES = ("spacy", "torch", "transformers", "safetensors")
@@ -25,7 +25,7 @@ _PREDICT = """
 import json, sys, spacy
 from spacy_reprtune.data.recipes import recipe_folder
 from spacy_reprtune.packaging.agreement import predictions
-from spacy_reprtune.packaging.half import find_encoders, weights_type
+from spacy_reprtune.packaging.half import weights_types
 name, texts = json.load(sys.stdin)
 # The configs of `reprtune init-config`: raises if the wheel lacks them.
 recipe_folder()
@@ -34,7 +34,7 @@ result = {
     "pipeline": nlp.meta["name"],
     "version": nlp.meta["version"],
     "file": str(nlp.path),
-    "weights": sorted({weights_type(path) for path in find_encoders(nlp.path)}),
+    "weights": weights_types(nlp.path),
     "docs": predictions(nlp, texts),
 }
 sys.stdout.write("\\n" + json.dumps(result))
@@ -113,7 +113,7 @@ def judge(
     """
     # Without an encoder of this package, nothing can be in half precision.
     weights = "+".join(packaged["weights"]) or "fp32"
-    default = LIMITS.get(weights, LIMITS["bf16"])
+    default = LIMITS.get(weights, LIMITS["int8"])
     tolerance = default[0] if tolerance is None else tolerance
     min_equal = default[1] if min_equal is None else min_equal
     try:
@@ -122,8 +122,9 @@ def judge(
         raise RuntimeError(str(error)) from error
     if measured.share < min_equal and measured.first is not None:
         k = measured.first
+        keys = [key for key in trained[k] if packaged["docs"][k][key] != trained[k][key]]
         found, expected = (
-            {key: docs[k][key] for key in ("cats", "ents")} for docs in (packaged["docs"], trained)
+            {key: docs[k][key] for key in keys} for docs in (packaged["docs"], trained)
         )
         raise RuntimeError(
             f"The packaged pipeline annotates {texts[k][:60]!r} differently: {found}, not "

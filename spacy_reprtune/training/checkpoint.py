@@ -49,6 +49,7 @@ class Checkpoint:
         self.folder = folder
         self.description = describe(config, folder.parent)
         self._content: Optional[Dict[str, Any]] = None
+        self._saved: Tuple[Tensors, Dict[int, Any]] = {}, {}
         self._rows: Dict[Tuple[str, str], int] = {}
         self._row_files: List[str] = []
         path = folder / STATE_FILE
@@ -65,28 +66,19 @@ class Checkpoint:
                 f"{folder} has the state of another training: {'; '.join(different)}. To resume "
                 f"it, use what it was started with. {self._remedy()}"
             )
+        self._saved = self._load(self._content)
 
     def read(self, nlp: Language, frozen: Collection[str]) -> Optional[Saved]:
-        """Read the state, and fill the caches of the encoders.
+        """Fill the caches of the encoders, and return the rest of the state.
 
         nlp (Language): The initialized pipeline.
         frozen (Collection[str]): Names of the components that do not train.
         RETURNS (Optional[Saved]): The state, or None if there is none.
-        RAISES (ValueError): A file is missing or damaged.
         """
         if self._content is None:
             return None
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         content, self._content = self._content, None
-        try:
-            tensors = load_file(str(self.folder / content["tensors"]))
-            rows: Dict[int, Any] = {}
-            for file in content["row_files"]:
-                rows.update({int(k): row for k, row in load_file(str(self.folder / file)).items()})
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{self.folder} is damaged ({error}). {self._remedy()}") from error
+        (tensors, rows), self._saved = self._saved, ({}, {})
         self._row_files = content["row_files"]
         names = [(space, key) for space, key in content["row_names"]]
         self._rows = {name: number for number, name in enumerate(names)}
@@ -132,6 +124,21 @@ class Checkpoint:
         for path in self.folder.iterdir():
             if path.name not in (STATE_FILE, name, *self._row_files):
                 path.unlink()
+
+    def _load(self, content: Dict[str, Any]) -> Tuple[Tensors, Dict[int, Any]]:
+        """RETURNS (Tuple[Dict[str, Tensor], Dict[int, Tensor]]): The tensors of the state, and the
+        rows of the caches."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors = load_file(str(self.folder / content["tensors"]))
+            rows: Dict[int, Any] = {}
+            for file in content["row_files"]:
+                rows.update({int(k): row for k, row in load_file(str(self.folder / file)).items()})
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ValueError(f"{self.folder} is damaged ({error}). {self._remedy()}") from error
+        return tensors, rows
 
     def remove(self) -> None:
         """Remove the directory, at the end of the training."""

@@ -69,10 +69,11 @@ def train(
     on_start (Callable[[Language], Any]): Called with the initialized pipeline before it trains.
     RETURNS (Tuple[Language, List[Dict[str, Any]]]): The pipeline after the last step, and its
         evaluations as `spacy_reprtune.JsonlLogger.v1` writes them.
-    RAISES (ValueError): The training corpus is empty.
+    RAISES (ValueError): The corpus for training or the one for evaluation is empty.
     """
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train as spacy_train
+    from spacy.util import resolve_dot_names
 
     config = copy.deepcopy(config)
     config["training"]["seed"] = seed
@@ -85,6 +86,10 @@ def train(
         if "E930" not in str(error):
             raise
         raise ValueError("There is nothing to train on: is [corpora.train] empty?") from error
+    settings = nlp.config.interpolate()
+    (dev,) = resolve_dot_names(settings, [settings["training"]["dev_corpus"]])
+    if next(iter(dev(nlp)), None) is None:
+        raise ValueError("There is nothing to score: is [corpora.dev] empty?")
     on_start(nlp)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import sys
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from .experiments import (
     write_results,
 )
 from .full_config import full_config
+from .setfit.readers import texts_by_label
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -77,7 +79,8 @@ def learning_curve(
     setfit (Config): A config with a `reprtune_setfit`, not interpolated. Its untrained pipeline is
         the probe.
     joint (Config): A config of joint training, not interpolated.
-    sizes (Sequence[int]): Texts per label.
+    sizes (Sequence[int]): Texts per label. Sizes beyond the label with the most texts become one,
+        that of all texts.
     seeds (int): Number of seeds: 0, 1, …
     output (Path): The JSON file. Results that it has already, for the same configs and data, are
         not computed again.
@@ -95,6 +98,10 @@ def learning_curve(
                 f"training without it second. One has {', '.join(map(str, factories))}."
             )
     setfit, joint = full_config(setfit), full_config(joint)
+    most = _most_texts(setfit)
+    if max(sizes) > most:
+        logger.warning("No label has more than %d texts, so that is the largest size", most)
+        sizes = sorted({min(size, most) for size in sizes})
     own = fingerprint(setfit, joint, output=output)
     results = read_results(output, "results", Result, own, what="learning curve")
 
@@ -132,26 +139,40 @@ def summarize(results: Sequence[Result]) -> List[Dict[str, Any]]:
     return points
 
 
-def _train(
-    config: Config, size: int, seed: int, use_gpu: int, *, after: str, before: str = ""
-) -> Dict[str, float]:
-    """Train once and score the last step, and also the start if `before` names it."""
-    config = copy.deepcopy(config)
+def _train_path(config: Config) -> str:
     path = config["corpora"]["train"].get("path")
     if path is None:
         raise ValueError(
             "A learning curve draws its texts from a file, so the reader in [corpora.train] of "
             "both configs needs a path, as spacy.Corpus.v1 and spacy_reprtune.FewShot.v1 have."
         )
+    return path
+
+
+def _most_texts(config: Config) -> int:
+    """RETURNS (int): The number of training texts of the label that has the most."""
+    import spacy
+    from spacy.training import Corpus
+
+    config = config.interpolate()
+    examples = Corpus(_train_path(config))(spacy.blank(config["nlp"]["lang"]))
+    return max(map(len, texts_by_label(eg.reference for eg in examples).values()), default=1)
+
+
+def _train(
+    config: Config, size: int, seed: int, use_gpu: int, *, after: str, before: str = ""
+) -> Dict[str, float]:
+    """Train once and score the last step, and also the start if `before` names it."""
+    config = copy.deepcopy(config)
     config["corpora"]["train"] = {
         "@readers": "spacy_reprtune.FewShot.v1",
-        "path": path,
+        "path": _train_path(config),
         "per_class": size,
         "seed": seed,
     }
     training = config["training"]
     # No evaluation except at the start, where spaCy's loop always has one.
-    training["eval_frequency"] = config.interpolate()["training"]["max_steps"] + 1
+    training["eval_frequency"] = (config.interpolate()["training"]["max_steps"] or sys.maxsize) + 1
     # That only evaluation stays the best one, so patience would end the training.
     training["patience"] = 0
     scores: Dict[str, float] = {}

@@ -20,7 +20,6 @@ from thinc.api import constant
 from ..files import replaced_directory
 from .checkpoint import Checkpoint
 from .state import (
-    check_resumable,
     collect,
     python_state,
     random_states,
@@ -79,14 +78,14 @@ def train(
 ) -> Path:
     """Train a pipeline, as `spacy.training.loop.train` does, or resume its training.
 
-    nlp (Language): The initialized pipeline with the full config.
+    nlp (Language): The initialized pipeline with the full config. `check_resumable` has to accept
+        it.
     output (Path): The directory for `model-last` and `model-best`.
     checkpoint (Checkpoint): Reads and writes the state.
     use_gpu (int): GPU id, or -1.
     stdout (IO): Stream for messages.
     stderr (IO): Stream for the logger's progress bar.
     RETURNS (Path): The directory of the last pipeline.
-    RAISES (ValueError): The state of a component can't be saved.
     """
     from spacy.schemas import ConfigSchemaTraining
     from spacy.training import loop
@@ -104,7 +103,6 @@ def train(
     train_corpus, dev_corpus = resolve_dot_names(config, [T["train_corpus"], T["dev_corpus"]])
     optimizer, frozen = T["optimizer"], T["frozen_components"]
     annotating = T["annotating_components"]
-    check_resumable(nlp, frozen)
     evaluate = loop.create_evaluation_callback(nlp, dev_corpus, T["score_weights"])
     before_to_disk = loop.create_before_to_disk_callback(T["before_to_disk"])
     last, best = output / loop.DIR_MODEL_LAST, output / loop.DIR_MODEL_BEST

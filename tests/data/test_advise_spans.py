@@ -122,9 +122,10 @@ def test_the_config_trains_as_printed(make, recipe, tmp_path, tiny_encoder, monk
     monkeypatch.setattr("spacy_reprtune.data.timing._TIMED", 0.0)
     monkeypatch.chdir(tmp_path)
     save(corpus(make), tmp_path / "c")
-    arguments = f"reprtune init-config my.cfg --data c --device cpu -r {recipe}"
-    done = CliRunner().invoke(app, [*arguments.split(), "-e", str(tiny_encoder)])
+    arguments = f"reprtune init-config 'my own.cfg' --data c --device cpu -r {recipe}"
+    done = CliRunner().invoke(app, [*shlex.split(arguments), "-e", str(tiny_encoder)])
     assert done.exit_code == 0, done.output
+    assert "spacy train 'my own.cfg' " in (tmp_path / "my own.cfg").read_text("utf8")
     printed = shlex.split(done.output.split("Now: python -m spacy ")[1])
     steps = "--training.max_steps 2 --training.eval_frequency 1"
     done = CliRunner().invoke(app, [*printed, *steps.split()])

@@ -20,7 +20,7 @@ from spacy_reprtune.data.convert import convert
 from spacy_reprtune.data.corpus import read_texts
 from spacy_reprtune.packaging import smoke
 from spacy_reprtune.packaging.agreement import predictions
-from spacy_reprtune.packaging.half import find_encoders, weights_type
+from spacy_reprtune.packaging.half import weights_types
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "packages.md").read_text("utf8")
@@ -121,7 +121,7 @@ def test_a_package_in_half_precision_tells_what_that_changes(followed, tmp_path)
     # Its proof allows for rounding.
     texts = read_texts(followed.folder / "corpus" / "reviews" / "test.spacy", 9)
     found = {"pipeline": "reviews_small", "version": "1.0.0"}
-    found["weights"] = sorted({weights_type(path) for path in find_encoders(packaged)})
+    found["weights"] = weights_types(packaged)
     found["docs"] = predictions(spacy.load(packaged), texts)
     result = smoke.judge(found, predictions(spacy.load(trained), texts), texts)
     assert result["weights"] == "fp16" and result["equal_predictions"] == 1.0

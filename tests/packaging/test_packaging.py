@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import zipfile
 
 import pytest
@@ -13,6 +14,7 @@ import spacy_reprtune.cli  # adds its commands to spaCy's
 from spacy_reprtune.data.corpus import read_texts
 from spacy_reprtune.packaging import smoke
 from spacy_reprtune.packaging.agreement import predictions
+from spacy_reprtune.packaging.half import weights_types
 from spacy_reprtune.packaging.wheels import package_pipeline
 
 
@@ -78,6 +80,51 @@ def test_another_model_than_the_one_that_was_packaged_is_found_out(
         textcat.update(textcat.examples, sgd=textcat.optimizer, losses={})
     with pytest.raises(RuntimeError, match="annotates 'a great film' differently"):
         smoke.smoke_test(wheels, trained, texts)
+
+
+PACKAGED = {"pipeline": "tiny", "version": "1.0.0"}
+
+
+def test_spans_that_differ_are_shown():
+    one, other = (
+        {"cats": {}, "labels": [], "ents": [], "rest": f'{{"spans": "{spans}"}}'} for spans in "AB"
+    )
+    packaged = {**PACKAGED, "weights": ["fp32"], "docs": [one]}
+    with pytest.raises(RuntimeError, match=r"differently: .*spans.*A.*, not .*spans.*B"):
+        smoke.judge(packaged, [other], ["a text"])
+
+
+def test_an_int8_package_may_differ_more_than_one_in_fp16(tmp_path):
+    one, other = (
+        {"cats": {"A": a, "B": 1 - a}, "labels": ["A"], "ents": [], "rest": "{}"}
+        for a in (0.6, 0.7)
+    )
+    (tmp_path / "textcat" / "model").mkdir(parents=True)
+    (tmp_path / "textcat" / "model" / "onnx.json").write_text('{"weights": "int8"}')
+    packaged = {**PACKAGED, "weights": weights_types(tmp_path), "docs": [one]}
+    assert smoke.judge(packaged, [other], ["a text"])["weights"] == "int8"
+    with pytest.raises(RuntimeError, match=r"differ from .* by 0\.1, more than 0\.02"):
+        smoke.judge({**packaged, "weights": ["fp16"]}, [other], ["a text"])
+
+
+@pytest.mark.parametrize("option", ["--corpus", "--train", "--insist"])
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_options_that_would_change_nothing_are_refused(option, runtime, trained, tmp_path):
+    options = [option] if option == "--insist" else [option, tmp_path]
+    done = run("package", trained, tmp_path, "--name", "tiny", "--runtime", runtime, *options)
+    assert done.exit_code == 1 and f"{option} " in done.output and " for " in done.output
+
+
+def test_the_command_that_installs_can_be_pasted(trained, tmp_path, monkeypatch):
+    wheel = tmp_path / "my wheels" / "en_tiny-0.0.0-py3-none-any.whl"
+    monkeypatch.setattr(
+        "spacy_reprtune.packaging.wheels.package_pipeline", lambda *args, **settings: [wheel]
+    )
+    wheel.parent.mkdir()
+    wheel.touch()
+    done = run("package", trained, wheel.parent, "--name", "tiny")
+    command = " ".join(done.output.split("pip install ")[1].split())
+    assert shlex.split(command)[-2:] == [str(wheel.parent), "en_tiny"]
 
 
 def test_no_trained_pipeline_is_explained(tmp_path):

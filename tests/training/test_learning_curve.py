@@ -57,6 +57,16 @@ def test_all_recipes_are_scored_on_the_same_samples_and_drawn(corpus, tiny_encod
     assert (corpus.parent / "curve.json").read_text() == first
 
 
+def test_sizes_beyond_all_texts_are_one(corpus, tiny_encoder, caplog):
+    most = max(len(GOOD), len(BAD))
+    sizes = f"2,{most + 1},{most + 5}"
+    done = run(corpus, tiny_encoder, "--per-class", sizes)
+    assert done.exit_code == 0, done.output
+    saved = srsly.read_json(corpus.parent / "curve.json")
+    assert {r["per_class"] for r in saved["results"]} == {2, most}
+    assert f"No label has more than {most} texts" in caplog.text
+
+
 def test_results_of_setfit_are_saved_before_joint_training(corpus, tiny_encoder, monkeypatch):
     train, trained = learning_curve._train, []
 

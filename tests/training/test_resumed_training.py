@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -11,7 +12,7 @@ from conftest import make_entity_examples, make_examples
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as spacy_train
-from thinc.api import Config
+from thinc.api import Config, Model, Shim
 from typer.testing import CliRunner
 
 from spacy_reprtune.cli import reprtune_cli
@@ -273,6 +274,25 @@ def test_a_changed_setting_or_changed_data_are_refused_by_name(killed, tmp_path)
     tensors.write_bytes(tensors.read_bytes()[:-10])
     with pytest.raises(ValueError, match="training-state is damaged"):
         run(config, output)
+    config.to_disk(tmp_path / "config.cfg")
+    command = ["train", str(tmp_path / "config.cfg"), "--output", str(output)]
+    done = CliRunner().invoke(reprtune_cli, command)
+    assert isinstance(done.exception, SystemExit) and "Cannot resume the training" in done.output
+
+
+def test_a_component_whose_state_can_t_be_saved_is_named(
+    make_config, pipelines, tmp_path, monkeypatch
+):
+    components, training = pipelines["textcat"]
+    make_config(components, **training).to_disk(tmp_path / "config.cfg")
+    model = Model("of another library", lambda model, X, is_train: (X, X), shims=[Shim(None)])
+    monkeypatch.setattr(
+        "spacy_reprtune.training.state.trained",
+        lambda *args: [("theirs", SimpleNamespace(model=model))],
+    )
+    command = ["train", str(tmp_path / "config.cfg"), "--output", str(tmp_path / "output")]
+    done = CliRunner().invoke(reprtune_cli, command)
+    assert isinstance(done.exception, SystemExit) and "of 'theirs' can't be resumed" in done.output
 
 
 def test_what_the_training_writes_itself_does_not_count_as_changed_data(

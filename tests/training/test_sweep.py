@@ -88,7 +88,7 @@ def run(files, *args, drawn=False):
     with pytest.MonkeyPatch.context() as patch:
         if not drawn:
             patch.setattr("spacy_reprtune.cli.experiments._save_picture", lambda *_: None)
-        return CliRunner().invoke(reprtune_cli, [*command, *args, *paths])
+        return CliRunner().invoke(reprtune_cli, [*command, *paths, *args])
 
 
 def results(files):
@@ -115,6 +115,14 @@ def test_an_empty_corpus_is_named(files):
     DocBin().to_disk(files / "data.spacy")
     done = run(files, "--unfreeze", "none", "--seeds", "1")
     assert done.exit_code == 1 and "is [corpora.train] empty?" in " ".join(done.output.split())
+
+
+def test_an_empty_dev_corpus_is_named(files):
+    DocBin().to_disk(files / "none.spacy")
+    done = run(
+        files, "--unfreeze", "none", "--seeds", "1", "--paths.dev", str(files / "none.spacy")
+    )
+    assert done.exit_code == 1 and "is [corpora.dev] empty?" in " ".join(done.output.split())
 
 
 def test_a_sweep_of_an_entity_recognizer(files):

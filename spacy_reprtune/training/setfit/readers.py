@@ -60,6 +60,17 @@ def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int
     RETURNS (List[int]): Indices of the chosen docs, ascending. Of docs with the same text, only the
         first can be chosen.
     """
+    chosen = set()
+    for label, group in sorted(texts_by_label(docs).items()):
+        # One generator per label, so that a label's sample does not depend on the other labels.
+        order = random.Random(f"{seed} {label}").sample(group, len(group))
+        chosen.update(order[:per_class])
+    return sorted(chosen)
+
+
+def texts_by_label(docs: Iterable[Doc]) -> Dict[str, List[int]]:
+    """RETURNS (Dict[str, List[int]]): Indices of the docs of each label, with "" for those
+    annotated as having none. Of docs with the same text, only the first counts."""
     groups: Dict[str, List[int]] = {}
     seen = set()
     for i, doc in enumerate(docs):
@@ -68,12 +79,7 @@ def sample_per_class(docs: Sequence[Doc], per_class: int, seed: int) -> List[int
         seen.add(doc.text)
         for label in [k for k, value in doc.cats.items() if value > 0] or [""]:
             groups.setdefault(label, []).append(i)
-    chosen = set()
-    for label, group in sorted(groups.items()):
-        # One generator per label, so that a label's sample does not depend on the other labels.
-        order = random.Random(f"{seed} {label}").sample(group, len(group))
-        chosen.update(order[:per_class])
-    return sorted(chosen)
+    return groups
 
 
 @registry.readers("spacy_reprtune.LabelTemplates.v1")
