@@ -2,10 +2,11 @@
 
 import argparse
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 from benchmarks.data import Texts, rotten_tomatoes
 
@@ -24,6 +25,7 @@ class FewShot:
     per_class (int): Texts per label in a sample.
     train, dev, test (Texts): What samples are drawn from, what settings are chosen on, and what
         is scored.
+    templates (Tuple[str, ...]): Texts with `{}` where the name of a label goes.
     """
 
     name: str
@@ -31,6 +33,7 @@ class FewShot:
     train: Texts
     dev: Texts
     test: Texts
+    templates: Tuple[str, ...] = ("This text is about {}.", "{}")
 
     def sample(self, seed: int) -> Texts:
         """RETURNS (Texts): So many texts of each label, in random order."""
@@ -41,6 +44,14 @@ class FewShot:
         chosen = [i for _, g in sorted(groups.items()) for i in rng.sample(g, self.per_class)]
         rng.shuffle(chosen)
         return self.train.take(chosen)
+
+    def with_names(self, sample: Texts) -> Texts:
+        """RETURNS (Texts): A sample, and texts made of the names of its labels."""
+        from spacy_reprtune.training.setfit.readers import label_texts
+
+        names = {label: re.sub(r"[._]", " ", label) for label in sorted(set(sample.labels))}
+        made = label_texts(names, self.templates)
+        return Texts([*sample.texts, *made], [*sample.labels, *made.values()])
 
     def shortened(self, words: int) -> "FewShot":
         """RETURNS (FewShot): The same with the first words of each text, named after them."""
@@ -68,6 +79,7 @@ def rotten_tomatoes_few(args: argparse.Namespace, per_class: int, test: int) -> 
         splits["train"],
         splits["dev"],
         splits["test"].take(picked[:test]),
+        templates=("This review is {}.", "A {} review of a film."),
     )
 
 

@@ -1,12 +1,14 @@
 """Few-shot training: this project's SetFit, the library's own trainer, and the linear probe.
 
 all-MiniLM-L6-v2. Ours: all pairs of batches of 32, the steps and rate of textcat_setfit.cfg, and
-the library's loss, "cosine"; `_supcon` has the supervised contrastive loss, the default. The
-library: its default (all pairs), and the book's setting of 20 iterations. Time is from loading the
-encoder to a model that can predict. The library computes in fp32; ours in the precision that the
-machine calls for, `_fp32` compares like with like. Where the library's default would take more than
-`--cap-minutes`, some steps are timed and the rest is extrapolated; the figures say so. With
-`--results FILE` a run that was stopped resumes where it stopped.
+the library's loss, "cosine"; `_supcon` has the supervised contrastive loss, the default, and
+`_names` is trained with it twice, the second time with texts made of the names of the labels, and
+the better one on dev counts. The library: its default (all pairs), and the book's setting of 20
+iterations. Time is from loading the encoder to a model that can predict. The library computes in
+fp32; ours in the precision that the machine calls for, `_fp32` compares like with like. Where the
+library's default would take more than `--cap-minutes`, some steps are timed and the rest is
+extrapolated; the figures say so. With `--results FILE` a run that was stopped resumes where it
+stopped.
 """
 
 import argparse
