@@ -34,6 +34,7 @@ class OnnxShim(Shim):
         self.n_labels: Optional[int] = None
         self._files: Dict[str, bytes] = {}
         self._process = os.getpid()
+        self._of_parent: Any = None
 
     @property
     def module(self) -> NoReturn:
@@ -50,6 +51,8 @@ class OnnxShim(Shim):
         """In a worker of `nlp.pipe`, load the graphs again, with one thread: the parent's graphs
         would wait for threads that a fork does not copy."""
         if self._model is not None and os.getpid() != self._process:
+            # The parent's graphs are kept: destroying them would join those threads, and crash.
+            self._of_parent = self._model
             self.threads = 1
             self.from_files(self._files)
 

@@ -280,7 +280,7 @@ def test_a_changed_setting_or_changed_data_are_refused_by_name(killed, tmp_path)
     assert isinstance(done.exception, SystemExit) and "Cannot resume the training" in done.output
 
 
-def test_a_component_whose_state_can_t_be_saved_is_named(
+def test_a_component_whose_state_cannot_be_saved_is_named(
     make_config, pipelines, tmp_path, monkeypatch
 ):
     components, training = pipelines["textcat"]
