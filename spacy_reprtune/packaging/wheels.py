@@ -34,8 +34,9 @@ def package_pipeline(
     import spacy
     from spacy.cli.package import package
 
-    if not (model_dir / "config.cfg").is_file():
-        raise ValueError(f"There is no trained pipeline in {model_dir}: it has no config.cfg.")
+    for file in ("config.cfg", "meta.json"):
+        if not (model_dir / file).is_file():
+            raise ValueError(f"There is no trained pipeline in {model_dir}: it has no {file}.")
     lang = spacy.util.load_config(model_dir / "config.cfg")["nlp"]["lang"]
     check_name(name, lang, version)
     if source_dir is not None and not (source_dir / "spacy_reprtune" / "__init__.py").is_file():

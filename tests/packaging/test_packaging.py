@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 import zipfile
 
 import pytest
@@ -165,6 +166,10 @@ def test_a_name_or_version_that_would_not_install_is_refused(
 def test_no_pipeline_and_no_source_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match=r"no config\.cfg"):
         package_pipeline(tmp_path / "nothing", tmp_path, name="tiny", version="1.0.0")
+    (tmp_path / "only").mkdir()
+    shutil.copyfile(trained / "config.cfg", tmp_path / "only" / "config.cfg")
+    with pytest.raises(ValueError, match=r"no meta\.json"):
+        package_pipeline(tmp_path / "only", tmp_path, name="tiny", version="1.0.0")
     with pytest.raises(ValueError, match="is not the source"):
         package_pipeline(
             trained, tmp_path / "out", name="tiny", version="1.0.0", source_dir=tmp_path
