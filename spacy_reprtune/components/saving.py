@@ -131,6 +131,4 @@ def _read_cfg(path: Path) -> Dict[str, Any]:
     labels = cfg.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"{path} has the labels {labels!r}. They have to be a list of texts.")
-    if len(set(labels)) != len(labels):
-        raise ValueError(f"{path} has a label twice: {', '.join(labels)}.")
     return cfg
