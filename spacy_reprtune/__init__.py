@@ -3,4 +3,4 @@
 Importing this package costs nothing: spaCy finds the components through entry points.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -23,7 +23,7 @@ def import_hf_cli(
     Make a spaCy pipeline from a fine-tuned Hugging Face classifier, without training.
 
     Takes checkpoints for text classification (one label or several per text) and for named
-    entities (BIO, IO, BILOU or IOBES labels). Probabilities stay the same.
+    entities (BIO, IO, BILOU, IOBES or BMES labels). Probabilities stay the same.
     """
     from ..exchange.huggingface import import_huggingface
 
