@@ -38,7 +38,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     )
     args = parser.parse_args(argv)
     common.fix_threads(args.threads, cores=False)
-    done = Finished(args.results, quick=args.quick, threads=args.threads)
+    done = Finished(
+        args.results, quick=args.quick, threads=args.threads, corpus=str(args.corpus.resolve())
+    )
     figures: Dict[str, Any] = {}
     for name in SETS:
         if name in args.sets and {"labels", "next"} & {*args.parts}:

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,9 @@ DISTRIBUTIONS = (
     "thinc",
     "tokenizers",
     "numpy",
+    "setfit",
+    "sentence-transformers",
+    "scikit-learn",
     "spacy-reprtune",
 )
 THREAD_VARIABLES = (
@@ -229,6 +233,7 @@ def emit(name: str, args: argparse.Namespace, figures: Mapping[str, Any]) -> Non
         "name": name,
         "quick": args.quick,
         "machine": machine(args.threads),
+        "encoder": ENCODER,
         "versions": versions(),
         "figures": dict(figures),
     }
@@ -245,7 +250,7 @@ def machine(threads: int) -> Dict[str, Any]:
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "memory_gb": round(pages / 2**30, 1),
@@ -253,6 +258,16 @@ def machine(threads: int) -> Dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "date": datetime.date.today().isoformat(),
     }
+
+
+def processor() -> str:
+    """RETURNS (str): The name of the processor."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def encoder_tag() -> str:
+    """RETURNS (str): The encoder's name as a part of the name of a file."""
+    return re.sub(r"\W+", "-", ENCODER).strip("-")
 
 
 def versions() -> Dict[str, Optional[str]]:

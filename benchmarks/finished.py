@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
+from benchmarks import common
 from benchmarks.common import log
 
 # What tells one training from all others, and what it gave.
@@ -28,10 +29,14 @@ class Finished:
         """Open a file of results.
 
         path (Optional[Path]): The file, created if need be, or None to keep them in memory.
-        settings: What all trainings of this run depend on, such as threads. Results of other ones
-            can share the file.
+        settings: What all trainings of this run depend on, such as threads, besides the encoder
+            and the processor. Results of other ones can share the file.
         """
-        self.settings = settings
+        self.settings = {
+            "encoder": common.ENCODER,
+            "machine": common.processor(),
+            **settings,
+        }
         self.file = None
         self.results: Dict[str, Result] = {}
         if path is not None:

@@ -182,8 +182,16 @@ def _texts(path: Path, texts: List[str]) -> float:
             inputs = tokenizer(doc.text, return_tensors="pt")
             wanted = model(**inputs).logits[0].softmax(-1)
         found = torch.tensor([doc.cats[label] for label in labels])
-        worst = max(worst, float((found - wanted).abs().max()))
+        worst = _worse(worst, found, wanted)
     return worst
+
+
+def _worse(worst: float, found: Any, wanted: Any) -> float:
+    """RETURNS (float): The larger of a difference and that of two tensors."""
+    difference = float((found - wanted).abs().max())
+    # `max` would pass over NaN.
+    assert difference == difference, "A probability is not a number."
+    return max(worst, difference)
 
 
 def _tags(path: Path, texts: List[str]) -> Dict[str, Any]:
@@ -210,7 +218,7 @@ def _tags(path: Path, texts: List[str]) -> Dict[str, Any]:
         seen = [k for k, piece in enumerate(first) if piece is not None]
         wanted = logits[[first[k] for k in seen]][:, names].softmax(-1)
         found = torch.tensor(pipe.model.predict([doc]).logits)[seen].softmax(-1)
-        worst = max(worst, float((found - wanted).abs().max()))
+        worst = _worse(worst, found, wanted)
         ours = {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
         theirs = {(row["start"], row["end"], row["entity_group"]) for row in find(doc.text)}
         n_equal += len(ours & theirs)

@@ -30,7 +30,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     common.add_results(parser)
     args = parser.parse_args(argv)
     common.fix_threads(args.threads)
-    finished = Finished(args.results, quick=args.quick)
+    finished = Finished(args.results, quick=args.quick, threads=args.threads)
     figures: Dict[str, Any] = {}
     for name, data in many_label_sets().items():
         rows = []

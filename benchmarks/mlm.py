@@ -91,7 +91,6 @@ def main(argv: Optional[List[str]] = None) -> None:
     # Results of another machine or other settings can share the file and are not used.
     results = Finished(
         args.results,
-        machine=common.machine(args.threads)["cpu"],
         threads=args.threads,
         quick=args.quick,
     )

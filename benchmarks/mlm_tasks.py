@@ -101,7 +101,7 @@ def _harvested(
 ) -> Task:
     from scripts.harvest.corpora import harvest
 
-    corpus = work / "harvest"
+    corpus = work / f"harvest{'-quick' * args.quick}"
     # Written last: with it the corpus is complete.
     if not (corpus / "manifest.json").is_file():
         harvest(

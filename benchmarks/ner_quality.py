@@ -64,7 +64,7 @@ def measure_quality(data: Dict[str, Splits], args: argparse.Namespace) -> Dict[s
     # Seed by seed, so that a run that is cut short has something of each recipe.
     order_of = {recipe: recipe == CLAIMED[-1] for recipe in RECIPES}
     at = sorted(range(len(wanted)), key=lambda i: (order_of[wanted[i][1]], trainings[i][0]["seed"]))
-    results = Finished(args.results).run([trainings[i] for i in at])
+    results = Finished(args.results, threads=args.threads).run([trainings[i] for i in at])
     rows: Dict[Tuple[str, str], List[Result]] = {}
     for i, result in zip(at, results, strict=True):
         rows.setdefault(wanted[i][:2], []).append(result)

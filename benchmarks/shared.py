@@ -139,7 +139,7 @@ def training(args: argparse.Namespace) -> Dict[str, Any]:
         for key in keys
     ]
     scores: Dict[str, List[float]] = {}
-    for result in Finished(args.results).run(run):
+    for result in Finished(args.results, threads=args.threads).run(run):
         for name, value in result.items():
             scores.setdefault(name, []).append(value)
     figures: Dict[str, Any] = {"docs_of_each_kind": n_train, "epochs": args.epochs}

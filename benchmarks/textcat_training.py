@@ -22,7 +22,7 @@ from benchmarks.peers.spacy_transformers_textcat import HEADS, spacy_transformer
 from benchmarks.pipelines import (
     BATCH_SIZE,
     SpacyTextcat,
-    batches_by_length,
+    length_batches,
     random_batches,
     reprtune_textcat,
 )
@@ -72,7 +72,7 @@ def system_makers(train: Texts, head: str) -> Dict[str, Callable[[], System]]:
 
     def ours(precision: str) -> Callable[[], System]:
         return lambda: SpacyTextcat(
-            lambda: reprtune_textcat(precision), batches_by_length, train, steps
+            lambda: reprtune_textcat(precision), length_batches(), train, steps
         )
 
     def stock(batcher: Any) -> Callable[[], System]:
@@ -82,7 +82,7 @@ def system_makers(train: Texts, head: str) -> Dict[str, Callable[[], System]]:
         "ours_fp32": ours("fp32"),
         "hf_fp32": lambda: HFTextcat("fp32", steps),
         "spacy_transformers": stock(random_batches),
-        "spacy_transformers_grouped": stock(batches_by_length),
+        "spacy_transformers_grouped": stock(length_batches()),
         "hf_tuned": lambda: HFTextcat(headline_precision(), steps, tuned=True),
     }
     if headline_precision() == "bf16":

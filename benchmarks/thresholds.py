@@ -85,7 +85,11 @@ def measure(args: Any, name: str) -> List[Tuple[float, str, Dict[str, Any]]]:
 def predictions(args: Any, name: str) -> List[Dict[str, Scored]]:
     """RETURNS (List[Dict[str, Tuple[List[float], List[bool]]]]): The predictions of each label, on
     dev and on test."""
-    path = args.work / f"{name}.json" if args.work else None
+    path = (
+        args.work / f"{name}-{common.encoder_tag()}{'-quick' * args.quick}.json"
+        if args.work
+        else None
+    )
     if path is not None and path.is_file():
         return json.loads(path.read_text(encoding="utf8"))
     nlp, splits = trained(args, name)

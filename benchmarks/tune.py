@@ -26,6 +26,8 @@ BUDGET = 4
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the benchmark and print its JSON line."""
     parser = common.parser(__doc__, seeds=2, repeats=1)
+    # The search trains with seed 0, which would repeat the training that it chose.
+    parser.set_defaults(first_seed=1)
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="data sets")
     parser.add_argument("--work", type=Path, default=None, help="folder to go on in")
     args = parser.parse_args(argv)
@@ -33,7 +35,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     figures: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in args.sets:
-            found = measure(args, name, (args.work or Path(folder)) / name)
+            found = measure(
+                args, name, (args.work or Path(folder)) / f"{name}{'-quick' * args.quick}"
+            )
             figures.update({f"{name}_{key}": value for key, value in found.items()})
     common.emit("tune", args, figures)
 
