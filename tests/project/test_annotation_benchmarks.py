@@ -67,7 +67,7 @@ def test_the_peers_of_explanations_run(tiny):
 @pytest.mark.parametrize("system", span_classifier.SYSTEMS)
 def test_each_system_labels_each_sentence(tiny, system):
     docs = [[("a great film .", "positive"), ("a dull plot .", "negative")] * 6] * 2
-    find = span_classifier.trained(system, docs, LABELS, 2, 0)
+    find = span_classifier.trained(system, docs, LABELS, 2, 0, 1e-4)
     labels = find(docs)
     assert len(labels) == 24 and set(labels) <= {"positive", "negative"}
     gold = [label for doc in docs for _, label in doc]
