@@ -104,3 +104,14 @@ def documented(section):
     """RETURNS (Set[str]): Settings in the tables of a section that have a description."""
     rows = re.findall(r"(?m)^\| (`.+?`) \|.*\| ([^|]+) \|$", section.replace("\\|", ""))
     return {name for names, text in rows if text.strip() for name in re.findall(r"`(\w+)`", names)}
+
+
+# In the other rooms, a file has the name of what is listed: a command, a section, an architecture.
+@pytest.mark.parametrize(
+    "room",
+    "encoder heads components training pretraining data distill annotate packaging".split(),
+)
+def test_the_architecture_lists_every_module_of_a_room(room):
+    [row] = re.findall(rf"^\| `{room}/` \|.*$", committed("architecture.md"), re.MULTILINE)
+    modules = {path.stem for path in (ROOT / "spacy_reprtune" / room).glob("*.py")}
+    assert modules - {"__init__"} <= set(re.findall(r"`(\w+)`", row))
