@@ -51,7 +51,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def interpreters(session: nox.Session) -> None:
-    """Every supported Python that is installed, with the pinned versions."""
+    """Every one of these Pythons that is installed, with the pinned versions."""
     session.install("-e", ".", *_test_tools(), "-c", "constraints.txt")
     run_tests(session, *CORE)
 

@@ -134,8 +134,10 @@ def weights_type(encoder_dir: Path) -> str:
 def weights_types(pipeline_dir: Path) -> List[str]:
     """RETURNS (List[str]): The types of the encoders' weights in a saved pipeline, "int8" of an
     ONNX graph among them, sorted."""
+    from ..bridge.onnx_shim import SETTINGS
+
     found = {weights_type(path) for path in find_encoders(pipeline_dir)}
-    found |= {srsly.read_json(path)["weights"] for path in pipeline_dir.rglob("onnx.json")}
+    found |= {srsly.read_json(path)["weights"] for path in pipeline_dir.rglob(SETTINGS)}
     return sorted(found)
 
 
